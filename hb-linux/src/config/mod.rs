@@ -1,0 +1,101 @@
+//! ha.cf, haresources and authkeys: read, checked, explained.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use hb_proto::id::Voter;
+
+/// One heartbeat medium, as its line of ha.cf says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Medium {
+    /// `serial DEVICE`.
+    Serial { device: PathBuf, baud: u32 },
+    /// `bcast IF` or `udp IF`.
+    Broadcast { interface: String, port: u16 },
+    /// `ucast IF PEER` (IPv4 or IPv6).
+    Unicast { interface: String, peer: IpAddr, port: u16 },
+    /// `mcast IF GROUP PORT TTL LOOP` (IPv4 or IPv6).
+    Multicast { interface: String, group: IpAddr, port: u16, ttl: u8, loopback: bool },
+}
+
+/// The argument of IPaddr: `IP[/PREFIX[/IFACE[:LABEL]][/BROADCAST]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressSpec {
+    /// The service address.
+    pub ip: IpAddr,
+    /// CIDR prefix length, when written.
+    pub prefix: Option<u8>,
+    /// Interface, when written.
+    pub interface: Option<String>,
+    /// Alias label behind the interface's colon, when written.
+    pub label: Option<String>,
+    /// Broadcast address, when written.
+    pub broadcast: Option<Ipv4Addr>,
+}
+
+/// How an authkeys entry authenticates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// CRC-32: finds damage, keeps nobody out.
+    Crc,
+    /// `md5`, `sha1` or `sha256`: each keys HMAC-SHA-256.
+    Hmac,
+}
+
+/// One line of authkeys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthKey {
+    /// 0–15.
+    pub id: u8,
+    /// How it authenticates.
+    pub method: Method,
+    /// Empty for crc.
+    pub secret: Vec<u8>,
+}
+
+/// What a resource of haresources is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResourceLine {
+    /// A bare address, or `IPaddr::…`: built in.
+    Address { written: String, spec: AddressSpec },
+    /// `SCRIPT::arg::arg`.
+    Script { written: String, script: String, args: Vec<String> },
+}
+
+/// One logical line of haresources.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupLine {
+    /// Line number in haresources where it starts, from 1.
+    pub line: usize,
+    /// Preferred node, as written in ha.cf.
+    pub node: String,
+    /// In starting order.
+    pub resources: Vec<ResourceLine>,
+}
+
+/// All that ha.cf, haresources and authkeys say, resolved for this node.
+#[derive(Clone)]
+pub struct Settings {
+    /// This node's name, as ha.cf writes it.
+    pub node: String,
+    /// The other node's name.
+    pub peer: String,
+    /// This node's place among the voters: the lower-cased names' order decides.
+    pub me: Voter,
+    /// For the state machine.
+    pub proto: hb_proto::config::Config,
+    /// One for each of `proto.links`, same order.
+    pub media: Vec<Medium>,
+    /// One for each of `proto.groups`, same order.
+    pub groups: Vec<GroupLine>,
+    /// Key that signs; one of `keys`.
+    pub signing_key: u8,
+    /// Every key that is accepted.
+    pub keys: Vec<AuthKey>,
+    /// The watchdog device, when configured.
+    pub watchdog: Option<PathBuf>,
+    /// ha-log.
+    pub logfile: PathBuf,
+    /// ha-debug, when configured.
+    pub debugfile: Option<PathBuf>,
+}

@@ -1,0 +1,12 @@
+//! heartbeat on Linux: executes what `hb-proto` decides.
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod log;
+pub mod media;
+pub mod net;
+pub mod resources;
+pub mod rig;
+pub mod watchdog;

@@ -1,0 +1,192 @@
+//! Time as the state machines see it: microseconds since an arbitrary epoch, always passed in.
+//!
+//! The driver derives it from a clock that is neither slewed nor stopped by suspend (protocol.md §3);
+//! wall time never enters this crate.
+
+use core::fmt;
+use core::ops::{Add, AddAssign, Sub};
+
+/// A point in time, in microseconds since an epoch that only its owner knows.
+///
+/// Instants of two machines can't be compared. Arithmetic saturates at both ends: a deadline beyond
+/// the end of time is one that never comes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Instant {
+    micros: u64,
+}
+
+impl Instant {
+    /// The epoch itself.
+    pub const ZERO: Self = Self { micros: 0 };
+    /// A deadline that never comes.
+    pub const NEVER: Self = Self { micros: u64::MAX };
+
+    /// The instant `micros` microseconds after the epoch.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self { micros }
+    }
+
+    /// The instant `millis` milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self { micros: millis.saturating_mul(1000) }
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn micros(self) -> u64 {
+        self.micros
+    }
+
+    /// Time since `earlier`, zero if that lies in the future.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.micros.saturating_sub(earlier.micros))
+    }
+
+    /// This instant as seen from an epoch that lies `by` later; saturates at the new epoch.
+    ///
+    /// Explorers that hash decision state use it to tell equal states apart from equal histories.
+    #[must_use]
+    pub const fn rebased(self, by: Duration) -> Self {
+        if self.micros == u64::MAX {
+            return self;
+        }
+        Self { micros: self.micros.saturating_sub(by.micros) }
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self { micros: self.micros.saturating_add(span.micros) }
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, span: Duration) {
+        *self = *self + span;
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        Self { micros: self.micros.saturating_sub(span.micros) }
+    }
+}
+
+/// A span of time in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Duration {
+    micros: u64,
+}
+
+impl Duration {
+    /// No time at all.
+    pub const ZERO: Self = Self { micros: 0 };
+    /// Longer than any machine runs: "unbounded" (protocol.md R10).
+    pub const MAX: Self = Self { micros: u64::MAX };
+
+    /// `micros` microseconds.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self { micros }
+    }
+
+    /// `millis` milliseconds.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self { micros: millis.saturating_mul(1000) }
+    }
+
+    /// `secs` seconds.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self::from_millis(secs.saturating_mul(1000))
+    }
+
+    /// Whole microseconds.
+    #[must_use]
+    pub const fn micros(self) -> u64 {
+        self.micros
+    }
+
+    /// Whole milliseconds, rounded down.
+    #[must_use]
+    pub const fn millis(self) -> u64 {
+        self.micros / 1000
+    }
+
+    /// `self × factor`, saturating.
+    #[must_use]
+    pub const fn times(self, factor: u64) -> Self {
+        Self { micros: self.micros.saturating_mul(factor) }
+    }
+
+    /// `self × percent / 100`, saturating, rounded down.
+    #[must_use]
+    pub const fn percent(self, percent: u64) -> Self {
+        Self { micros: self.micros.saturating_mul(percent) / 100 }
+    }
+
+    /// `self − other`, zero if that would be negative.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self { micros: self.micros.saturating_sub(other.micros) }
+    }
+}
+
+impl Add for Duration {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { micros: self.micros.saturating_add(other.micros) }
+    }
+}
+
+impl From<core::time::Duration> for Duration {
+    fn from(span: core::time::Duration) -> Self {
+        Self { micros: u64::try_from(span.as_micros()).unwrap_or(u64::MAX) }
+    }
+}
+
+impl From<Duration> for core::time::Duration {
+    fn from(span: Duration) -> Self {
+        Self::from_micros(span.micros)
+    }
+}
+
+/// Milliseconds with as many decimals as it takes: `500 ms`, `16.667 ms`.
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (millis, rest) = (self.micros / 1000, self.micros % 1000);
+        if rest == 0 { write!(f, "{millis} ms") } else { write!(f, "{millis}.{rest:03} ms") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(Instant::NEVER + Duration::from_secs(1), Instant::NEVER);
+        assert_eq!(Instant::from_millis(1) - Duration::from_secs(1), Instant::ZERO);
+        assert_eq!(Instant::from_millis(1).since(Instant::from_millis(5)), Duration::ZERO);
+        assert_eq!(Duration::MAX + Duration::from_millis(1), Duration::MAX);
+    }
+
+    #[test]
+    fn rebasing_keeps_distances_and_never() {
+        let (a, b) = (Instant::from_millis(700), Instant::from_millis(900));
+        let by = Duration::from_millis(600);
+        assert_eq!(b.rebased(by).since(a.rebased(by)), b.since(a));
+        assert_eq!(Instant::NEVER.rebased(by), Instant::NEVER);
+    }
+}
