@@ -1,0 +1,1 @@
+//! `hb demo`: the guide's test, played.
