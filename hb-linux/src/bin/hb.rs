@@ -8,6 +8,16 @@ fn main() -> ExitCode {
             "rig-run" => hb_linux::rig::run::main(rest),
             "rig-enter" => hb_linux::rig::run::enter_main(rest),
             "rig-web" => hb_linux::rig::web::main(rest),
+            "demo" => {
+                let sabotage = match rest {
+                    [flag, word] if flag == "--sabotage" => {
+                        hb_linux::rig::demo::Sabotage::parse(word).ok()
+                    }
+                    _ => None,
+                };
+                let options = hb_linux::rig::demo::Options { sabotage, ..Default::default() };
+                hb_linux::rig::demo::main(&options)
+            }
             other => {
                 eprintln!("hb: {other}: unknown");
                 ExitCode::from(2)

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -167,6 +168,8 @@ impl Machine {
             .map_err(|error| RigError::io("describing the machine", error))?;
         let mut maker = Command::new(&self.programs.hb)
             .args(["rig-init", &text])
+            // Ctrl-C at the terminal is for the rig, which then pulls the plugs.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -291,18 +294,7 @@ impl Machine {
     /// What `hb status --json` says of this machine; None while it says nothing.
     #[must_use]
     pub fn status(&self) -> Option<Value> {
-        if !self.is_on() {
-            return None;
-        }
-        // Asked from outside, through the machine's own /run: no namespace needs entering.
-        let output = Command::new(&self.programs.hb)
-            .args(["status", "--json", "--run-dir"])
-            .arg(self.run_dir())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        serde_json::from_slice(&output.stdout).ok()
+        if self.is_on() { status(&self.programs.hb, &self.run_dir()) } else { None }
     }
 
     /// Runs `work` on a thread inside the machine's network.
@@ -387,7 +379,21 @@ fn answer(mailbox: &Mailbox) -> String {
     }
 }
 
-/// Reads a file of a machine, for a message.
+/// Asks `hb status --json` from outside, through the machine's own /run: no namespace needs
+/// entering. None while it says nothing.
+#[must_use]
+pub fn status(hb: &Path, run_dir: &Path) -> Option<Value> {
+    let output = Command::new(hb)
+        .args(["status", "--json", "--run-dir"])
+        .arg(run_dir)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+/// The last lines of a file of a machine, for a message.
 #[must_use]
 pub fn last_lines(path: &Path, count: usize) -> String {
     let text = fs::read(path).unwrap_or_default();
