@@ -6,3 +6,4 @@
 pub mod config;
 pub mod id;
 pub mod time;
+pub mod wire;
