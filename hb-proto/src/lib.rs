@@ -3,7 +3,12 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod action;
+pub mod authority;
 pub mod config;
+pub mod group;
 pub mod id;
+pub mod link;
+pub mod peer;
 pub mod time;
 pub mod wire;
