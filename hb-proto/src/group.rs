@@ -138,6 +138,7 @@ pub struct Group {
     looking: bool,
     retries: u8,
     overdue: bool,
+    start_timed_out: bool,
     order: Option<Order>,
     failed_until: Option<Instant>,
 }
@@ -154,6 +155,7 @@ impl Group {
             looking: true,
             retries: 0,
             overdue: false,
+            start_timed_out: false,
             order: None,
             failed_until: None,
         };
@@ -308,10 +310,9 @@ impl Group {
 
     /// A start that was aborted because its time ran out counts as failed.
     fn overdue_start(&mut self, order: Order, now: Instant, patience: &Patience) -> Option<Change> {
-        if !self.overdue {
+        if !core::mem::take(&mut self.start_timed_out) {
             return None;
         }
-        self.overdue = false;
         self.failed_until = Some(now + patience.failed_start_retry);
         Some(Change::StartFailed { resource: order.resource })
     }
@@ -405,8 +406,10 @@ impl Group {
             // Nobody answers: go on as if it had failed. A late answer is recognised by its ticket.
             return self.conclude(now, order, Outcome::Failed, patience);
         }
-        if order.verb != Verb::Status {
-            self.overdue = true;
+        match order.verb {
+            Verb::Start => self.start_timed_out = true,
+            Verb::Stop => self.overdue = true,
+            Verb::Status => {}
         }
         if let Some(order) = &mut self.order {
             order.abort = Abort::Due;

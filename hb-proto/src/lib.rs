@@ -6,9 +6,12 @@
 pub mod action;
 pub mod authority;
 pub mod config;
+pub mod event;
 pub mod group;
 pub mod id;
 pub mod link;
+pub mod node;
 pub mod peer;
+pub mod statistics;
 pub mod time;
 pub mod wire;

@@ -199,9 +199,9 @@ pub struct Settings {
     /// The dongle it is configured with.
     pub arbiter: Option<u32>,
     /// Digest of haresources.
-    haresources: [u8; 8],
+    pub haresources: [u8; 8],
     /// Digest of the other settings.
-    settings: [u8; 8],
+    pub settings: [u8; 8],
 }
 
 impl Settings {
