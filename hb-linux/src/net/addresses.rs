@@ -202,11 +202,17 @@ impl Addresses {
                 Err(error) => failed.push((held.ip, error)),
             }
         }
-        for (sequence, error) in self.netlink.refusals(posted.len()) {
-            if let Some(&(_, ip)) = posted.iter().find(|(number, _)| *number == sequence)
-                && !is_gone(&error)
-            {
-                failed.push((ip, error));
+        match self.netlink.refusals(posted.len()) {
+            Ok(refusals) => {
+                for (sequence, error) in refusals.into_iter().filter(|(_, error)| !is_gone(error)) {
+                    let refused = posted.iter().find(|(number, _)| *number == sequence);
+                    failed.extend(refused.map(|&(_, ip)| (ip, error)));
+                }
+            }
+            // Any of them may have been refused: none counts as gone.
+            Err(error) => {
+                let unsure = || io::Error::new(error.kind(), error.to_string());
+                failed.extend(posted.iter().map(|&(_, ip)| (ip, unsure())));
             }
         }
         let still_there = |ip| failed.iter().any(|(failed, _)| *failed == ip);

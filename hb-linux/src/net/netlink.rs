@@ -211,19 +211,26 @@ impl Netlink {
     }
 
     /// What the kernel refused of up to `posted` posted requests, by number. Doesn't wait.
-    pub(super) fn refusals(&mut self, posted: usize) -> Vec<(u32, io::Error)> {
+    ///
+    /// # Errors
+    /// Refusals may have been lost.
+    pub(super) fn refusals(&mut self, posted: usize) -> io::Result<Vec<(u32, io::Error)>> {
         let mut refused = Vec::new();
         for _ in 0..posted + STALE_ANSWERS_MAX {
-            let Ok(length) = self.read(RecvFlags::DONTWAIT) else { break };
+            let length = match self.read(RecvFlags::DONTWAIT) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(refused),
+                Err(error) => return Err(error),
+            };
             for message in messages(&self.receive[..length]) {
-                if let Ok((sequence, _, NetlinkPayload::Error(answer))) = message
+                if let (sequence, _, NetlinkPayload::Error(answer)) = message?
                     && answer.code.is_some()
                 {
                     refused.push((sequence, answer.to_io()));
                 }
             }
         }
-        refused
+        Err(self.give_up("more answers than requests"))
     }
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
@@ -235,7 +242,11 @@ impl Netlink {
         self.transmit.clear();
         self.transmit.resize(message.buffer_len(), 0);
         message.serialize(&mut self.transmit);
-        self.socket.send(&self.transmit, 0)?;
+        while let Err(error) = self.socket.send(&self.transmit, 0) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
         Ok(self.sequence)
     }
 
@@ -465,7 +476,7 @@ fn read_route(message: &RouteMessage) -> Option<Route> {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(ip)) => route.destination = (*ip).into(),
             RouteAttribute::Destination(RouteAddress::Inet6(ip)) => {
-                route.destination = (*ip).into()
+                route.destination = (*ip).into();
             }
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::Oif(index) => route.index = *index,
