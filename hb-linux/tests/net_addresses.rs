@@ -190,7 +190,8 @@ fn ipv6_answers_at_once_and_takes_the_route_s_prefix() {
         let held = addresses.acquire(&spec("fd00:85::3")).unwrap();
         assert_eq!((held.interface.as_str(), held.prefix), ("eth0", 64));
         assert_eq!((&held.label, held.broadcast), (&None, None));
-        // A tentative address can't be bound (EADDRNOTAVAIL): this one must be usable in the same instant.
+        // A tentative address can't be bound (EADDRNOTAVAIL): this one must be usable in the same
+        // instant.
         std::net::UdpSocket::bind((held.ip, 0)).unwrap();
         assert_eq!(addresses.acquire(&spec("fd00:85::3")).unwrap(), held);
         assert!(addresses.release(held.ip).unwrap());
@@ -226,7 +227,8 @@ fn dropping_takes_all_at_once_and_reports_what_stays() {
     });
 }
 
-/// Without promote_secondaries the kernel deletes a subnet's other addresses together with its first.
+/// Without promote_secondaries the kernel deletes a subnet's other addresses together with its
+/// first.
 #[test]
 fn giving_up_one_address_keeps_its_neighbours() {
     in_namespace(|| {

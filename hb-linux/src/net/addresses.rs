@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::INTERFACE_NAME_MAX;
-use super::netlink::{Address, Link, Netlink, errno_is, family};
+use super::netlink::{Netlink, errno_is};
 use super::route::{self, ChoiceError};
+use super::tables::{Address, Link, family};
 use crate::config::AddressSpec;
 
 /// An address that this machine has, and all that announcing and deleting it takes.
@@ -33,7 +34,8 @@ pub struct Held {
     pub broadcast: Option<Ipv4Addr>,
     /// Whether its prefix has a connected route.
     pub connected_route: bool,
-    /// Ethernet address of its interface; `None` when it has none, and then nothing can be announced.
+    /// Ethernet address of its interface; `None` when it has none, and then nothing can be
+    /// announced.
     pub mac: Option<[u8; 6]>,
 }
 
@@ -100,9 +102,9 @@ fn known_interfaces(known: &[String]) -> String {
 
 /// The service addresses of this machine. Holds one netlink socket, opened once.
 ///
-/// Releasing never touches what isn't the given address, with one exception that puts back: IPv4 addresses that
-/// the kernel deletes along with the first of their subnet ("secondary" ones, unless the sysctl
-/// `promote_secondaries` is set) are added again.
+/// Releasing never touches what isn't the given address, with one exception that puts back: IPv4
+/// addresses that the kernel deletes along with the first of their subnet ("secondary" ones, unless
+/// the sysctl `promote_secondaries` is set) are added again.
 #[derive(Debug)]
 pub struct Addresses {
     netlink: Netlink,
@@ -124,8 +126,9 @@ impl Addresses {
         &self.held
     }
 
-    /// Puts the address on the interface that the specification or the routing table names. An address that this
-    /// machine has already is left as it is, on whatever interface, and counts as acquired.
+    /// Puts the address on the interface that the specification or the routing table names. An
+    /// address that this machine has already is left as it is, on whatever interface, and counts as
+    /// acquired.
     ///
     /// # Errors
     /// See [`AddressError`]; nothing was changed then.
@@ -187,12 +190,13 @@ impl Addresses {
             .transpose()
     }
 
-    /// Deletes addresses as fast as can be, for the moment in which the authority to have them is lost (protocol.md
-    /// R10): one system call each and nothing else before all are gone. Answers those that are still there, with
-    /// the reason; empty is success.
+    /// Deletes addresses as fast as can be, for the moment in which the authority to have them is
+    /// lost (protocol.md R10): one system call each and nothing else before all are gone. Answers
+    /// those that are still there, with the reason; empty is success.
     ///
-    /// Other addresses of [`Addresses::held`] that the kernel deletes along with the first of their subnet are put back
-    /// afterwards; addresses that others added to such a subnet are not ([`Addresses::release`] does that).
+    /// Other addresses of [`Addresses::held`] that the kernel deletes along with the first of their
+    /// subnet are put back afterwards; addresses that others added to such a subnet are not
+    /// ([`Addresses::release`] does that).
     pub fn drop_addresses(&mut self, doomed: &[Held]) -> Vec<(IpAddr, io::Error)> {
         let mut failed = Vec::new();
         let mut posted = Vec::with_capacity(doomed.len());
@@ -390,7 +394,8 @@ fn add_request(held: &Held) -> RouteNetlinkMessage {
         flags |= AddressFlags::Noprefixroute;
     }
     if held.ip.is_ipv6() {
-        // Duplicate address detection (RFC 4862 §5.4) keeps an address mute for a second or more: longer than a takeover.
+        // Duplicate address detection (RFC 4862 §5.4) keeps an address mute for a second or more:
+        // longer than a takeover.
         flags |= AddressFlags::Nodad;
         message.header.flags |= AddressHeaderFlags::Nodad;
     }

@@ -1,6 +1,6 @@
-//! Telling the neighbours where a service address lives now: gratuitous ARP for IPv4, unsolicited neighbour
-//! advertisements for IPv6. A burst at once, because a takeover is as long as its slowest neighbour; repeats later,
-//! because the burst may be lost to a switch port that is still learning.
+//! Telling the neighbours where a service address lives now: gratuitous ARP for IPv4, unsolicited
+//! neighbour advertisements for IPv6. A burst at once, because a takeover is as long as its slowest
+//! neighbour; repeats later, because the burst may be lost to a switch port that is still learning.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,8 +11,8 @@ use thiserror::Error;
 use super::addresses::Held;
 use super::packet::{ETHERTYPE_ARP, ETHERTYPE_IPV6, PacketSocket};
 
-/// Announcements sent at once. RFC 4861 §7.2.6 would space them by a second and stop at three; a takeover that
-/// waits for that is longer than the one that this program promises.
+/// Announcements sent at once. RFC 4861 §7.2.6 would space them by a second and stop at three; a
+/// takeover that waits for that is longer than the one that this program promises.
 pub const BURST: usize = 5;
 /// When, after the burst, one more announcement each follows.
 pub const REPEATS: [Duration; 6] = [
@@ -28,7 +28,8 @@ pub const ANNOUNCEMENTS_MAX: usize = 4 * hb_proto::config::MAX_GROUPS;
 
 /// Bytes of an Ethernet header and an ARP packet for IPv4 (RFC 826); the driver pads.
 pub const ARP_FRAME_BYTES: usize = 14 + 28;
-/// Bytes of an Ethernet header, an IPv6 header, and a neighbour advertisement with one option (RFC 4861 §4.4).
+/// Bytes of an Ethernet header, an IPv6 header, and a neighbour advertisement with one option (RFC
+/// 4861 §4.4).
 pub const ADVERTISEMENT_FRAME_BYTES: usize = 14 + 40 + 24 + 8;
 
 const ROUNDS: usize = BURST + REPEATS.len();
@@ -42,7 +43,8 @@ const ICMPV6: u8 = 58;
 /// The two forms of gratuitous ARP. Some neighbours learn from one only, so both are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ArpForm {
-    /// "Who has ADDRESS? Tell ADDRESS": the ARP announcement of RFC 5227 §2.3, target hardware address zero.
+    /// "Who has ADDRESS? Tell ADDRESS": the ARP announcement of RFC 5227 §2.3, target hardware
+    /// address zero.
     Request,
     /// "ADDRESS is at MAC", unasked; target hardware address broadcast.
     Reply,
@@ -69,8 +71,8 @@ pub fn arp_frame(form: ArpForm, mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME_BY
     frame
 }
 
-/// An unsolicited neighbour advertisement to all nodes (RFC 4861 §7.2.6): override set, solicited and router clear (a
-/// service address belongs to a host).
+/// An unsolicited neighbour advertisement to all nodes (RFC 4861 §7.2.6): override set, solicited
+/// and router clear (a service address belongs to a host).
 #[must_use]
 pub fn advertisement_frame(mac: [u8; 6], ip: Ipv6Addr) -> [u8; ADVERTISEMENT_FRAME_BYTES] {
     const BODY_BYTES: u8 = 24 + 8;
@@ -187,7 +189,8 @@ impl Announcement {
         (self.round < ROUNDS).then(|| self.due(self.round))
     }
 
-    /// The next frame that is due by `now`: EtherType and bytes. Repeats missed in a stall are not made up for.
+    /// The next frame that is due by `now`: EtherType and bytes. Repeats missed in a stall are not
+    /// made up for.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<(u16, &[u8])> {
         if self.round >= ROUNDS || now < self.due(self.round) {
             return None;
@@ -222,8 +225,8 @@ impl Announcement {
     }
 }
 
-/// Sends announcements through one packet socket; for an event loop. Nothing here waits; nothing after
-/// [`Announcer::announce`] allocates.
+/// Sends announcements through one packet socket; for an event loop. Nothing here waits; nothing
+/// after [`Announcer::announce`] allocates.
 #[derive(Debug)]
 pub struct Announcer {
     socket: PacketSocket,
@@ -246,7 +249,8 @@ impl Announcer {
         })
     }
 
-    /// Sends the burst and remembers the repeats. An address that is being announced already starts anew.
+    /// Sends the burst and remembers the repeats. An address that is being announced already starts
+    /// anew.
     ///
     /// # Errors
     /// See [`AnnounceError`]; nothing was sent then.
@@ -258,8 +262,8 @@ impl Announcer {
         Ok(())
     }
 
-    /// Ends the repeats of an address that is given up: call it before releasing, or this machine goes on
-    /// claiming what the other has.
+    /// Ends the repeats of an address that is given up: call it before releasing, or this machine
+    /// goes on claiming what the other has.
     pub fn cancel(&mut self, ip: IpAddr) {
         self.running.retain(|announcement| announcement.ip != ip);
     }
@@ -342,7 +346,8 @@ mod tests {
             0x60, 0x00, 0x00, 0x00, 0x00, 0x20, 0x3a, 0xff,
             0xfd, 0x00, 0x00, 0x85, 0, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x00, 0x00, 0x03,
             0xff, 0x02, 0x00, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x00, 0x00, 0x01,
-            // Checksum by hand, words in hex. Pseudo-header: fd00+0085+0003 + ff02+0001 + 0020 + 003a = 1fce5.
+            // Checksum by hand, words in hex.
+            // Pseudo-header: fd00+0085+0003 + ff02+0001 + 0020 + 003a = 1fce5.
             // Message: 8800 + 2000 + fd00+0085+0003 + 0201 + 0200+5e10+2030 = 227c9.
             // Sum 424ae, carries back 24ae+4 = 24b2, complement db4d.
             0x88, 0x00, 0xdb, 0x4d, 0x20, 0x00, 0x00, 0x00,

@@ -1,5 +1,5 @@
-//! `resource.d/IPaddr ADDRESS ACTION`: a service address as a resource script, for whoever calls it by hand or from
-//! another script. The daemon itself moves addresses without it.
+//! `resource.d/IPaddr ADDRESS ACTION`: a service address as a resource script, for whoever calls it
+//! by hand or from another script. The daemon itself moves addresses without it.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -15,7 +15,8 @@ use super::packet::PacketSocket;
 use super::route::netmask;
 use crate::config::AddressSpec;
 
-/// Reads `IP[/PREFIX[/IFACE[:LABEL]][/BROADCAST]]`; answers with a warning when there is reason for one.
+/// Reads `IP[/PREFIX[/IFACE[:LABEL]][/BROADCAST]]`; answers with a warning when there is reason for
+/// one.
 pub type Parse = fn(&str) -> Result<(AddressSpec, Option<String>), String>;
 
 const USAGE: &str = "\
@@ -100,7 +101,8 @@ fn start(spec: &AddressSpec, written: &str) -> Result<(), Failure> {
     let mut addresses = Addresses::open().map_err(Failure::of)?;
     let held = addresses.acquire(spec).map_err(Failure::of)?;
     tracing::info!("{}", acquired_line(&held));
-    // The address answers already; a LAN that isn't told learns it later, which is no reason to give it up.
+    // The address answers already; a LAN that isn't told learns it later, which is no reason to
+    // give it up.
     if let Err(why) = announce_now(&held, written) {
         tracing::warn!("{why}");
     }

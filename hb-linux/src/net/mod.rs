@@ -1,9 +1,10 @@
-//! The network side of a service address: netlink addresses and routes, gratuitous ARP, unsolicited neighbour
-//! advertisements.
+//! The network side of a service address: netlink addresses and routes, gratuitous ARP, unsolicited
+//! neighbour advertisements.
 //!
-//! Order of use: [`Addresses::acquire`] puts an address on the interface that [`route::choose`] picks and answers
-//! with [`Held`]; [`Announcer::announce`] tells the neighbours at once and, driven by the caller's timer,
-//! again later; [`Announcer::cancel`] and [`Addresses::release`] end it.
+//! Order of use: [`Addresses::acquire`] puts an address on the interface that [`route::choose`]
+//! picks and answers with [`Held`]; [`Announcer::announce`] tells the neighbours at once and,
+//! driven by the caller's timer, again later; [`Announcer::cancel`] and [`Addresses::release`] end
+//! it.
 
 pub mod addresses;
 pub mod announce;
@@ -11,6 +12,7 @@ pub mod ipaddr;
 pub mod netlink;
 pub mod packet;
 pub mod route;
+pub mod tables;
 
 use std::io;
 use std::net::IpAddr;

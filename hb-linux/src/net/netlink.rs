@@ -1,34 +1,32 @@
 //! rtnetlink, as much of it as a service address needs: links, addresses, routes.
 //!
-//! The kernel answers a request inside the sender's `send` (rtnetlink(7), netlink(7)), so every call here
-//! is a handful of system calls and no waiting; the receive timeout is a backstop only. What may delay a call is
-//! the kernel's own RTNL mutex, when another program is changing the network at that moment.
+//! The kernel answers a request inside the sender's `send` (rtnetlink(7), netlink(7)), so every
+//! call here is a handful of system calls and no waiting; the receive timeout is a backstop only.
+//! What may delay a call is the kernel's own RTNL mutex, when another program is changing the
+//! network at that moment.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
-};
-use netlink_packet_route::link::{
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage,
-};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::route::{RouteHeader, RouteMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, sockopt};
 
+use super::tables::{Address, Link, Route, family, read_address, read_link, read_route};
+
 /// How long an answer may take before the socket is given up: a kernel that is this late is broken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// What the kernel fills for one read of a dump unless one entry alone is larger (`NLMSG_GOODSIZE`).
+/// What the kernel fills for one read of a dump unless one entry alone is larger
+/// (`NLMSG_GOODSIZE`).
 const RECEIVE_BYTES: usize = 8 * 1024;
 /// The largest single answer accepted; a link with hundreds of virtual functions stays below it.
 const RECEIVE_BYTES_MAX: usize = 256 * 1024;
@@ -39,55 +37,6 @@ const DUMP_READS_MAX: usize = 256;
 const DUMP_ATTEMPTS: usize = 4;
 /// Answers to earlier, abandoned requests that are skipped while waiting for one's own.
 const STALE_ANSWERS_MAX: usize = 64;
-
-/// One network interface, without its addresses.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Link {
-    /// The kernel's interface index.
-    pub index: u32,
-    /// Interface name.
-    pub name: String,
-    /// Administratively up.
-    pub up: bool,
-    /// Carrier present.
-    pub running: bool,
-    /// Ethernet address; `None` for links of another kind (loopback, tunnels).
-    pub mac: Option<[u8; 6]>,
-}
-
-/// One address of one interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Address {
-    /// Interface index.
-    pub index: u32,
-    /// The local address (of a point-to-point pair: this end).
-    pub ip: IpAddr,
-    /// Prefix length in bits.
-    pub prefix: u8,
-    /// IPv4 label: the interface's name or `NAME:ALIAS`.
-    pub label: Option<String>,
-    /// IPv4 broadcast address.
-    pub broadcast: Option<Ipv4Addr>,
-    /// IPv4: not the first address of its subnet on this interface.
-    pub secondary: bool,
-    /// Its prefix has a connected route.
-    pub connected_route: bool,
-    /// As the kernel told it, for putting it back unchanged.
-    pub(super) message: AddressMessage,
-}
-
-/// One unicast route of the main table that leaves through an interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Route {
-    /// Network address; unspecified for the default route.
-    pub destination: IpAddr,
-    /// Prefix length in bits; 0 for the default route.
-    pub prefix: u8,
-    /// Lower is preferred.
-    pub metric: u32,
-    /// Index of the interface it leaves through (of several next hops: the first).
-    pub index: u32,
-}
 
 /// One rtnetlink socket of the network namespace in which it was opened.
 #[derive(Debug)]
@@ -169,11 +118,12 @@ impl Netlink {
         })
     }
 
-    /// The main table's unicast routes of `ip`'s family, longest prefixes first; routes of one prefix in the
-    /// kernel's order.
+    /// The main table's unicast routes of `ip`'s family, longest prefixes first; routes of one
+    /// prefix in the kernel's order.
     ///
-    /// Kernels up to 2.6.38 listed routes in this order in `/proc/net/route`, and heartbeat's "first route wins a
-    /// tie" relies on it. Today's kernels list them by address, which puts the default route first.
+    /// Kernels up to 2.6.38 listed routes in this order in `/proc/net/route`, and heartbeat's
+    /// "first route wins a tie" relies on it. Today's kernels list them by address, which puts the
+    /// default route first.
     ///
     /// # Errors
     /// What the kernel answered; a table beyond some 25,000 routes is refused as too large to scan.
@@ -195,7 +145,8 @@ impl Netlink {
         Ok(routes)
     }
 
-    /// Asks for a change and waits for the kernel's acknowledgement. `flags`: `NLM_F_CREATE` and the like.
+    /// Asks for a change and waits for the kernel's acknowledgement. `flags`: `NLM_F_CREATE` and
+    /// the like.
     ///
     /// # Errors
     /// What the kernel answered.
@@ -204,8 +155,8 @@ impl Netlink {
         self.answer(sequence).map(drop)
     }
 
-    /// Asks for a change without an acknowledgement: one system call, done when it returns. Answers the request's
-    /// number, under which [`Netlink::refusals`] reports it if the kernel refused.
+    /// Asks for a change without an acknowledgement: one system call, done when it returns. Answers
+    /// the request's number, under which [`Netlink::refusals`] reports it if the kernel refused.
     pub(super) fn post(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
         self.send(message, flags)
     }
@@ -250,7 +201,8 @@ impl Netlink {
         Ok(self.sequence)
     }
 
-    /// The answer to one request that isn't a dump: a message, or `None` for a bare acknowledgement.
+    /// The answer to one request that isn't a dump: a message, or `None` for a bare
+    /// acknowledgement.
     fn answer(&mut self, wanted: u32) -> io::Result<Option<RouteNetlinkMessage>> {
         for _ in 0..STALE_ANSWERS_MAX {
             let length = self.read_or_reopen()?;
@@ -295,7 +247,8 @@ impl Netlink {
             for message in messages(&self.receive[..length]) {
                 let (sequence, flags, payload) = match message {
                     Ok(message) => message,
-                    // One entry of a kind that the library can't read must not make a takeover fail.
+                    // One entry of a kind that the library can't read must not make a takeover
+                    // fail.
                     Err(error) => {
                         tracing::warn!("skipped an entry of the kernel's network tables: {error}");
                         continue;
@@ -346,7 +299,8 @@ impl Netlink {
         Ok(length)
     }
 
-    /// A fresh socket in place of one that still has answers to come: the kernel refuses a second dump on it.
+    /// A fresh socket in place of one that still has answers to come: the kernel refuses a second
+    /// dump on it.
     fn give_up(&mut self, why: &str) -> io::Error {
         match open_socket() {
             Ok(socket) => self.socket = socket,
@@ -362,8 +316,8 @@ fn open_socket() -> io::Result<Socket> {
     // Connected to the kernel (port 0), so that no other process can answer in its place.
     socket.connect(&SocketAddr::new(0, 0))?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT))?;
-    // Lets the kernel filter dumps by table. Kernels before 4.20 don't know it and send everything; what they send is
-    // filtered here as well.
+    // Lets the kernel filter dumps by table. Kernels before 4.20 don't know it and send everything;
+    // what they send is filtered here as well.
     if let Err(error) = socket.set_netlink_get_strict_chk(true) {
         tracing::debug!("rtnetlink without kernel-side filters: {error}");
     }
@@ -372,7 +326,8 @@ fn open_socket() -> io::Result<Socket> {
 
 type Answer = (u32, u16, NetlinkPayload<RouteNetlinkMessage>);
 
-/// The messages of one datagram: sequence number, flags, payload. A torn rest ends it with an error.
+/// The messages of one datagram: sequence number, flags, payload. A torn rest ends it with an
+/// error.
 fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Answer>> + '_ {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -403,92 +358,4 @@ fn invalid(what: &str) -> io::Error {
 
 pub(super) fn errno_is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
-}
-
-pub(super) fn family(ip: IpAddr) -> AddressFamily {
-    if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
-fn read_link(message: &LinkMessage) -> Link {
-    let flags = message.header.flags;
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        up: flags.contains(LinkFlags::Up),
-        running: flags.contains(LinkFlags::LowerUp),
-        mac: None,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(mac)
-                if message.header.link_layer_type == LinkLayerType::Ether =>
-            {
-                link.mac = mac.as_slice().try_into().ok();
-            }
-            _ => {}
-        }
-    }
-    link
-}
-
-fn read_address(message: AddressMessage) -> Option<Address> {
-    let (mut local, mut remote, mut label, mut broadcast) = (None, None, None, None);
-    let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(ip) => local = Some(*ip),
-            AddressAttribute::Address(ip) => remote = Some(*ip),
-            AddressAttribute::Label(name) => label = Some(name.clone()),
-            AddressAttribute::Broadcast(ip) => broadcast = Some(*ip),
-            // The header has room for eight flags only; the attribute repeats them and has the rest.
-            AddressAttribute::Flags(all) => flags = *all,
-            _ => {}
-        }
-    }
-    Some(Address {
-        index: message.header.index,
-        ip: local.or(remote)?,
-        prefix: message.header.prefix_len,
-        label,
-        broadcast,
-        secondary: message.header.family == AddressFamily::Inet
-            && message.header.flags.contains(AddressHeaderFlags::Secondary),
-        connected_route: !flags.contains(AddressFlags::Noprefixroute),
-        message,
-    })
-}
-
-fn read_route(message: &RouteMessage) -> Option<Route> {
-    let header = &message.header;
-    let mut route = Route {
-        destination: match header.address_family {
-            AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
-            AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-            _ => return None,
-        },
-        prefix: header.destination_prefix_length,
-        metric: 0,
-        index: 0,
-    };
-    let mut table = u32::from(header.table);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(ip)) => route.destination = (*ip).into(),
-            RouteAttribute::Destination(RouteAddress::Inet6(ip)) => {
-                route.destination = (*ip).into();
-            }
-            RouteAttribute::Priority(metric) => route.metric = *metric,
-            RouteAttribute::Oif(index) => route.index = *index,
-            RouteAttribute::Table(id) => table = *id,
-            RouteAttribute::MultiPath(hops) if route.index == 0 => {
-                route.index = hops.first().map_or(0, |hop| hop.interface_index);
-            }
-            _ => {}
-        }
-    }
-    let usable = header.kind == RouteType::Unicast
-        && table == u32::from(RouteHeader::RT_TABLE_MAIN)
-        && route.index != 0;
-    usable.then_some(route)
 }

@@ -43,7 +43,8 @@ impl PacketSocket {
     /// Sends one whole frame out of the interface; never waits, never allocates.
     ///
     /// # Errors
-    /// What the kernel answered: `EAGAIN` or `ENOBUFS` when the queue is full, `ENETDOWN` when the interface is down.
+    /// What the kernel answered: `EAGAIN` or `ENOBUFS` when the queue is full, `ENETDOWN` when the
+    /// interface is down.
     pub fn send(&self, index: u32, ethertype: u16, frame: &[u8]) -> io::Result<()> {
         let to = LinkAddress::new(index, ethertype);
         rustix::net::sendto(&self.socket, frame, SendFlags::DONTWAIT, &to)?;
@@ -66,7 +67,8 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// `struct sockaddr_ll` of `<linux/if_packet.h>`: of the socket libraries none has it as a safe type.
+/// `struct sockaddr_ll` of `<linux/if_packet.h>`: of the socket libraries none has it as a safe
+/// type.
 #[repr(C)]
 struct LinkAddress {
     family: u16,
@@ -96,8 +98,9 @@ impl LinkAddress {
     }
 }
 
-// SAFETY: the pointer comes from a live reference to a `repr(C)` value without padding, laid out as the kernel's
-// `sockaddr_ll`, and the length is that value's size; both are used only during the call.
+// SAFETY: the pointer comes from a live reference to a `repr(C)` value without padding, laid out as
+// the kernel's `sockaddr_ll`, and the length is that value's size; both are used only during the
+// call.
 unsafe impl SocketAddrArg for LinkAddress {
     unsafe fn with_sockaddr<R>(
         &self,

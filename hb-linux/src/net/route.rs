@@ -1,15 +1,16 @@
-//! Which interface a service address goes to, as heartbeat has always decided it: the routing table is scanned for
-//! routes that cover the address, the lowest metric wins, a tie goes to the first route found.
+//! Which interface a service address goes to, as heartbeat has always decided it: the routing table
+//! is scanned for routes that cover the address, the lowest metric wins, a tie goes to the first
+//! route found.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use thiserror::Error;
 
-use super::netlink::Route;
+use super::tables::Route;
 use crate::config::AddressSpec;
 
-/// Prefixes shorter than this never get a connected route: no LAN is that large, so the number is a slip
-/// (`/5` once meant five host bits) and the route would take a part of the Internet away.
+/// Prefixes shorter than this never get a connected route: no LAN is that large, so the number is a
+/// slip (`/5` once meant five host bits) and the route would take a part of the Internet away.
 const SHORTEST_CONNECTED_V4: u8 = 8;
 /// The same for IPv6; /32 is what a whole provider is given (RFC 6177 §2 hands sites /48 to /64).
 const SHORTEST_CONNECTED_V6: u8 = 32;
@@ -85,7 +86,8 @@ pub fn choose(
         }
     };
     let shortest = if ip.is_ipv4() { SHORTEST_CONNECTED_V4 } else { SHORTEST_CONNECTED_V6 };
-    // A prefix shorter than that of the network in which the address lies would pull foreign networks onto this wire.
+    // A prefix shorter than that of the network in which the address lies would pull foreign
+    // networks onto this wire.
     let connected_route = prefix >= shortest && best.is_none_or(|route| prefix >= route.prefix);
     Ok(Choice { index, prefix, connected_route })
 }
@@ -117,7 +119,8 @@ pub fn netmask(prefix: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(mask_v4(prefix))
 }
 
-/// The highest address of the subnet; `None` for /31 and /32, which have no broadcast address (RFC 3021 §2.1).
+/// The highest address of the subnet; `None` for /31 and /32, which have no broadcast address (RFC
+/// 3021 §2.1).
 #[must_use]
 pub fn broadcast(ip: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     (prefix < 31).then(|| Ipv4Addr::from_bits(ip.to_bits() | !mask_v4(prefix)))

@@ -26,13 +26,14 @@ use rustix::thread::UnshareFlags;
 /// Set in the copy of the test binary that runs inside a user namespace.
 const INSIDE: &str = "HB_NET_TEST_INSIDE";
 
-/// Runs `body`, a test's own closure, on a thread with a network namespace of its own. Without root, inside a user
-/// namespace as well; where the system forbids that too, says so and skips.
+/// Runs `body`, a test's own closure, on a thread with a network namespace of its own. Without
+/// root, inside a user namespace as well; where the system forbids that too, says so and skips.
 pub fn in_namespace<F: FnOnce() + Send + 'static>(body: F) {
     // "net_addresses::both_ways::{{closure}}" is test "both_ways".
     let test = std::any::type_name::<F>().split("::").nth(1).unwrap();
     let outcome = thread::spawn(move || {
-        // SAFETY: a network namespace says nothing about file descriptors, which alone make unshare unsafe.
+        // SAFETY: a network namespace says nothing about file descriptors, which alone make unshare
+        // unsafe.
         let own = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
         own.map(|()| body())
     })
@@ -45,8 +46,8 @@ pub fn in_namespace<F: FnOnce() + Send + 'static>(body: F) {
     }
 }
 
-/// Runs this one test again as root of a user namespace, through unshare(1): a user namespace can be made by a
-/// process with one thread only, and a test binary has several.
+/// Runs this one test again as root of a user namespace, through unshare(1): a user namespace can
+/// be made by a process with one thread only, and a test binary has several.
 fn in_user_namespace(test: &str) {
     match Command::new("unshare").args(["-Urn", "true"]).output() {
         Ok(probe) if probe.status.success() => {}
@@ -72,7 +73,8 @@ fn in_user_namespace(test: &str) {
     assert!(inside.status.success() && said.contains("1 passed"), "in its user namespace: {said}");
 }
 
-/// Reads `IP[/PREFIX][@INTERFACE[:LABEL]]`, which is not the product's form: its parser has tests of its own.
+/// Reads `IP[/PREFIX][@INTERFACE[:LABEL]]`, which is not the product's form: its parser has tests
+/// of its own.
 pub fn spec(text: &str) -> AddressSpec {
     let (address, place) = text.split_once('@').map_or((text, None), |(a, p)| (a, Some(p)));
     let (ip, prefix) = address.split_once('/').map_or((address, None), |(i, p)| (i, Some(p)));
@@ -161,7 +163,8 @@ impl Lan {
         self.create(RouteNetlinkMessage::NewAddress(message)).unwrap();
     }
 
-    /// A route through an interface, as `default` or `10.0.0.0/8`; `metric` 0 is the family's default.
+    /// A route through an interface, as `default` or `10.0.0.0/8`; `metric` 0 is the family's
+    /// default.
     pub fn route(&mut self, destination: &str, name: &str, metric: u32) {
         let (ip, prefix) = match destination {
             "default" => (Ipv4Addr::UNSPECIFIED.into(), 0),
@@ -193,7 +196,8 @@ impl Lan {
         here.map(|route| format!("{}/{}", route.destination, route.prefix)).collect()
     }
 
-    /// The addresses of an interface, as `192.168.85.3/24 eth0:0`, without IPv6's own link-local ones.
+    /// The addresses of an interface, as `192.168.85.3/24 eth0:0`, without IPv6's own link-local
+    /// ones.
     pub fn addresses(&mut self, name: &str) -> Vec<String> {
         let index = self.index(name);
         let all = self.netlink.addresses().unwrap();
