@@ -15,10 +15,6 @@ use super::packet::PacketSocket;
 use super::route::netmask;
 use crate::config::AddressSpec;
 
-/// Reads `IP[/PREFIX[/IFACE[:LABEL]][/BROADCAST]]`; answers with a warning when there is reason for
-/// one.
-pub type Parse = fn(&str) -> Result<(AddressSpec, Option<String>), String>;
-
 const USAGE: &str = "\
 usage: IPaddr ADDRESS start|stop|status|monitor
        IPaddr usage
@@ -43,8 +39,8 @@ const MONITOR_STOPPED: u8 = 7;
 
 /// Does what the script does. `args`: what follows the program's name.
 #[must_use]
-pub fn main(args: &[String], parse: Parse) -> ExitCode {
-    match run(args, parse, &mut io::stdout()) {
+pub fn main(args: &[String]) -> ExitCode {
+    match run(args, &mut io::stdout()) {
         Ok(status) => ExitCode::from(status),
         Err(Failure { status, text }) => {
             // Nobody is left to tell when stderr is closed.
@@ -71,7 +67,7 @@ impl Failure {
     }
 }
 
-fn run(args: &[String], parse: Parse, out: &mut impl Write) -> Result<u8, Failure> {
+fn run(args: &[String], out: &mut impl Write) -> Result<u8, Failure> {
     let (written, action) = match args {
         [action] if matches!(action.as_str(), "usage" | "help" | "-h" | "--help") => {
             return out.write_all(USAGE.as_bytes()).map(|()| 0).map_err(Failure::of);
@@ -79,7 +75,7 @@ fn run(args: &[String], parse: Parse, out: &mut impl Write) -> Result<u8, Failur
         [address, action] => (address, action.as_str()),
         _ => return Err(Failure::misuse("expected ADDRESS and an action")),
     };
-    let (spec, warning) = parse(written).map_err(|why| Failure::misuse(&why))?;
+    let (spec, warning) = AddressSpec::parse(written).map_err(|why| Failure::misuse(&why))?;
     match action {
         "start" => {
             if let Some(warning) = warning {
@@ -198,16 +194,10 @@ pub fn announcing_line(held: &Held) -> String {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<(AddressSpec, Option<String>), String> {
-        let ip = text.parse().map_err(|_| format!("{text}: not an address"))?;
-        let spec = AddressSpec { ip, prefix: None, interface: None, label: None, broadcast: None };
-        Ok((spec, None))
-    }
-
     fn called(args: &[&str]) -> (Result<u8, Failure>, String) {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let mut out = Vec::new();
-        let outcome = run(&args, parse, &mut out);
+        let outcome = run(&args, &mut out);
         (outcome, String::from_utf8(out).unwrap())
     }
 
@@ -242,7 +232,8 @@ mod tests {
             assert_eq!(failure.status, MISUSED, "{args:?}");
             assert!(failure.text.contains("usage: IPaddr ADDRESS start|stop"), "{args:?}");
         }
-        assert!(called(&["eth0", "start"]).0.unwrap_err().text.starts_with("eth0: not an address"));
+        let why = AddressSpec::parse("eth0").unwrap_err();
+        assert!(called(&["eth0", "start"]).0.unwrap_err().text.starts_with(&why));
         assert_eq!(called(&["usage"]), (Ok(0), USAGE.to_owned()));
     }
 
