@@ -5,6 +5,7 @@ mod net_support;
 
 use hb_linux::net::{AddressError, Addresses, interfaces, route::ChoiceError};
 use net_support::{Lan, in_namespace, ip, spec};
+use rustix::thread::CapabilitySet;
 
 /// The guide's public network: eth0 with 192.168.85.1/24; eth1 is another LAN.
 fn guide_lan() -> Lan {
@@ -224,6 +225,50 @@ fn dropping_takes_all_at_once_and_reports_what_stays() {
         assert!(addresses.is_held(ip("10.0.0.3")).unwrap());
         assert!(addresses.drop_addresses(&doomed).is_empty(), "twice is fine");
         assert!(addresses.held().is_empty());
+    });
+}
+
+#[test]
+fn what_the_kernel_refuses_to_drop_is_reported_and_stays_held() {
+    in_namespace(|| {
+        let mut lan = guide_lan();
+        let mut addresses = Addresses::open().unwrap();
+        let wanted = ["192.168.85.3", "10.0.0.3"];
+        let doomed: Vec<_> =
+            wanted.iter().map(|text| addresses.acquire(&spec(text)).unwrap()).collect();
+        let mut rights = rustix::thread::capabilities(None).unwrap();
+        rights.effective.remove(CapabilitySet::NET_ADMIN);
+        rustix::thread::set_capabilities(None, rights).unwrap();
+
+        let failed = addresses.drop_addresses(&doomed);
+        let why: Vec<_> = failed.iter().map(|(ip, error)| (*ip, error.raw_os_error())).collect();
+        let refused = Some(rustix::io::Errno::PERM.raw_os_error());
+        assert_eq!(why, wanted.map(|text| (ip(text), refused)));
+        assert_eq!(addresses.held(), doomed);
+        assert!(addresses.is_held(ip("10.0.0.3")).unwrap());
+        assert_eq!(lan.addresses("eth1"), ["10.0.0.1/24 eth1", "10.0.0.3/24 eth1:0"]);
+        let error = addresses.release(ip("10.0.0.3")).unwrap_err().to_string();
+        assert_eq!(error, "deleting 10.0.0.3: not permitted: this needs root or CAP_NET_ADMIN");
+        let error = addresses.acquire(&spec("10.0.0.4")).unwrap_err();
+        assert!(matches!(error, AddressError::NotPermitted { .. }), "{error}");
+    });
+}
+
+/// One read takes some hundred entries.
+#[test]
+fn tables_longer_than_one_read_are_read_to_their_end() {
+    in_namespace(|| {
+        let mut lan = guide_lan();
+        for n in 0..600 {
+            lan.address("eth1", &format!("10.1.{}.{}/32", n / 200, n % 200 + 1));
+            lan.route(&format!("172.16.{}.{}/32", n / 200, n % 200 + 1), "eth1", 7);
+        }
+        let mut addresses = Addresses::open().unwrap();
+        assert_eq!(lan.addresses("eth1").len(), 601);
+        assert!(addresses.is_held(ip("10.1.2.200")).unwrap());
+        assert_eq!(lan.routes("eth1", "0.0.0.0").len(), 601);
+        assert_eq!(addresses.acquire(&spec("172.16.2.200")).unwrap().prefix, 32);
+        assert_eq!(addresses.acquire(&spec("192.168.85.3")).unwrap().interface, "eth0");
     });
 }
 
