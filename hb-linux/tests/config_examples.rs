@@ -63,7 +63,7 @@ fn interface(index: u32, name: &str, address: [u8; 4]) -> Interface {
 #[test]
 fn the_examples_are_the_guides_cluster() {
     let dir = Scratch::examples("examples");
-    let loaded = Settings::load(&dir.0, Some("LinuxHA1"), &[]).ok().expect("the examples load");
+    let loaded = Settings::load(&dir.0, Some("LinuxHA1"), &[]).expect("the examples load");
     assert_eq!(loaded.diagnostics, [], "the examples raise no remark");
     let settings = loaded.settings;
     assert_eq!((settings.node.as_str(), settings.peer.as_str()), ("linuxha1", "linuxha2"));
@@ -103,7 +103,7 @@ fn every_commented_out_directive_of_the_example_is_valid_too() {
         .fold(String::new(), |text, line| text + line + "\n");
     dir.write("ha.cf", &text, 0o644);
     let here = [interface(2, "eth0", [192, 168, 85, 1]), interface(3, "eth1", [10, 0, 0, 1])];
-    let loaded = Settings::load(&dir.0, Some("linuxha1"), &here).ok().expect("loads");
+    let loaded = Settings::load(&dir.0, Some("linuxha1"), &here).expect("loads");
     assert_eq!(loaded.settings.media.len(), 4, "the ucast line with our own address is ignored");
     assert_eq!(loaded.diagnostics.len(), 1, "and a note says so: {:?}", loaded.diagnostics);
     assert_eq!(loaded.diagnostics[0].severity, Severity::Note);
@@ -139,7 +139,7 @@ fn check_reports_what_is_there_and_the_budget() {
     // Each thing that can be wrong here is found, at its line, with its gravity.
     fs::set_permissions(dir.0.join("resource.d/smb"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::remove_file(dir.0.join("resource.d/httpd")).unwrap();
-    dir.write("ha.cf", &example("ha.cf").replace("/dev/ttyS0", "/etc/hostname"), 0o644);
+    dir.write("ha.cf", &example("ha.cf").replace("/dev/ttyS0", "/etc/passwd"), 0o644);
     let mut down = interface(3, "eth1", [10, 0, 0, 1]);
     down.up = false;
     down.addresses.clear();
@@ -152,7 +152,7 @@ fn check_reports_what_is_there_and_the_budget() {
     for expected in [
         format!("ha.cf:{}: warning: interface eth1 is down", line_of("bcast")),
         format!("ha.cf:{}: warning: bcast eth1: interface eth1 has no IPv4", line_of("bcast")),
-        format!("ha.cf:{}: error: /etc/hostname is not a character device", line_of("serial")),
+        format!("ha.cf:{}: error: /etc/passwd is not a character device", line_of("serial")),
         "error: script smb:".to_owned(),
         "error: script httpd is in none of".to_owned(),
     ] {
@@ -198,7 +198,7 @@ fn keys_from_keygen_load_and_are_never_overwritten() {
     fs::remove_file(&path).unwrap();
     keygen(Some(&path)).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-    let loaded = Settings::load(&dir.0, Some("linuxha1"), &[]).ok().expect("loads");
+    let loaded = Settings::load(&dir.0, Some("linuxha1"), &[]).expect("loads");
     assert_eq!(loaded.diagnostics, []);
     let secret = loaded.settings.keys[0].secret.clone();
     assert_eq!(secret.len(), 64);

@@ -255,7 +255,10 @@ fn resource_kind(resource: &ResourceLine) -> ResourceKind {
 
 /// Maps what `Config::problems` finds to the lines that it comes from.
 fn hold_to_rules(proto: &Config, hacf: &HaCf, report: &mut Report) {
-    for problem in &proto.problems() {
+    let problems = proto.problems();
+    // A time of zero breaks every rule it takes part in; its own error is the one that helps.
+    let zero = problems.iter().any(|problem| matches!(problem, ConfigError::ZeroTime { .. }));
+    for problem in &problems {
         let (word, line) = match *problem {
             ConfigError::SerialTooSlow { link, .. } => {
                 let Some(at) = hacf.media.get(usize::from(link)) else { continue };
@@ -279,6 +282,7 @@ fn hold_to_rules(proto: &Config, hacf: &HaCf, report: &mut Report) {
             // The lease follows from deadtime, whose own line has been accused.
             ConfigError::ZeroTime { what: "lease" } => continue,
             ConfigError::ZeroTime { what } => (what.to_owned(), line_of(&hacf.times, &[what])),
+            _ if zero => continue,
             ConfigError::DeadtimeTooShort { .. } => {
                 ("deadtime".to_owned(), line_of(&hacf.times, &["deadtime", "keepalive"]))
             }
@@ -293,7 +297,12 @@ fn hold_to_rules(proto: &Config, hacf: &HaCf, report: &mut Report) {
                 ("deadtime".to_owned(), line_of(&hacf.times, &["deadtime"]))
             }
         };
-        report.error(line, format!("{word}: {problem}"));
+        let problem = problem.to_string();
+        if problem.starts_with(&word) {
+            report.error(line, problem);
+        } else {
+            report.error(line, format!("{word}: {problem}"));
+        }
     }
 }
 
