@@ -154,7 +154,7 @@ fn parse_ip(text: &str, field: &str) -> Result<IpAddr, String> {
     } else if ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
         "the broadcast address"
     } else if matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
-        "an IPv4 address in IPv6 clothes"
+        "an IPv4-mapped address"
     } else {
         return Ok(ip);
     };
@@ -291,7 +291,7 @@ mod tests {
             ("224.0.0.1", "multicast"),
             ("0.0.0.0", "unspecified"),
             ("255.255.255.255", "broadcast"),
-            ("::ffff:1.2.3.4", "IPv4 address in IPv6"),
+            ("::ffff:1.2.3.4", "IPv4-mapped"),
         ] {
             let error = AddressSpec::parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -318,7 +318,7 @@ fn parse_peer(word: &str, interface: &str, text: &str) -> Result<IpAddr, String>
     } else if ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
         "everybody; write `bcast` for it"
     } else if matches!(ip, IpAddr::V6(ip) if is_mapped(ip)) {
-        "an IPv4 address in IPv6 clothes; write it as IPv4"
+        "an IPv4-mapped address; write it as IPv4"
     } else {
         return Ok(ip);
     };
