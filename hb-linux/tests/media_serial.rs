@@ -11,7 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Action, ControlModes, InputModes, OutputModes, SpecialCodeIndex};
+use rustix::termios::{
+    Action, ControlModes, InputModes, LocalModes, OutputModes, SpecialCodeIndex,
+};
 
 /// A pty whose slave is known by a stable name, as udev's /dev/serial/by-path does it.
 struct Bench {
@@ -143,7 +145,9 @@ fn the_line_is_raw_8n1_without_flow_control_at_its_speed() {
     assert!(line.control_modes.contains(ControlModes::CLOCAL | ControlModes::CREAD));
     assert!(!line.input_modes.intersects(InputModes::IXON | InputModes::IXOFF | InputModes::ICRNL));
     assert!(!line.output_modes.contains(OutputModes::OPOST));
-    assert!(line.local_modes.is_empty(), "{:?}", line.local_modes);
+    for cooked in [LocalModes::ICANON, LocalModes::ECHO, LocalModes::ISIG, LocalModes::IEXTEN] {
+        assert!(!line.local_modes.contains(cooked), "{cooked:?}");
+    }
     assert_eq!(line.special_codes[SpecialCodeIndex::VMIN], 1);
     let flags = rustix::fs::fcntl_getfl(port.fd().unwrap()).unwrap();
     assert!(flags.contains(OFlags::NONBLOCK));

@@ -52,6 +52,25 @@ impl Wire {
             ip(&format!("-6 addr add fe80::{n}/64 dev {nic} nodad"));
             ip(&format!("link set {nic} up"));
         }
+        self.wait_for_ipv6();
+    }
+
+    /// IPv6 starts on an interface a moment after its carrier; a neighbour asked before that is asked
+    /// again only after a second.
+    fn wait_for_ipv6(&self) {
+        for (namespace, from, to) in
+            [(&self.a, "fd07::1", "fd07::2"), (&self.b, "fd07::2", "fd07::1")]
+        {
+            self.enter(if namespace.as_raw_fd() == self.a.as_raw_fd() { &self.b } else { &self.a });
+            let far = UdpSocket::bind((to, 9)).unwrap();
+            far.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            self.enter(namespace);
+            let near = UdpSocket::bind((from, 0)).unwrap();
+            eventually("IPv6 works", || {
+                let _ = near.send_to(&[0], (to, 9));
+                far.recv(&mut [0; 8]).is_ok()
+            });
+        }
     }
 }
 
