@@ -3,12 +3,15 @@
 //! Each part is tried on its own, and none is required: what the kernel refuses is reported in words,
 //! with the setting that would allow it, and the daemon runs without.
 
-use std::fmt;
 use std::hint::black_box;
 use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::{fmt, fs, io};
 
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -67,10 +70,11 @@ impl fmt::Display for Refusal {
 /// # Errors
 /// Lowering the score takes CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)).
 pub fn spare_from_oom_killer() -> Result<(), Refusal> {
-    std::fs::write("/proc/self/oom_score_adj", "-1000").map_err(|error| Refusal {
+    fs::write("/proc/self/oom_score_adj", "-1000").map_err(|error| Refusal {
         what: "the kernel may kill this process when memory runs out",
-        remedy: "run as root, or set OOMScoreAdjust=-1000 in the unit",
-        errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+        remedy: "it takes CAP_SYS_RESOURCE, which a container may withhold from root; or set \
+                 OOMScoreAdjust=-1000 in the unit",
+        errno: errno_of(&error),
     })
 }
 
@@ -79,8 +83,8 @@ pub fn spare_from_oom_killer() -> Result<(), Refusal> {
 ///
 /// # Errors
 /// What the kernel answered; raising the score takes no right.
-pub fn accept_oom_killer() -> std::io::Result<()> {
-    std::fs::write("/proc/self/oom_score_adj", "0")
+pub fn accept_oom_killer() -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", "0")
 }
 
 /// All of it, in the order that works. After the helper process was started and everything that the
@@ -92,8 +96,8 @@ pub fn engage() -> Report {
     let locked = lock_memory();
     let realtime = sched::round_robin(PRIORITY).map_err(|errno| Refusal {
         what: "no realtime priority: on a busy machine heartbeats may be late",
-        remedy: "run as root, with CAP_SYS_NICE or with LimitRTPRIO=1; in a container or cgroup v1 \
-                 also cpu.rt_runtime_us",
+        remedy: "it takes CAP_SYS_NICE (root), or LimitRTPRIO=1 in the unit; with realtime group \
+                 scheduling (cgroup v1) also a cpu.rt_runtime_us",
         errno,
     });
     Report { realtime, locked, spared, timers }
@@ -107,15 +111,15 @@ fn precise_timers() -> Result<(), Refusal> {
 
 /// Locks what is mapped and what will be, each page from its first use on.
 ///
-/// MCL_ONFAULT and not everything at once: every page of libc, of the program and of unused heap would
-/// count as resident otherwise. What the loop touches is touched in its first rounds and stays.
+/// MCL_ONFAULT and not everything at once: every page of libc and of the unused heap would count as
+/// resident otherwise (about 1 MB more). The program itself is read in whole, see [`page_in`].
 ///
 /// Under a finite RLIMIT_MEMLOCK nothing is locked: once the limit is reached, MCL_FUTURE makes every
 /// allocation fail (mlockall(2)), and a daemon that aborts is worse than one that is paged out.
 fn lock_memory() -> Result<(), Refusal> {
     let refusal = |errno| Refusal {
         what: "memory is not locked: a machine that swaps may delay heartbeats",
-        remedy: "run as root, with CAP_IPC_LOCK or with LimitMEMLOCK=infinity",
+        remedy: "it takes CAP_IPC_LOCK (root), or LimitMEMLOCK=infinity in the unit",
         errno,
     };
     let limited = getrlimit(Resource::Memlock).current.is_some();
@@ -125,7 +129,51 @@ fn lock_memory() -> Result<(), Refusal> {
         return Err(refusal(Errno::NOMEM));
     }
     mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
-        .map_err(refusal)
+        .map_err(refusal)?;
+    page_in(&own_mappings().map_err(|error| refusal(errno_of(&error)))?)
+        .map_err(|error| refusal(errno_of(&error)))
+}
+
+/// Address ranges of this program's code and constants, by /proc/self/maps (proc_pid_maps(5)).
+fn own_mappings() -> io::Result<Vec<Range<u64>>> {
+    let inode = fs::metadata("/proc/self/exe")?.ino().to_string();
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    Ok(mappings_of(&maps, &inode))
+}
+
+fn mappings_of(maps: &str, inode: &str) -> Vec<Range<u64>> {
+    // address-address perms offset dev inode path
+    let mapping = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (from, to) = fields.next()?.split_once('-')?;
+        let ours = fields.next()?.starts_with("r-") && fields.nth(2)? == inode;
+        let range = u64::from_str_radix(from, 16).ok()?..u64::from_str_radix(to, 16).ok()?;
+        ours.then_some(range)
+    };
+    maps.lines().filter_map(mapping).collect()
+}
+
+/// Makes every page of `ranges` resident, and so locked.
+///
+/// What runs for the first time in a takeover must not be read from a disk then: it may be the disk
+/// that is failing. Reading through /proc/self/mem maps the page as a read by the program itself would
+/// (proc_pid_mem(5)).
+fn page_in(ranges: &[Range<u64>]) -> io::Result<()> {
+    let memory = fs::File::open("/proc/self/mem")?;
+    let page = page_size() as u64;
+    let mut byte = [0];
+    for range in ranges {
+        let mut at = range.start;
+        while at < range.end {
+            memory.read_exact_at(&mut byte, at)?;
+            at += page;
+        }
+    }
+    Ok(())
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Touches the stack as deep as the loop will ever need it; it is then mapped and, being mapped,
@@ -160,6 +208,20 @@ mod sched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_program_s_own_code_and_constants_are_paged_in() {
+        let maps = "\
+55d0c0000000-55d0c0004000 r--p 00000000 fe:00 4711                       /usr/sbin/heartbeatd
+55d0c0004000-55d0c0009000 r-xp 00004000 fe:00 4711                       /usr/sbin/heartbeatd
+55d0c0009000-55d0c000a000 rw-p 00009000 fe:00 4711                       /usr/sbin/heartbeatd
+55d0c1000000-55d0c1021000 rw-p 00000000 00:00 0                          [heap]
+7f0000000000-7f0000100000 r-xp 00000000 fe:00 4712                       /usr/lib/libc.so.6
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
+";
+        let ours = [0x55d0_c000_0000..0x55d0_c000_4000, 0x55d0_c000_4000..0x55d0_c000_9000];
+        assert_eq!(mappings_of(maps, "4711"), ours);
+    }
 
     #[test]
     fn refusals_say_what_and_how() {

@@ -5,7 +5,8 @@
 //!
 //! A port is never fatal. One that can't be opened, or whose device goes away, says why
 //! ([`Port::failure`]) and is tried again each time [`Port::tend`] is called; the node goes on with its
-//! other media meanwhile. [`Port::receive`] and [`Port::transmit`] never block and never allocate.
+//! other media meanwhile. [`Port::receive`] and [`Port::transmit`] never block; they allocate nothing
+//! either, except at the moment when they find the device gone.
 
 mod failure;
 mod filter;
