@@ -224,6 +224,12 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
     }
 
     #[test]
+    fn accepting_the_oom_killer_takes_no_right() {
+        accept_oom_killer().unwrap();
+        assert_eq!(fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim(), "0");
+    }
+
+    #[test]
     fn refusals_say_what_and_how() {
         let no = |what| Err(Refusal { what, remedy: "run as root", errno: Errno::PERM });
         let report =

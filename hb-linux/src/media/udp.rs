@@ -5,7 +5,8 @@
 //!
 //! *Broadcast* goes to 255.255.255.255 and not to the subnet's own broadcast address: out of a socket
 //! that is bound to a device it needs no route and no address on the NIC, and it does not change when
-//! the NIC is re-addressed. *Sockets are bound* to the destination (the broadcast address, the group)
+//! the NIC is re-addressed. (A receiver with strict `rp_filter` still wants a route back to the source
+//! through that NIC, so there both NICs need addresses of one subnet.) *Sockets are bound* to the destination (the broadcast address, the group)
 //! where there is one, so that a datagram counts for the medium that it was sent on; unicast is bound
 //! to the unspecified address, for the NIC's own may change, and so one interface carries one unicast
 //! medium for each port and family. *Not connected*, because that would freeze our own address and

@@ -44,12 +44,6 @@ pub enum OpenError {
          a crash of heartbeat would switch it off; load the driver with nowayout=1", .device.display()
     )]
     Unsafe { device: PathBuf, identity: String },
-    /// Longer than asked for, and can't be changed.
-    #[error(
-        "watchdog {} ({identity}): asked for a time-out of {asked_s} s, the driver keeps {kept_s} s; \
-         set the watchdog's time-out to {kept_s} s or more, or use another driver", .device.display()
-    )]
-    TooSlow { device: PathBuf, identity: String, asked_s: u32, kept_s: u32 },
     /// Anything else.
     #[error("watchdog {}: {step}: {source}", .device.display())]
     Io { device: PathBuf, step: &'static str, source: io::Error },
@@ -74,12 +68,12 @@ impl Device {
     /// Opens and thereby arms the watchdog, and sets its time-out to `timeout_s`. From here on it wants
     /// to be fed. After the clean start of protocol.md R9.
     ///
-    /// The driver may round the time-out; [`timeout_s`](Watchdog::timeout_s) is what it really is, and
-    /// never more than asked for.
+    /// The driver may round the time-out or have a fixed one: [`timeout_s`](Watchdog::timeout_s) is what
+    /// was read back, possibly more than asked for, and the only figure to compute a guard from.
     ///
     /// # Errors
-    /// Each case of [`OpenError`]. In case of `Unsafe` the driver has stopped the watchdog again; in
-    /// case of `TooSlow` it was disarmed where the driver allows it.
+    /// Each case of [`OpenError`]. In case of `Unsafe` the driver has stopped the watchdog again; after
+    /// `Io` it may be armed.
     pub fn open(path: &Path, timeout_s: u32) -> Result<Self, OpenError> {
         let failed = |step| {
             move |errno: Errno| OpenError::Io { device: path.into(), step, source: errno.into() }
@@ -115,26 +109,7 @@ impl Device {
         }
         device.timeout_s =
             ioctls::timeout(&device.file).map_err(failed("reading its time-out back"))?;
-        if device.timeout_s > timeout_s {
-            let error = OpenError::TooSlow {
-                device: path.into(),
-                identity: device.identity.clone(),
-                asked_s: timeout_s,
-                kept_s: device.timeout_s,
-            };
-            device.disarm().map_err(|source| OpenError::Io {
-                device: path.into(),
-                step: "giving it up",
-                source,
-            })?;
-            return Err(error);
-        }
         Ok(device)
-    }
-
-    /// The driver takes a 'V' right before the close as "on purpose".
-    fn disarm(&mut self) -> io::Result<()> {
-        if self.magic_close { self.file.write_all(b"V") } else { Ok(()) }
     }
 }
 
@@ -157,10 +132,15 @@ impl Watchdog for Device {
     }
 
     fn close_orderly(mut self: Box<Self>) -> io::Result<Closed> {
-        self.disarm()?;
-        // Where sysfs says nothing the driver was accepted for its magic close, which nowayout overrules
-        // silently: the kernel's default is asked by nobody, so the answer is the usual case.
-        Ok(if self.nowayout == Some(true) { Closed::StillArmed } else { Closed::Disarmed })
+        if self.magic_close {
+            // 'V' right before the close means "on purpose".
+            self.file.write_all(b"V")?;
+        }
+        Ok(match self.nowayout {
+            Some(true) => Closed::StillArmed,
+            Some(false) => Closed::Disarmed,
+            None => Closed::Unknown,
+        })
     }
 }
 

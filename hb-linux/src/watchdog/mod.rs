@@ -44,4 +44,7 @@ pub enum Closed {
     /// The driver was loaded with `nowayout`: the machine is reset unless somebody opens and feeds the
     /// watchdog within its time-out.
     StillArmed,
+    /// Asked to disarm, but the kernel (without CONFIG_WATCHDOG_SYSFS) doesn't tell whether `nowayout`
+    /// overruled that.
+    Unknown,
 }
