@@ -1,1 +1,4 @@
 //! daemon
+
+pub mod clock;
+pub mod realtime;

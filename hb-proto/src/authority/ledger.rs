@@ -1,0 +1,358 @@
+//! What every voter does with every frame: who was heard, what is fresh, what is promised and counted.
+//!
+//! Nodes and arbiter share it; what they *want* (policy) is theirs, and reaches it as a [`Stance`].
+
+use heapless::Vec;
+
+use super::promises::{FrameName, Promisee, Promises};
+use crate::config::MAX_GROUPS;
+use crate::id::{BootId, GroupId, Voter};
+use crate::time::{Duration, Instant};
+use crate::wire::Reject;
+use crate::wire::message::{Echo, GroupState, GroupStates, Header, Life, Status, next_seq};
+
+/// Frames whose sending time is remembered. An echo of an older one is not fresh, which is the safe
+/// side: at 100 ms they reach back 6.4 s, and an echo is rarely older than one keepalive.
+pub const MAX_SENT: usize = 64;
+
+/// What this voter does about a group.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Stance {
+    /// Neither asks nor runs; may promise.
+    #[default]
+    Idle,
+    /// Asks; gives way to a runner or to the group's home.
+    Asking,
+    /// Runs; promises to nobody.
+    Running,
+}
+
+/// The terms on which promises are given and counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Terms {
+    /// How long after sending a frame a promise that answers it may be used.
+    pub lease: Duration,
+    /// How long a promise binds its giver.
+    pub full: Duration,
+}
+
+/// What is known of another voter: its newest frame.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Voice {
+    /// The frame's name.
+    pub newest: FrameName,
+    /// When it was processed.
+    pub at: Instant,
+    /// Until when it is fresh: one lease after the sending of what it echoes.
+    pub fresh_until: Instant,
+    /// Group states as it shows them.
+    pub groups: GroupStates,
+    /// Its life.
+    pub life: Life,
+    /// This voter's links on which it hears us.
+    pub hears: u8,
+    /// Our newest frame that it echoed in its present life.
+    pub echoed: Option<u32>,
+    /// It asks for a hello.
+    pub wants_hello: bool,
+}
+
+/// What a frame was, beyond its contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Processed {
+    /// The first frame of a life that was not known.
+    pub new_life: bool,
+    /// It echoes a frame that this life sent no longer than lease ago.
+    pub fresh: bool,
+}
+
+/// One voter's decision state about all groups.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Ledger {
+    me: Voter,
+    boot: BootId,
+    terms: Terms,
+    seq: u32,
+    sent: Vec<(u32, Instant), MAX_SENT>,
+    voices: [Option<Voice>; Voter::COUNT],
+    promises: Vec<Promises, MAX_GROUPS>,
+    stances: Vec<Stance, MAX_GROUPS>,
+    homes: Vec<Voter, MAX_GROUPS>,
+}
+
+impl Ledger {
+    /// A life's beginning (R8): every group already promised to `to`, for `full`.
+    #[must_use]
+    pub fn new(
+        me: Voter,
+        boot: BootId,
+        homes: Vec<Voter, MAX_GROUPS>,
+        terms: Terms,
+        to: Promisee,
+        now: Instant,
+    ) -> Self {
+        let until = now + terms.full;
+        Self {
+            me,
+            boot,
+            terms,
+            seq: 0,
+            sent: Vec::new(),
+            voices: [None; Voter::COUNT],
+            promises: homes.iter().map(|_| Promises::starting(to, until)).collect(),
+            stances: homes.iter().map(|_| Stance::Idle).collect(),
+            homes,
+        }
+    }
+
+    /// This life's id.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.boot
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub const fn me(&self) -> Voter {
+        self.me
+    }
+
+    /// What is known of another voter.
+    #[must_use]
+    pub const fn voice(&self, of: Voter) -> Option<&Voice> {
+        self.voices[of.index()].as_ref()
+    }
+
+    /// The promises of one group. Panics for a group that doesn't exist: group ids come from the configuration.
+    #[must_use]
+    pub fn promises(&self, group: GroupId) -> &Promises {
+        &self.promises[group.index()]
+    }
+
+    /// What this voter does about a group.
+    #[must_use]
+    pub fn stance(&self, group: GroupId) -> Stance {
+        self.stances[group.index()]
+    }
+
+    /// All group ids.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..self.promises.len() as u8).map(GroupId)
+    }
+
+    /// Changes what this voter does about a group (R3). To run, it must have asked.
+    pub fn set_stance(&mut self, group: GroupId, stance: Stance) {
+        let first = next_seq(self.seq).unwrap_or(u32::MAX);
+        let promises = &mut self.promises[group.index()];
+        match stance {
+            Stance::Idle => promises.end_request(),
+            Stance::Asking | Stance::Running => promises.begin_request(first),
+        }
+        self.stances[group.index()] = stance;
+    }
+
+    /// Handover: confirmed stopped, this node binds itself to its peer in the frame that says so (R11).
+    pub fn hand_over(&mut self, group: GroupId, now: Instant) {
+        self.set_stance(group, Stance::Idle);
+        self.promises[group.index()].bind(self.me.peer(), now, self.terms.full);
+    }
+
+    /// Classic mode: the peer's death voids what was promised to it (R2).
+    pub fn void_promises_to(&mut self, voter: Voter) {
+        self.promises.iter_mut().for_each(|promises| promises.void(voter));
+    }
+
+    /// R2 for three voters: nothing promised, and the peer's or the arbiter's promise unexpired.
+    #[must_use]
+    pub fn authorised(&self, group: GroupId, now: Instant) -> bool {
+        self.promises(group).authorised(self.me, now)
+    }
+
+    /// Whether `of`'s newest frame is still fresh (protocol.md §2).
+    #[must_use]
+    pub fn is_fresh(&self, of: Voter, now: Instant) -> bool {
+        self.voice(of).is_some_and(|voice| voice.fresh_until > now)
+    }
+
+    /// Processes a status that passed all checks up to replay. `lease` is what a promise of `header.sender`
+    /// is good for; `may_promise` is false while group numbers mean different things to the two (§5).
+    ///
+    /// `now` must have been read after the frame was (R6).
+    ///
+    /// # Errors
+    /// [`Reject::Replay`] for a frame not newer than the newest of its sender.
+    pub fn process(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        status: &Status,
+        lease: Duration,
+        may_promise: bool,
+    ) -> Result<Processed, Reject> {
+        let from = header.sender;
+        let frame = FrameName { boot: header.boot, seq: header.seq };
+        let former = self.voices[from.index()];
+        if former.is_some_and(|voice| voice.newest >= frame) {
+            return Err(Reject::Replay);
+        }
+        let echo = status.echoes[Status::echo_slot(from, self.me)];
+        let answered = echo.and_then(|echo| self.sent_frame(echo));
+        let fresh_until = answered.map_or(Instant::ZERO, |(_, sent_at)| sent_at + self.terms.lease);
+        let processed = Processed {
+            new_life: former.is_none_or(|voice| voice.newest.boot != frame.boot),
+            fresh: fresh_until > now,
+        };
+        let same_life = former.filter(|_| !processed.new_life);
+        self.voices[from.index()] = Some(Voice {
+            newest: frame,
+            at: now,
+            fresh_until,
+            groups: status.groups,
+            life: status.life,
+            hears: status.hears,
+            echoed: answered.map(|(seq, _)| seq).max(same_life.and_then(|voice| voice.echoed)),
+            wants_hello: status.wants_hello,
+        });
+        for group in self.groups() {
+            if processed.new_life {
+                self.promises[group.index()].new_life_of(from, processed.fresh);
+            }
+            let state = status.groups.state(group);
+            if processed.fresh {
+                self.answer(group, from, state, frame, now, may_promise);
+            }
+            if let (GroupState::Promised, Some((seq, sent_at)), true) =
+                (state, answered, may_promise)
+            {
+                self.promises[group.index()].count(from, seq, sent_at, lease.min(self.terms.lease));
+            }
+        }
+        Ok(processed)
+    }
+
+    /// R4 and R5 for one group of a fresh frame.
+    fn answer(
+        &mut self,
+        group: GroupId,
+        from: Voter,
+        state: GroupState,
+        frame: FrameName,
+        now: Instant,
+        may_promise: bool,
+    ) {
+        if !from.is_node() {
+            return;
+        }
+        if !state.asks() {
+            self.promises[group.index()].released_by(from);
+            return;
+        }
+        let gives_way = match self.stance(group) {
+            Stance::Idle => true,
+            Stance::Running => false,
+            Stance::Asking => state == GroupState::Running || self.homes[group.index()] == from,
+        };
+        if may_promise
+            && gives_way
+            && self.promises[group.index()].may_promise(from, now)
+            && !self.outranked(group, from, now)
+        {
+            if self.stance(group) == Stance::Asking {
+                self.set_stance(group, Stance::Idle);
+            }
+            self.promises[group.index()].promise(from, frame, now, self.terms.full);
+        }
+    }
+
+    /// The arbiter between two fresh askers: running beats home (R4). A node has one other node only.
+    fn outranked(&self, group: GroupId, from: Voter, now: Instant) -> bool {
+        let rival = from.peer();
+        if rival == self.me || !self.is_fresh(rival, now) {
+            return false;
+        }
+        let state_of =
+            |voter| self.voice(voter).map_or(GroupState::Idle, |voice| voice.groups.state(group));
+        match (state_of(from), state_of(rival)) {
+            (GroupState::Running, _) | (_, GroupState::Idle | GroupState::Promised) => false,
+            (_, GroupState::Running) => true,
+            (_, GroupState::Asking) => self.homes[group.index()] == rival,
+        }
+    }
+
+    /// Number and sending time of the frame of this life that `echo` names, if it is remembered.
+    fn sent_frame(&self, echo: Echo) -> Option<(u32, Instant)> {
+        self.sent.iter().rev().find(|(seq, _)| echo.names(self.boot, *seq)).copied()
+    }
+
+    /// Numbers the next status, to be written after `now`; `None` when a new life must begin first.
+    pub fn stamp(&mut self, now: Instant) -> Option<u32> {
+        self.seq = next_seq(self.seq)?;
+        if self.sent.is_full() {
+            self.sent.remove(0);
+        }
+        let pushed = self.sent.push((self.seq, now));
+        debug_assert!(pushed.is_ok(), "room was made");
+        Some(self.seq)
+    }
+
+    /// Number of the newest frame of this life; 0 before the first.
+    #[must_use]
+    pub const fn newest_seq(&self) -> u32 {
+        self.seq
+    }
+
+    /// What the next status says of whom it heard.
+    #[must_use]
+    pub fn echoes(&self) -> [Option<Echo>; 2] {
+        let mut echoes = [None; 2];
+        for of in Voter::ALL {
+            if of != self.me {
+                let newest = self.voice(of).map(|voice| voice.newest);
+                echoes[Status::echo_slot(self.me, of)] =
+                    newest.map(|frame| Echo::of(frame.boot, frame.seq));
+            }
+        }
+        echoes
+    }
+
+    /// What the next status of this *node* shows for every group (R3, R6).
+    #[must_use]
+    pub fn shown(&self, now: Instant) -> GroupStates {
+        let mut shown = GroupStates::default();
+        let echoed = self.voice(self.me.peer()).map(|voice| voice.newest);
+        for group in self.groups() {
+            let state = match self.stance(group) {
+                Stance::Running => GroupState::Running,
+                Stance::Asking => GroupState::Asking,
+                Stance::Idle if self.promises(group).shows_to(self.me.peer(), echoed, now) => {
+                    GroupState::Promised
+                }
+                Stance::Idle => GroupState::Idle,
+            };
+            shown.set(group, state);
+        }
+        shown
+    }
+
+    /// Forgets promises whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        self.promises.iter_mut().for_each(|promises| promises.expire(now));
+    }
+
+    /// The same as seen from an epoch that lies `by` later.
+    #[must_use]
+    pub fn rebased(mut self, by: Duration) -> Self {
+        for (_, sent_at) in &mut self.sent {
+            *sent_at = sent_at.rebased(by);
+        }
+        for voice in self.voices.iter_mut().flatten() {
+            voice.at = voice.at.rebased(by);
+            voice.fresh_until = voice.fresh_until.rebased(by);
+        }
+        for promises in &mut self.promises {
+            *promises = promises.rebased(by);
+        }
+        self
+    }
+}

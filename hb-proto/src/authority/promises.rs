@@ -1,0 +1,271 @@
+//! One group's promises, as one voter holds and counts them (protocol.md §2).
+
+use crate::id::{BootId, Voter};
+use crate::time::{Duration, Instant};
+
+/// Whom a promise binds its giver to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Promisee {
+    /// A node.
+    To(Voter),
+    /// Somebody, in a life that was forgotten: a starting arbiter without memory (R8).
+    Unknown,
+}
+
+/// A frame's name: the life that sent it, and its number in that life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FrameName {
+    /// The life.
+    pub boot: BootId,
+    /// The number.
+    pub seq: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Given {
+    to: Promisee,
+    until: Instant,
+    /// The frame that gave or last renewed it; none for the promise that a life begins with.
+    renewed_by: Option<FrameName>,
+}
+
+/// The promises of one group: the one this voter gave, and those it may count.
+///
+/// At most one is given at a time (R1); a promise is counted only for the present, unbroken request (R7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Promises {
+    given: Option<Given>,
+    counted_until: [Instant; Voter::COUNT],
+    /// Number of the first frame of the present request.
+    request_from: Option<u32>,
+}
+
+impl Promises {
+    /// R8: a life begins with a promise already given, since a former life may have given it.
+    #[must_use]
+    pub const fn starting(to: Promisee, until: Instant) -> Self {
+        Self {
+            given: Some(Given { to, until, renewed_by: None }),
+            counted_until: [Instant::ZERO; Voter::COUNT],
+            request_from: None,
+        }
+    }
+
+    /// Whom the promise outstanding at `now` binds this voter to.
+    #[must_use]
+    pub fn promised_to(&self, now: Instant) -> Option<Promisee> {
+        self.given.filter(|given| given.until > now).map(|given| given.to)
+    }
+
+    /// When the promise given ends by its time.
+    #[must_use]
+    pub fn promise_ends(&self) -> Option<Instant> {
+        self.given.map(|given| given.until)
+    }
+
+    /// R1: whether nothing promised stands in the way of promising to `to`.
+    #[must_use]
+    pub fn may_promise(&self, to: Voter, now: Instant) -> bool {
+        self.promised_to(now).is_none_or(|promisee| promisee == Promisee::To(to))
+    }
+
+    /// R4: gives or renews, answering `frame` received at `now`. Call only if [`Promises::may_promise`].
+    pub fn promise(&mut self, to: Voter, frame: FrameName, now: Instant, full: Duration) {
+        debug_assert!(self.may_promise(to, now), "R1: one promise at a time");
+        let former = self.given.map_or(Instant::ZERO, |given| given.until);
+        let until = former.max(now + full);
+        self.given = Some(Given { to: Promisee::To(to), until, renewed_by: Some(frame) });
+    }
+
+    /// Handover (R11): the giver, confirmed stopped, binds itself to `to` before `to` has asked.
+    /// Shown to nobody until a frame renews it (R6).
+    pub fn bind(&mut self, to: Voter, now: Instant, full: Duration) {
+        if self.may_promise(to, now) {
+            self.given = Some(Given { to: Promisee::To(to), until: now + full, renewed_by: None });
+        }
+    }
+
+    /// R5: a fresh frame of `from` that neither asks nor runs ends the promise to it.
+    pub fn released_by(&mut self, from: Voter) {
+        self.given = self.given.filter(|given| given.to != Promisee::To(from));
+    }
+
+    /// R5: the first frame of `of`'s higher boot id ends every promise to its earlier lives.
+    /// One that this life began with, it ends only when `fresh`: the frame may be older than this life.
+    pub fn new_life_of(&mut self, of: Voter, fresh: bool) {
+        let ends =
+            |given: &Given| given.to == Promisee::To(of) && (fresh || given.renewed_by.is_some());
+        self.given = self.given.filter(|given| !ends(given));
+    }
+
+    /// The promise to `of` is void: a confirmed fence (R12), or in classic mode its death (R2).
+    pub fn void(&mut self, of: Voter) {
+        self.released_by(of);
+    }
+
+    /// Forgets a promise whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        self.given = self.given.filter(|given| given.until > now);
+    }
+
+    /// R6: shown to `to` only if the very frame that ours echoes renewed it.
+    #[must_use]
+    pub fn shows_to(&self, to: Voter, echoed: Option<FrameName>, now: Instant) -> bool {
+        self.given.is_some_and(|given| {
+            given.to == Promisee::To(to)
+                && given.until > now
+                && given.renewed_by.is_some()
+                && given.renewed_by == echoed
+        })
+    }
+
+    /// This voter asks from frame `seq` on.
+    pub fn begin_request(&mut self, seq: u32) {
+        self.request_from.get_or_insert(seq);
+    }
+
+    /// This voter neither asks nor runs any more: it uses no promise from here on (R5).
+    pub fn end_request(&mut self) {
+        self.request_from = None;
+        self.counted_until = [Instant::ZERO; Voter::COUNT];
+    }
+
+    /// R7: `by` shows a promise and echoes our frame `seq`, sent at `sent_at`.
+    pub fn count(&mut self, by: Voter, seq: u32, sent_at: Instant, lease: Duration) {
+        if self.request_from.is_some_and(|first| seq >= first) {
+            let until = &mut self.counted_until[by.index()];
+            *until = (*until).max(sent_at + lease);
+        }
+    }
+
+    /// Until when `by`'s promise counts; in the past if it doesn't.
+    #[must_use]
+    pub fn counted_until(&self, by: Voter) -> Instant {
+        self.counted_until[by.index()]
+    }
+
+    /// R2: nothing promised, and somebody's promise unexpired.
+    #[must_use]
+    pub fn authorised(&self, me: Voter, now: Instant) -> bool {
+        self.promised_to(now).is_none()
+            && Voter::ALL.iter().any(|&by| by != me && self.counted_until(by) > now)
+    }
+
+    /// The same as seen from an epoch that lies `by` later.
+    #[must_use]
+    pub fn rebased(mut self, by: Duration) -> Self {
+        self.given = self.given.map(|given| Given { until: given.until.rebased(by), ..given });
+        self.counted_until = self.counted_until.map(|until| until.rebased(by));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_millis(400);
+    const FULL: Duration = Duration::from_millis(420);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    fn frame(boot: u32, seq: u32) -> FrameName {
+        FrameName { boot: BootId::new(boot).expect("id"), seq }
+    }
+
+    fn free() -> Promises {
+        let mut promises = Promises::starting(Promisee::Unknown, Instant::ZERO);
+        promises.expire(at(1));
+        promises
+    }
+
+    #[test]
+    fn r1_one_promise_at_a_time() {
+        let mut d = free();
+        d.promise(Voter::A, frame(1, 5), at(10), FULL);
+        assert!(d.may_promise(Voter::A, at(11)));
+        assert!(!d.may_promise(Voter::B, at(429)));
+        assert!(d.may_promise(Voter::B, at(430)));
+    }
+
+    #[test]
+    fn r4_a_renewal_never_shortens() {
+        let mut d = free();
+        d.promise(Voter::A, frame(1, 5), at(10), Duration::from_secs(9));
+        d.promise(Voter::A, frame(1, 6), at(20), FULL);
+        assert_eq!(d.promise_ends(), Some(at(9010)));
+    }
+
+    #[test]
+    fn r5_release_frees_only_the_releaser() {
+        let mut d = free();
+        d.promise(Voter::A, frame(1, 5), at(10), FULL);
+        d.released_by(Voter::B);
+        assert_eq!(d.promised_to(at(11)), Some(Promisee::To(Voter::A)));
+        d.released_by(Voter::A);
+        assert_eq!(d.promised_to(at(11)), None);
+    }
+
+    #[test]
+    fn r5_a_stale_new_life_does_not_end_the_promise_a_life_began_with() {
+        let mut b = Promises::starting(Promisee::To(Voter::A), at(420));
+        b.new_life_of(Voter::A, false);
+        assert_eq!(b.promised_to(at(1)), Some(Promisee::To(Voter::A)));
+        b.new_life_of(Voter::A, true);
+        assert_eq!(b.promised_to(at(1)), None);
+    }
+
+    #[test]
+    fn r6_shown_only_if_the_echoed_frame_renewed_it() {
+        let mut b = free();
+        b.promise(Voter::A, frame(1, 5), at(10), FULL);
+        assert!(b.shows_to(Voter::A, Some(frame(1, 5)), at(11)));
+        assert!(
+            !b.shows_to(Voter::A, Some(frame(1, 6)), at(11)),
+            "a later frame that renewed nothing"
+        );
+        assert!(!b.shows_to(Voter::A, None, at(11)));
+        assert!(!b.shows_to(Voter::B, Some(frame(1, 5)), at(11)));
+        let starting = Promises::starting(Promisee::To(Voter::A), at(420));
+        assert!(!starting.shows_to(Voter::A, None, at(1)), "a start-up promise is nobody's to use");
+    }
+
+    #[test]
+    fn r7_a_promise_for_an_earlier_request_counts_for_nothing() {
+        let mut a = free();
+        a.begin_request(5);
+        a.count(Voter::Arbiter, 5, at(10), LEASE);
+        assert!(a.authorised(Voter::A, at(409)));
+        assert!(!a.authorised(Voter::A, at(410)), "ends lease after the frame it answers was sent");
+        a.end_request();
+        assert!(!a.authorised(Voter::A, at(20)), "H2: nothing counts after a release");
+        a.begin_request(9);
+        a.count(Voter::Arbiter, 8, at(15), LEASE);
+        assert!(
+            !a.authorised(Voter::A, at(20)),
+            "H2: an old promise is no answer to the new request"
+        );
+        a.count(Voter::Arbiter, 9, at(20), LEASE);
+        assert!(a.authorised(Voter::A, at(21)));
+    }
+
+    #[test]
+    fn r2_who_has_promised_may_not_run() {
+        let mut a = free();
+        a.begin_request(1);
+        a.count(Voter::Arbiter, 1, at(0), LEASE);
+        a.promise(Voter::B, frame(3, 1), at(1), FULL);
+        assert!(!a.authorised(Voter::A, at(2)));
+    }
+
+    #[test]
+    fn rebased_promises_end_as_far_ahead() {
+        let mut a = free();
+        a.promise(Voter::B, frame(3, 1), at(1000), FULL);
+        let b = a.rebased(Duration::from_millis(1000));
+        assert!(b.promised_to(at(419)).is_some() && b.promised_to(at(420)).is_none());
+    }
+}

@@ -1,0 +1,85 @@
+//! Health of one link, as both ends see it.
+
+use crate::authority::FrameName;
+use crate::time::{Duration, Instant};
+
+/// State of a link. Transitions are free: each judgement follows from what was heard last.
+///
+/// | | peer hears us on it | peer doesn't, or is silent |
+/// |---|---|---|
+/// | we hear the peer on it | up | one-way |
+/// | we don't | one-way | down |
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum LinkState {
+    /// Nothing gets through.
+    #[default]
+    Down,
+    /// One direction works; see [`Link::heard_lately`] for which.
+    OneWay,
+    /// Both directions work.
+    Up,
+}
+
+impl LinkState {
+    /// The word that status output uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::OneWay => "one-way",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// What is decided about one link.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Link {
+    /// When the peer was last heard on it.
+    pub(crate) heard_at: Option<Instant>,
+    /// Newest frame taken from the peer on it: an older one is a replay.
+    pub(crate) newest: Option<FrameName>,
+    /// The peer's number for the link by which it reaches us here.
+    pub(crate) peer_link: u8,
+    /// As last judged.
+    pub(crate) state: LinkState,
+    /// Until when the line is busy with what was last written to it.
+    pub(crate) busy_until: Instant,
+    /// A change could not be sent while the line was busy.
+    pub(crate) owed: bool,
+}
+
+impl Link {
+    /// State as last judged.
+    #[must_use]
+    pub const fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// When the peer was last heard on this link.
+    #[must_use]
+    pub const fn heard_at(&self) -> Option<Instant> {
+        self.heard_at
+    }
+
+    /// Whether the peer was heard on it within `deadtime`.
+    #[must_use]
+    pub fn heard_lately(&self, now: Instant, deadtime: Duration) -> bool {
+        self.heard_at.is_some_and(|at| now.since(at) < deadtime)
+    }
+
+    pub(crate) fn judge(&self, now: Instant, deadtime: Duration, peer_hears: bool) -> LinkState {
+        match (self.heard_lately(now, deadtime), peer_hears) {
+            (true, true) => LinkState::Up,
+            (false, false) => LinkState::Down,
+            _ => LinkState::OneWay,
+        }
+    }
+
+    pub(crate) fn rebased(mut self, by: Duration) -> Self {
+        self.heard_at = self.heard_at.map(|at| at.rebased(by));
+        self.busy_until = self.busy_until.rebased(by);
+        self
+    }
+}

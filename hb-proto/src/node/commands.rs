@@ -1,0 +1,190 @@
+//! What an operator asks for.
+
+use core::fmt;
+
+use super::{Node, has};
+use crate::action::Action;
+use crate::authority::Stance;
+use crate::group::Phase;
+use crate::id::{BootId, GroupId};
+use crate::peer::PeerState;
+use crate::time::Instant;
+use crate::wire::message::Life;
+
+/// Why a command is not carried out. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Refusal {
+    /// There is no such group.
+    NoSuchGroup,
+    /// Standby: this node runs none of them.
+    NothingHeld,
+    /// Takeover: this node runs all of them.
+    AlreadyHeld,
+    /// Standby: the peer is not there to take over.
+    PeerAbsent {
+        /// Its state.
+        state: PeerState,
+    },
+    /// The peer is heard, but doesn't hear us.
+    PeerDeaf,
+    /// The peer's haresources differs.
+    Mismatch,
+    /// Standby: the group's start failed on the peer.
+    PeerFailed {
+        /// Which group.
+        group: GroupId,
+    },
+    /// This node is leaving, or not clean yet.
+    NotInService,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchGroup => f.write_str("there is no such resource group in haresources"),
+            Self::NothingHeld => f.write_str("this node runs nothing that could go to the peer"),
+            Self::AlreadyHeld => f.write_str("this node runs it already"),
+            Self::PeerAbsent { state } => {
+                write!(f, "the peer is {}: nobody could take over", state.name())
+            }
+            Self::PeerDeaf => f.write_str("the peer is heard but does not hear this node"),
+            Self::Mismatch => {
+                f.write_str("the two nodes' haresources differ: make them the same first")
+            }
+            Self::PeerFailed { .. } => {
+                f.write_str("its start failed on the peer: mend that, then run `hb takeover` there")
+            }
+            Self::NotInService => f.write_str("this node is starting or leaving"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+impl Node {
+    /// Hands `group` (or everything that runs here) to the peer. The number of groups concerned.
+    ///
+    /// The peer keeps them when this node could have them back, until it dies, leaves or is told otherwise.
+    ///
+    /// # Errors
+    /// Why nothing is done.
+    pub fn request_standby(
+        &mut self,
+        now: Instant,
+        group: Option<GroupId>,
+    ) -> Result<usize, Refusal> {
+        let held = |node: &Self, id| node.d.ledger.stance(id) == Stance::Running;
+        let groups = self.concerned(group, held, Refusal::NothingHeld)?;
+        self.partner_or_refusal(now)?;
+        if let Some(group) = groups.iter().find(|&group| !self.peer_can_take(now, group)) {
+            return Err(Refusal::PeerFailed { group });
+        }
+        for group in groups.iter() {
+            self.d.plans[group.index()].standby = true;
+        }
+        self.d.hello_due = true;
+        Ok(groups.len())
+    }
+
+    /// Brings `group` (or everything) here. Forgets failed starts. The number of groups concerned.
+    ///
+    /// # Errors
+    /// Why nothing is done.
+    pub fn request_takeover(
+        &mut self,
+        now: Instant,
+        group: Option<GroupId>,
+    ) -> Result<usize, Refusal> {
+        let lacking = |node: &Self, id| node.d.ledger.stance(id) != Stance::Running;
+        let groups = self.concerned(group, lacking, Refusal::AlreadyHeld)?;
+        if !self.d.peer.state().is_gone() {
+            self.partner_or_refusal(now)?;
+        }
+        for group in groups.iter() {
+            let plan = &mut self.d.plans[group.index()];
+            (plan.wanted, plan.yielded, plan.standby) = (true, false, false);
+            self.d.groups[group.index()].clear_failure();
+        }
+        self.d.hello_due = true;
+        Ok(groups.len())
+    }
+
+    /// Leaves the cluster: stops everything, hands it over, says so, and departs.
+    pub fn request_leave(&mut self) {
+        self.begin_leaving();
+    }
+
+    pub(super) fn begin_leaving(&mut self) {
+        if self.d.life == Life::Up {
+            self.d.life = Life::Leaving;
+            self.d.hello_due = true;
+        }
+    }
+
+    fn concerned(
+        &self,
+        group: Option<GroupId>,
+        concerns: impl Fn(&Self, GroupId) -> bool,
+        none: Refusal,
+    ) -> Result<GroupSet, Refusal> {
+        if !self.d.clean || self.d.life != Life::Up {
+            return Err(Refusal::NotInService);
+        }
+        if group.is_some_and(|group| group.index() >= self.d.groups.len()) {
+            return Err(Refusal::NoSuchGroup);
+        }
+        let all = self.d.ledger.groups().filter(|&id| group.is_none_or(|one| one == id));
+        let set = all.filter(|&id| concerns(self, id)).fold(0, |set: u16, id| set | 1 << id.0);
+        if set == 0 { Err(none) } else { Ok(GroupSet(set)) }
+    }
+
+    fn partner_or_refusal(&self, now: Instant) -> Result<(), Refusal> {
+        let state = self.d.peer.state();
+        if !matches!(state, PeerState::Alive | PeerState::Late) {
+            return Err(Refusal::PeerAbsent { state });
+        }
+        if !self.matches() {
+            return Err(Refusal::Mismatch);
+        }
+        if self.peer_is_partner(now) { Ok(()) } else { Err(Refusal::PeerDeaf) }
+    }
+
+    /// Departs once everything is stopped and the peer has echoed that it heard so, or had deadtime to.
+    pub(super) fn poll_departure(&mut self, now: Instant) -> Option<Action> {
+        if self.d.life == Life::Up || self.d.departed {
+            return None;
+        }
+        if self.d.groups.iter().any(|group| group.phase() != Phase::Stopped) {
+            return None;
+        }
+        if self.d.clean {
+            let (first, since) = self.d.left?;
+            let echoed = self.d.ledger.voice(self.config.me.peer()).and_then(|voice| voice.echoed);
+            let heard = echoed.is_some_and(|seq| seq >= first);
+            let listening = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
+            let waited = now.since(since) >= self.config.timing.deadtime;
+            if self.outbox_is_pending() || listening && !heard && !waited {
+                return None;
+            }
+        }
+        self.d.departed = true;
+        Some(Action::Depart {
+            restart_above: self.d.restart_above.and_then(BootId::next).and(self.d.restart_above),
+        })
+    }
+}
+
+/// Some groups, one bit each.
+#[derive(Clone, Copy)]
+struct GroupSet(u16);
+
+impl GroupSet {
+    fn iter(self) -> impl Iterator<Item = GroupId> {
+        (0..16).map(GroupId).filter(move |&group| has(self.0, group))
+    }
+
+    const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}

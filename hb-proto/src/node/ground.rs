@@ -1,0 +1,116 @@
+//! On what ground a node may run a group (R2), and what it does when the ground is gone (R10).
+
+use super::Node;
+use crate::authority::Stance;
+use crate::event::{Cause, Event};
+use crate::id::GroupId;
+use crate::time::Instant;
+use crate::wire::message::GroupState;
+
+/// What allows this node to run a group now.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Ground {
+    /// Another voter's unexpired promise.
+    Promise,
+    /// Classic: the peer is dead or left.
+    PeerGone,
+    /// Classic, running: the peer's last word was a promise, and it has been silent since. It is
+    /// between its last frame and its death; nothing it said withholds the promise.
+    PeerSilent,
+    /// Classic, running: both nodes ran it, and this one is its home.
+    Winner,
+    /// Classic, running: contact was made less than a lease ago, and the peer has not answered yet.
+    Contact,
+    /// Classic, running: the peer hears us but its haresources differs, so it neither promises nor takes.
+    Mismatch,
+}
+
+impl Node {
+    /// The ground on which this node may run `group`, if any.
+    ///
+    /// With an arbiter, promises alone (R2). Two voters have the classic rule as well. The plan's
+    /// wording of it, *promise or peer dead*, leaves a hole between the end of the lease and deadtime,
+    /// in which the death of a standby would stop the service: [`Ground::PeerSilent`] closes it, since a
+    /// silent peer can't have withheld anything. A peer that is heard and does not promise ends it at once.
+    #[must_use]
+    pub fn ground(&self, group: GroupId, now: Instant) -> Option<Ground> {
+        let promises = self.d.ledger.promises(group);
+        if promises.promised_to(now).is_some() {
+            return None;
+        }
+        let promise = self.d.ledger.authorised(group, now).then_some(Ground::Promise);
+        if self.config.arbiter.is_some() {
+            let agreed = self.d.facts.is_some_and(|facts| facts.arbiter == self.config.arbiter);
+            return promise.filter(|_| agreed || self.classic_ground(group, now).is_some());
+        }
+        promise.or_else(|| self.classic_ground(group, now))
+    }
+
+    fn classic_ground(&self, group: GroupId, now: Instant) -> Option<Ground> {
+        if self.d.peer.state().is_gone() {
+            return Some(Ground::PeerGone);
+        }
+        let running = self.d.ledger.stance(group) == Stance::Running;
+        let voice = self.d.ledger.voice(self.config.me.peer()).filter(|_| running)?;
+        let shown = voice.groups.state(group);
+        if shown == GroupState::Running && !self.mismatches() {
+            let home = self.config.groups[group.index()].home == self.config.me;
+            return home.then_some(Ground::Winner);
+        }
+        if self.d.plans[group.index()].bridge_until > now {
+            return Some(Ground::Contact);
+        }
+        if self.mismatches() {
+            let hears_us = self.d.ledger.is_fresh(self.config.me.peer(), now);
+            return hears_us.then_some(Ground::Mismatch);
+        }
+        let promised = shown == GroupState::Promised && voice.fresh_until > voice.at;
+        (promised && voice.at >= self.d.peer.attentive_since()).then_some(Ground::PeerSilent)
+    }
+
+    /// Whether the peer's haresources is known to differ: group numbers mean different things (§5).
+    pub(super) fn mismatches(&self) -> bool {
+        self.d.facts.is_some_and(|facts| facts.haresources != self.config.digests.haresources)
+    }
+
+    /// When the ground of a group that runs here may end by time alone.
+    pub(super) fn ground_due(&self) -> Option<Instant> {
+        let peer = self.config.me.peer();
+        let fresh = self.d.ledger.voice(peer).map(|voice| voice.fresh_until);
+        let due = |group: GroupId| {
+            let promises = self.d.ledger.promises(group);
+            let asks = self.d.ledger.stance(group) != Stance::Idle;
+            let own = promises.promise_ends().filter(|_| !asks);
+            let plan = &self.d.plans[group.index()];
+            let bridge = Some(plan.bridge_until).filter(|&until| asks && until > Instant::ZERO);
+            let counted =
+                Some(promises.counted_until(peer)).filter(|&until| asks && until > Instant::ZERO);
+            let takeover = plan.peer_idle_since.map(|since| since + self.config.timing.deadtime);
+            let yielded = Some(plan.yield_until).filter(|_| plan.yielded);
+            // What was past when decisions were last made has been acted upon.
+            [own, bridge, counted, takeover, yielded, fresh.filter(|_| asks)]
+                .into_iter()
+                .flatten()
+                .filter(|&at| at > self.d.decided_at)
+                .min()
+        };
+        self.d.ledger.groups().filter_map(due).min()
+    }
+
+    /// R10: what runs without ground loses its addresses at once and is stopped in reverse.
+    pub(super) fn end_what_lost_authority(&mut self, now: Instant) {
+        for group in self.d.ledger.groups() {
+            let at = group.index();
+            let runs = self.d.ledger.stance(group) == Stance::Running;
+            if !runs || self.d.plans[at].lost || self.ground(group, now).is_some() {
+                continue;
+            }
+            let plan = &mut self.d.plans[at];
+            (plan.lost, plan.drop_pending, plan.handing_over) = (true, true, false);
+            plan.acquiring = None;
+            self.d.groups[at].stop();
+            self.tell(Event::Releasing { group, cause: Cause::AuthorityLost });
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! The cluster node: a sans-IO state machine, composed from ledger, peer, links and groups.
+//!
+//! Methods come in four kinds: getters (`&self`), inputs (`handle_*`), commands (`request_*`) and
+//! outputs (`poll_*`). The crate's first page says what to call when.
+
+mod commands;
+mod ground;
+mod policy;
+mod receive;
+mod send;
+
+pub use commands::Refusal;
+pub use ground::Ground;
+pub use receive::Accepted;
+pub use send::{FrameKind, Transmit};
+
+use heapless::{Deque, Vec};
+
+use crate::action::{Action, Outcome, TicketId};
+use crate::authority::{FrameName, Ledger, Promisee, Stance, Terms};
+use crate::config::{Config, ConfigError, MAX_GROUPS, MAX_LINKS};
+use crate::event::{Cause, Event};
+use crate::group::{Group, Phase};
+use crate::id::{BootId, GroupId, LinkId, Voter};
+use crate::link::Link;
+use crate::peer::{Peer, PeerState};
+use crate::statistics::{LinkStatistics, Statistics};
+use crate::time::{Duration, Instant};
+use crate::wire::Reject;
+use crate::wire::auth::KeyRing;
+use crate::wire::message::{GroupState, Life, Settings};
+
+use send::Outbox;
+
+/// Events kept for the driver: all that one bounded drain of frames on eight links can cause and more.
+/// They are for people; beyond that they are counted as lost.
+const MAX_EVENTS: usize = 64;
+
+/// What the peer's last hello said.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct PeerFacts {
+    haresources: u64,
+    settings: u64,
+    lease: Duration,
+    keepalive: Duration,
+    arbiter: Option<u32>,
+    declines: u16,
+    failed: u16,
+    wants: u16,
+}
+
+impl PeerFacts {
+    fn of(hello: &crate::wire::message::Hello) -> Self {
+        let Settings { keepalive_ms, lease_ms, arbiter, .. } = hello.settings;
+        let digests = hello.settings.digests();
+        Self {
+            haresources: digests.haresources,
+            settings: digests.settings,
+            lease: Duration::from_millis(u64::from(lease_ms)),
+            keepalive: Duration::from_millis(u64::from(keepalive_ms)),
+            arbiter,
+            declines: hello.declines,
+            failed: hello.failed,
+            wants: hello.wants,
+        }
+    }
+}
+
+const fn has(set: u16, group: GroupId) -> bool {
+    set >> group.0 & 1 == 1
+}
+
+/// What this node intends with one group, beyond its stance.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+struct Plan {
+    /// Addresses must go before anything else is done.
+    drop_pending: bool,
+    /// The neighbours must be told again.
+    announce_pending: bool,
+    /// Authority was lost; told once, until the group is stopped.
+    lost: bool,
+    /// An operator wants it to go to the peer.
+    standby: bool,
+    /// An operator wants it here.
+    wanted: bool,
+    /// It is being stopped for the peer.
+    handing_over: bool,
+    /// It was given to the peer on purpose: don't ask for it back while the peer is there.
+    yielded: bool,
+    /// A handover gets this long before this node looks whether the peer took it.
+    yield_until: Instant,
+    /// Since when the peer, fresh, leaves it alone.
+    peer_idle_since: Option<Instant>,
+    /// Contact was made while this node ran it without the peer's promise: until then it may go on.
+    bridge_until: Instant,
+    /// Both nodes were seen running it.
+    conflict: bool,
+    /// That both nodes failed was told.
+    both_failed: bool,
+    /// Why it is asked for, since when, and how long the peer had been silent then.
+    acquiring: Option<(Cause, Instant, Option<Duration>)>,
+}
+
+/// Everything that decides what this node does next: no figures for people, no bytes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Decisions {
+    ledger: Ledger,
+    peer: Peer,
+    facts: Option<PeerFacts>,
+    mismatch_told: bool,
+    links: Vec<Link, MAX_LINKS>,
+    groups: Vec<Group, MAX_GROUPS>,
+    plans: Vec<Plan, MAX_GROUPS>,
+    life: Life,
+    /// Every group was confirmed stopped: this node is heard and hears (R9).
+    clean: bool,
+    /// When time was last let pass: nothing before it is still due.
+    decided_at: Instant,
+    keepalive_at: Instant,
+    hello_at: Instant,
+    hello_due: bool,
+    tickets: u32,
+    /// First frame that said `left`, and when.
+    left: Option<(u32, Instant)>,
+    departed: bool,
+    restart_above: Option<BootId>,
+    /// When a frame of its own last passed encoding, framing and decoding (R10).
+    self_checked_at: Option<Instant>,
+}
+
+impl Decisions {
+    /// The same as seen from an epoch that lies `by` later.
+    #[must_use]
+    pub fn rebased(mut self, by: Duration) -> Self {
+        self.ledger = self.ledger.rebased(by);
+        self.peer = self.peer.rebased(by);
+        for link in &mut self.links {
+            *link = link.rebased(by);
+        }
+        for group in &mut self.groups {
+            *group = group.clone().rebased(by);
+        }
+        for plan in &mut self.plans {
+            plan.yield_until = plan.yield_until.rebased(by);
+            plan.bridge_until = plan.bridge_until.rebased(by);
+            plan.peer_idle_since = plan.peer_idle_since.map(|at| at.rebased(by));
+            plan.acquiring =
+                plan.acquiring.map(|(cause, at, silent)| (cause, at.rebased(by), silent));
+        }
+        self.decided_at = self.decided_at.rebased(by);
+        self.keepalive_at = self.keepalive_at.rebased(by);
+        self.hello_at = self.hello_at.rebased(by);
+        self.left = self.left.map(|(seq, at)| (seq, at.rebased(by)));
+        self.self_checked_at = self.self_checked_at.map(|at| at.rebased(by));
+        self
+    }
+}
+
+/// One node of the pair.
+#[derive(Clone)]
+pub struct Node {
+    config: Config,
+    keys: KeyRing,
+    d: Decisions,
+    outbox: Outbox,
+    statistics: Statistics,
+    link_statistics: Vec<LinkStatistics, MAX_LINKS>,
+    events: Deque<Event, MAX_EVENTS>,
+}
+
+impl Node {
+    /// A life of this node, beginning now. `boot` was stored and synced before.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn new(
+        config: Config,
+        keys: KeyRing,
+        boot: BootId,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let terms = Terms { lease: config.timing.lease, full: config.timing.full() };
+        let homes = config.groups.iter().map(|group| group.home).collect();
+        let peer = config.me.peer();
+        let groups = config.groups.iter().zip(0..).map(|(group, id)| {
+            Group::unclean(GroupId(id), u8::try_from(group.resources.len()).unwrap_or(u8::MAX))
+        });
+        let d = Decisions {
+            ledger: Ledger::new(config.me, boot, homes, terms, Promisee::To(peer), now),
+            peer: Peer::new(now),
+            facts: None,
+            mismatch_told: false,
+            links: config.links.iter().map(|_| Link::default()).collect(),
+            groups: groups.collect(),
+            plans: config.groups.iter().map(|_| Plan::default()).collect(),
+            life: Life::Up,
+            clean: false,
+            decided_at: now,
+            keepalive_at: now,
+            hello_at: now,
+            hello_due: true,
+            tickets: 0,
+            left: None,
+            departed: false,
+            restart_above: None,
+            self_checked_at: None,
+        };
+        let link_statistics = config.links.iter().map(|_| LinkStatistics::default()).collect();
+        let mut node = Self {
+            config,
+            keys,
+            d,
+            outbox: Outbox::default(),
+            statistics: Statistics::default(),
+            link_statistics,
+            events: Deque::new(),
+        };
+        node.note_clean(now);
+        Ok(node)
+    }
+
+    // ---- getters
+
+    /// What it was configured with.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its decision state.
+    #[must_use]
+    pub const fn decisions(&self) -> &Decisions {
+        &self.d
+    }
+
+    /// Its figures.
+    #[must_use]
+    pub const fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// One link's figures.
+    #[must_use]
+    pub fn link_statistics(&self, link: LinkId) -> Option<&LinkStatistics> {
+        self.link_statistics.get(link.index())
+    }
+
+    /// One link's health.
+    #[must_use]
+    pub fn link(&self, link: LinkId) -> Option<&Link> {
+        self.d.links.get(link.index())
+    }
+
+    /// The peer's liveness.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.d.peer
+    }
+
+    /// The peer's keepalive, as it announced it; ours until then.
+    #[must_use]
+    pub fn peer_keepalive(&self) -> Duration {
+        self.d.facts.map_or(self.config.timing.keepalive, |facts| facts.keepalive)
+    }
+
+    /// This life's id.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.d.ledger.boot()
+    }
+
+    /// What this life says of itself.
+    #[must_use]
+    pub const fn life(&self) -> Life {
+        self.d.life
+    }
+
+    /// Whether every group was confirmed stopped since the start (R9): the watchdog may be opened.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.d.clean
+    }
+
+    /// Whether the group's resources are this node's affair, and since when it may call it its own.
+    #[must_use]
+    pub fn stance(&self, group: GroupId) -> Stance {
+        self.d.ledger.stance(group)
+    }
+
+    /// What the group does here.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> Option<&Group> {
+        self.d.groups.get(group.index())
+    }
+
+    /// Who runs the group, as far as this node knows.
+    #[must_use]
+    pub fn holder(&self, group: GroupId) -> Option<Voter> {
+        let (me, peer) = (self.config.me, self.config.me.peer());
+        if self.stance(group) == Stance::Running {
+            return Some(me);
+        }
+        let shown = self.d.ledger.voice(peer)?.groups.state(group);
+        (shown == GroupState::Running && !self.d.peer.state().is_gone()).then_some(peer)
+    }
+
+    /// Whether the peer's haresources is known to be the same as ours.
+    #[must_use]
+    pub fn matches(&self) -> bool {
+        self.d.facts.is_some_and(|facts| facts.haresources == self.config.digests.haresources)
+    }
+
+    /// Whether some of the peer's files are known to differ from ours.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.d.facts.is_some_and(|facts| {
+            (facts.haresources, facts.settings)
+                != (self.config.digests.haresources, self.config.digests.settings)
+        })
+    }
+
+    /// The one boolean that the watchdog is fed by (R10): clean, a frame of its own passed the whole way
+    /// lately, every group allowed to run or confirmed stopped, no stop beyond its time.
+    ///
+    /// Never the state of a cable or of the peer.
+    #[must_use]
+    pub fn may_feed_watchdog(&self, now: Instant) -> bool {
+        let lately = self.config.timing.keepalive.times(3);
+        self.d.clean
+            && self.d.self_checked_at.is_some_and(|at| now.since(at) <= lately)
+            && self.d.ledger.groups().zip(&self.d.groups).all(|(id, group)| {
+                !group.is_overdue()
+                    && (group.phase() == Phase::Stopped || self.ground(id, now).is_some())
+            })
+    }
+
+    // ---- inputs
+
+    /// First call after waking up, before anything that arrived is looked at.
+    ///
+    /// Records a stall of one's own, and ends what authority no longer covers: after a stall the
+    /// addresses go before anything else is done (architecture, rule 6).
+    pub fn handle_wakeup(&mut self, now: Instant) {
+        let late = now.since(self.poll_timeout());
+        if late > self.config.timing.keepalive.times(2) {
+            self.statistics.stalls += 1;
+            self.statistics.longest_stall = self.statistics.longest_stall.max(late);
+            self.tell(Event::Stall { late });
+            self.d.peer.stalled_until(now);
+        }
+        self.end_what_lost_authority(now);
+    }
+
+    /// An order was answered.
+    pub fn handle_done(&mut self, now: Instant, ticket: TicketId, outcome: Outcome) {
+        for at in 0..self.d.groups.len() {
+            let group = &mut self.d.groups[at];
+            if let Some(change) = group.handle_done(now, ticket, outcome, &self.config.patience) {
+                self.changed(now, GroupId(at as u8), change);
+            }
+        }
+        self.note_clean(now);
+    }
+
+    /// Lets time pass and decides. Call after everything that had arrived was handed in.
+    /// A call that was not due changes nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.d.decided_at = now;
+        self.d.ledger.expire(now);
+        for at in 0..self.d.groups.len() {
+            if let Some(change) = self.d.groups[at].handle_timeout(now, &self.config.patience) {
+                self.changed(now, GroupId(at as u8), change);
+            }
+        }
+        if !self.d.clean || self.d.departed {
+            return;
+        }
+        self.judge_peer(now);
+        self.judge_links(now);
+        self.decide(now);
+        self.prepare_frame(now);
+    }
+
+    // ---- outputs
+
+    /// The next thing to do outside. Poll until `None` after any input.
+    pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        for at in 0..self.d.groups.len() {
+            let group = GroupId(at as u8);
+            if core::mem::take(&mut self.d.plans[at].drop_pending) {
+                return Some(Action::DropAddresses { group });
+            }
+            if self.d.groups[at].is_about_to_start() && self.ground(group, now).is_none() {
+                // R2: authority is checked again just before the action leaves.
+                self.end_what_lost_authority(now);
+                continue;
+            }
+            let d = &mut self.d;
+            if let Some(action) =
+                d.groups[at].poll_action(now, &self.config.patience, &mut d.tickets)
+            {
+                return Some(action);
+            }
+            if core::mem::take(&mut d.plans[at].announce_pending) {
+                return Some(Action::Announce { group });
+            }
+        }
+        self.poll_departure(now)
+    }
+
+    /// The next event to tell a person. Poll until `None` after any input.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Node::handle_timeout`] is due at the latest. Ask again after any input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let groups = self.d.groups.iter().filter_map(Group::due).min();
+        if !self.d.clean {
+            return groups.unwrap_or(Instant::NEVER);
+        }
+        let timing = &self.config.timing;
+        let owed = self.d.links.iter().filter(|link| link.owed).map(|link| link.busy_until).min();
+        [
+            Some(self.d.keepalive_at),
+            self.d.peer.due(timing),
+            groups,
+            owed,
+            self.link_due(),
+            self.outbox.change_due,
+            self.ground_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Instant::NEVER)
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.push_back(event).is_err() {
+            self.statistics.events_lost = self.statistics.events_lost.saturating_add(1);
+        }
+    }
+
+    /// R9: the first frame waits until every group is confirmed stopped.
+    fn note_clean(&mut self, now: Instant) {
+        if self.d.clean || self.d.groups.iter().any(|group| group.phase() != Phase::Stopped) {
+            return;
+        }
+        self.d.clean = true;
+        // Silence counts from the end of one's own start (R11).
+        self.d.peer = Peer::new(now);
+        (self.d.keepalive_at, self.d.hello_at) = (now, now);
+        self.tell(Event::Clean);
+    }
+
+    fn judge_peer(&mut self, now: Instant) {
+        while let Some(state) = self.d.peer.judge(now, &self.config.timing) {
+            let heard_at = self.d.peer.heard_at();
+            let silent = heard_at.map_or(self.config.timing.initdead, |at| now.since(at));
+            self.tell(Event::Peer { state, silent });
+            if state == PeerState::Dead {
+                self.peer_is_gone(now);
+            }
+        }
+    }
+
+    /// Classic mode: the peer's death voids what was promised to it (R2). With an arbiter it voids nothing.
+    fn peer_is_gone(&mut self, _now: Instant) {
+        if self.config.arbiter.is_none() {
+            self.d.ledger.void_promises_to(self.config.me.peer());
+        }
+        for plan in &mut self.d.plans {
+            plan.yielded = false;
+            plan.peer_idle_since = None;
+        }
+    }
+
+    fn judge_links(&mut self, now: Instant) {
+        let deadtime = self.d.peer.deadtime(&self.config.timing);
+        let peer = self.d.peer.state();
+        let audible = matches!(peer, PeerState::Alive | PeerState::Late);
+        let hears = self.d.ledger.voice(self.config.me.peer()).map_or(0, |voice| voice.hears);
+        for at in 0..self.d.links.len() {
+            let link = LinkId(at as u8);
+            let peer_hears = audible && hears & link.bit() != 0;
+            let state = self.d.links[at].judge(now, deadtime, peer_hears);
+            let former = core::mem::replace(&mut self.d.links[at].state, state);
+            if former != state {
+                let heard = self.d.links[at].heard_lately(now, deadtime);
+                self.tell(Event::Link { link, state, heard });
+            }
+        }
+    }
+
+    /// When the next link falls silent.
+    fn link_due(&self) -> Option<Instant> {
+        let deadtime = self.d.peer.deadtime(&self.config.timing);
+        let heard =
+            |link: &Link| link.heard_at.filter(|_| link.state != crate::link::LinkState::Down);
+        let due = self.d.links.iter().filter_map(heard).map(|at| at + deadtime);
+        due.filter(|&at| at > self.d.decided_at).min()
+    }
+
+    fn newest_of_peer(&self) -> Option<FrameName> {
+        self.d.ledger.voice(self.config.me.peer()).map(|voice| voice.newest)
+    }
+
+    /// A frame that the line damaged, counted for its link.
+    pub fn handle_damage(&mut self, link: LinkId) {
+        self.count_reject(link, Reject::Framing);
+    }
+
+    fn count_reject(&mut self, link: LinkId, reason: Reject) {
+        if let Some(statistics) = self.link_statistics.get_mut(link.index()) {
+            statistics.rejected[reason.index()] += 1;
+        }
+        if reason != Reject::Own {
+            self.tell(Event::Rejected { link, reason });
+        }
+    }
+}

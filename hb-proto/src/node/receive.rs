@@ -1,0 +1,192 @@
+//! What arrives.
+
+use super::{Node, PeerFacts};
+use crate::authority::{FrameName, Stance};
+use crate::event::Event;
+use crate::id::{GroupId, LinkId, Voter};
+use crate::peer::PeerState;
+use crate::time::{Duration, Instant};
+use crate::wire::Reject;
+use crate::wire::message::{self, GroupState, Header, Hello, Message};
+
+/// What a frame was good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Accepted {
+    /// The first copy: processed.
+    First,
+    /// A later copy of a frame that came by another link: it shows that this link works.
+    Copy,
+    /// This node is not clean yet: it hears nobody (R9).
+    TooEarly,
+}
+
+impl Node {
+    /// One frame, as it came off link `link` (without line encoding). `now` was read after the frame.
+    ///
+    /// # Errors
+    /// Why it was dropped; counted and told as an event.
+    pub fn handle_frame(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        frame: &[u8],
+    ) -> Result<Accepted, Reject> {
+        let result = self.take_frame(now, link, frame);
+        if let Err(reason) = result {
+            self.count_reject(link, reason);
+        }
+        result
+    }
+
+    fn take_frame(&mut self, now: Instant, link: LinkId, frame: &[u8]) -> Result<Accepted, Reject> {
+        let opened = message::open(frame, &self.keys)?;
+        let header = opened.header;
+        if header.sender == self.config.me {
+            self.heard_oneself(&header);
+            return Err(Reject::Own);
+        }
+        if header.sender == Voter::Arbiter {
+            // An arbiter's frames have a kind of their own, which this program doesn't speak yet.
+            return Err(Reject::Meaning);
+        }
+        let name = FrameName { boot: header.boot, seq: header.seq };
+        let heard = self.d.links.get(link.index()).ok_or(Reject::Meaning)?;
+        let known = self.newest_of_peer();
+        let older_life = known.is_some_and(|newest| newest.boot > header.boot);
+        if older_life || heard.newest.is_some_and(|newest| newest >= name) {
+            return Err(Reject::Replay);
+        }
+        let message = opened.message()?;
+        if !self.d.clean {
+            return Ok(Accepted::TooEarly);
+        }
+        self.hear_link(now, link, &header, &message);
+        if known.is_some_and(|newest| newest >= name) {
+            return Ok(Accepted::Copy);
+        }
+        self.process(now, &header, &message)?;
+        Ok(Accepted::First)
+    }
+
+    /// R9: whoever hears an id of its own above its present one restarts above it.
+    fn heard_oneself(&mut self, header: &Header) {
+        if header.boot > self.boot() && self.d.restart_above.is_none_or(|known| known < header.boot)
+        {
+            self.tell(Event::BootIdTaken { heard: header.boot });
+            self.d.restart_above = Some(header.boot);
+            self.begin_leaving();
+        }
+    }
+
+    fn hear_link(&mut self, now: Instant, at: LinkId, header: &Header, message: &Message) {
+        let keepalive = self.peer_keepalive();
+        let link = &mut self.d.links[at.index()];
+        link.heard_at = Some(now);
+        link.newest = Some(FrameName { boot: header.boot, seq: header.seq });
+        link.peer_link = header.link.0;
+        let statistics = &mut self.link_statistics[at.index()];
+        let regular = !message.status().off_schedule;
+        statistics.arrived(now, header.boot, header.seq, regular, keepalive);
+        let Message::Hello(hello) = message else { return };
+        statistics.hello_heard = Some((header.seq, now));
+        if let (Some(echo), Some((seq, sent_at))) = (hello.echo, statistics.hello_sent)
+            && echo.seq == seq
+        {
+            let held = Duration::from_micros(u64::from(echo.held_us));
+            statistics.round_trip(now.since(sent_at).saturating_sub(held));
+        }
+    }
+
+    fn process(&mut self, now: Instant, header: &Header, message: &Message) -> Result<(), Reject> {
+        let from = header.sender;
+        let former = self.d.ledger.voice(from).copied();
+        if former.is_none_or(|voice| voice.newest.boot != header.boot) {
+            self.d.facts = None;
+            self.tell(Event::PeerLife { boot: header.boot });
+        }
+        if let Message::Hello(hello) = message {
+            self.learn(hello);
+        }
+        let lease = self.d.facts.map_or(Duration::ZERO, |facts| facts.lease);
+        let may_promise = self.matches();
+        let processed = self.d.ledger.process(now, header, message.status(), lease, may_promise)?;
+        self.statistics.frames += 1;
+        self.hear_peer(now, message, processed.new_life);
+        for group in self.d.ledger.groups() {
+            let before = former.map_or(GroupState::Idle, |voice| voice.groups.state(group));
+            self.compare(now, group, before, message.status().groups.state(group));
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, hello: &Hello) {
+        let (facts, differed) = (PeerFacts::of(hello), self.differs());
+        self.d.peer.announce_deadtime(Duration::from_millis(u64::from(hello.settings.deadtime_ms)));
+        let changed = self.d.facts.is_none_or(|former| {
+            (former.haresources, former.settings) != (facts.haresources, facts.settings)
+        });
+        self.d.facts = Some(facts);
+        if self.differs() && (changed || !self.d.mismatch_told) {
+            self.d.mismatch_told = true;
+            self.tell(Event::Mismatch {
+                ours: self.config.digests,
+                theirs: hello.settings.digests(),
+            });
+        } else if !self.differs() && (differed || self.d.mismatch_told) {
+            self.d.mismatch_told = false;
+            self.tell(Event::Match);
+        }
+    }
+
+    fn hear_peer(&mut self, now: Instant, message: &Message, new_life: bool) {
+        let (before, heard_at) = (self.d.peer.state(), self.d.peer.heard_at());
+        let silent = heard_at.map_or(Duration::ZERO, |at| now.since(at));
+        if heard_at.is_some()
+            && silent > self.config.timing.warntime
+            && !before.is_gone()
+            && !new_life
+        {
+            self.tell(Event::LateHeartbeat { interval: silent });
+        }
+        let Some(state) = self.d.peer.heard(now, message.status().life, new_life) else { return };
+        self.tell(Event::Peer { state, silent });
+        match state {
+            PeerState::Left => self.peer_is_gone(now),
+            PeerState::Alive if before.is_gone() => {
+                self.made_contact(now, before == PeerState::Dead && !new_life)
+            }
+            _ => {}
+        }
+    }
+
+    /// The peer is heard again while this node may be running on its absence: that goes on until the
+    /// peer had time to answer (the peer can't take over sooner: it has just heard, or must wait).
+    fn made_contact(&mut self, now: Instant, after_partition: bool) {
+        if after_partition {
+            self.tell(Event::ReturnedAfterPartition);
+        }
+        self.d.hello_due = true;
+        for group in self.d.ledger.groups() {
+            if self.d.ledger.stance(group) == Stance::Running {
+                self.d.plans[group.index()].bridge_until = now + self.config.timing.lease;
+            }
+        }
+    }
+
+    /// A split heals: the home node goes on, the other stops; once it has, the winner announces again.
+    fn compare(&mut self, now: Instant, group: GroupId, before: GroupState, shown: GroupState) {
+        if self.d.ledger.stance(group) != Stance::Running || self.mismatches() {
+            return;
+        }
+        let won = self.config.groups[group.index()].home == self.config.me;
+        let plan = &mut self.d.plans[group.index()];
+        if shown == GroupState::Running && !core::mem::replace(&mut plan.conflict, true) {
+            self.tell(Event::Conflict { group, won });
+        } else if before == GroupState::Running && shown != GroupState::Running {
+            plan.conflict = false;
+            plan.bridge_until = now + self.config.timing.lease;
+            plan.announce_pending = true;
+        }
+    }
+}

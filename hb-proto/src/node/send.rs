@@ -1,0 +1,279 @@
+//! What leaves: one frame each keepalive on every link, and at once when something changed.
+
+use super::{Node, Stance};
+use crate::config::LinkKind;
+use crate::group::Phase;
+use crate::id::{LinkId, Voter};
+use crate::link::LinkState;
+use crate::peer::PeerState;
+use crate::time::{Duration, Instant};
+use crate::wire::message::{
+    self, GroupStates, Header, Hello, HelloEcho, Life, Message, Settings, Status,
+};
+use crate::wire::port::Deframer;
+use crate::wire::{MAX_FRAME, cobs};
+
+/// A hello replaces every tenth status …
+const HELLO_EVERY: u64 = 10;
+/// … but comes at least this often.
+const HELLO_AT_LEAST: Duration = Duration::from_secs(5);
+/// Frames off the schedule keep this part of a keepalive between them: enough for a handover's
+/// three in 20 ms, too few to flood a line.
+const OFF_SCHEDULE_PERCENT: u64 = 2;
+
+/// What a frame is, for byte counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum FrameKind {
+    /// A status.
+    Status,
+    /// A hello.
+    Hello,
+}
+
+/// A frame to write to one link now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Transmit {
+    /// Which.
+    pub link: LinkId,
+    /// Bytes of the buffer that are the frame.
+    pub len: usize,
+    /// What it is.
+    pub kind: FrameKind,
+}
+
+/// The frame that is being sent, link by link.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outbox {
+    seq: u32,
+    message: Option<Message>,
+    /// Links that have not had it.
+    links: u8,
+    /// What the newest frame said of states and links: a difference sends the next one at once.
+    told: (u8, GroupStates, Life),
+    told_sets: (u16, u16, u16),
+    sent_at: Instant,
+    /// A change waits for its turn until then.
+    pub(super) change_due: Option<Instant>,
+    hello_sent_at: Option<Instant>,
+}
+
+impl Node {
+    pub(super) const fn outbox_is_pending(&self) -> bool {
+        self.outbox.links != 0
+    }
+
+    /// Prepares the next frame if one is due: by schedule, or because what it says has changed.
+    pub(super) fn prepare_frame(&mut self, now: Instant) {
+        let keepalive = self.config.timing.keepalive;
+        if self.d.life == Life::Leaving
+            && self.d.groups.iter().all(|group| group.phase() == Phase::Stopped)
+        {
+            self.d.life = Life::Left;
+        }
+        let scheduled = now >= self.d.keepalive_at;
+        self.notice_hello_due(now, keepalive);
+        let told = (self.hears(now), self.d.ledger.shown(now), self.d.life);
+        let changed = told != self.outbox.told || self.d.hello_due;
+        let spaced =
+            now.since(self.outbox.sent_at).micros() * OFF_SCHEDULE_PART >= keepalive.micros();
+        if !scheduled && !(changed && spaced) {
+            return;
+        }
+        let Some(seq) = self.d.ledger.stamp(now) else {
+            // The numbers of this life are used up (13 years at 100 ms): a new life goes on.
+            self.d.restart_above = Some(self.boot());
+            self.begin_leaving();
+            return;
+        };
+        if scheduled {
+            // After a stall the schedule goes on from here: no burst of what was missed.
+            let next = self.d.keepalive_at + keepalive;
+            self.d.keepalive_at = if next > now { next } else { now + keepalive };
+        }
+        if self.d.life == Life::Left && self.d.left.is_none() {
+            self.d.left = Some((seq, now));
+        }
+        self.fill_outbox(now, seq, told, scheduled);
+    }
+
+    /// A hello is due by time, by a change of what it says, or because the peer asks for one.
+    fn notice_hello_due(&mut self, now: Instant, keepalive: Duration) {
+        let asked =
+            self.d.ledger.voice(self.config.me.peer()).is_some_and(|voice| voice.wants_hello);
+        let lately = self.outbox.hello_sent_at.is_some_and(|at| now.since(at) < keepalive);
+        let sets = (self.declines(), self.failed(), self.wants());
+        self.d.hello_due |= sets != self.outbox.told_sets || asked && !lately;
+    }
+
+    fn fill_outbox(
+        &mut self,
+        now: Instant,
+        seq: u32,
+        told: (u8, GroupStates, Life),
+        scheduled: bool,
+    ) {
+        let (hears, groups, life) = told;
+        let status = Status {
+            hears,
+            echoes: self.d.ledger.echoes(),
+            groups,
+            life,
+            off_schedule: !scheduled,
+            wants_hello: self.d.facts.is_none() && self.newest_of_peer().is_some(),
+        };
+        let hello = self.d.hello_due || scheduled && now >= self.d.hello_at;
+        let message =
+            if hello { Message::Hello(self.hello(status)) } else { Message::Status(status) };
+        if hello {
+            let every = self.config.timing.keepalive.times(HELLO_EVERY).min(HELLO_AT_LEAST);
+            (self.d.hello_due, self.d.hello_at) = (false, now + every);
+            self.outbox.hello_sent_at = Some(now);
+            self.outbox.told_sets = (self.declines(), self.failed(), self.wants());
+        }
+        self.outbox.seq = seq;
+        self.outbox.message = Some(message);
+        self.outbox.links = ((1_u16 << self.d.links.len()) - 1) as u8;
+        self.outbox.told = told;
+        self.outbox.sent_at = now;
+        for link in &mut self.d.links {
+            link.owed = false;
+        }
+        if self.check_oneself(message) {
+            self.d.self_checked_at = Some(now);
+        }
+    }
+
+    /// Bits, by the peer's own numbers, of its links on which it is heard.
+    fn hears(&self, now: Instant) -> u8 {
+        let deadtime = self.d.peer.deadtime(&self.config.timing);
+        let heard = self.d.links.iter().filter(|link| link.heard_lately(now, deadtime));
+        heard.fold(0, |set, link| set | 1 << (link.peer_link & 7))
+    }
+
+    fn hello(&self, status: Status) -> Hello {
+        let timing = &self.config.timing;
+        let millis = |span: Duration| u32::try_from(span.millis()).unwrap_or(u32::MAX);
+        let settings = Settings {
+            keepalive_ms: millis(timing.keepalive),
+            deadtime_ms: millis(timing.deadtime),
+            lease_ms: millis(timing.lease),
+            guard_ms: millis(timing.guard),
+            arbiter: self.config.arbiter,
+            ..Settings::new(self.config.digests)
+        };
+        let (declines, failed, wants) = (self.declines(), self.failed(), self.wants());
+        Hello { status, settings, declines, failed, wants, echo: None }
+    }
+
+    fn header(&self, link: LinkId) -> Header {
+        Header { sender: self.config.me, link, boot: self.boot(), seq: self.outbox.seq }
+    }
+
+    /// R10: a frame of one's own passes encoding, framing, deframing, tag and decoding.
+    fn check_oneself(&self, message: Message) -> bool {
+        let (mut frame, mut line) = ([0; MAX_FRAME], [0; MAX_FRAME + 2]);
+        let header = self.header(LinkId(0));
+        let len = message::encode(&header, &message, &self.keys, &mut frame);
+        let Some(line) = cobs::encode(&frame[..len], &mut line) else { return false };
+        let mut deframer = Deframer::new();
+        let (delimiter, bytes) = line.split_last().unwrap_or((&0, &[]));
+        bytes.iter().for_each(|&byte| {
+            deframer.push(byte);
+        });
+        let Some(Ok(back)) = deframer.push(*delimiter) else { return false };
+        message::open(back, &self.keys)
+            .is_ok_and(|opened| opened.header == header && opened.message() == Ok(message))
+    }
+
+    /// The next frame to write. Poll until `None` after any input; `now` is read before the write (R6).
+    pub fn poll_transmit(&mut self, now: Instant, frame: &mut [u8; MAX_FRAME]) -> Option<Transmit> {
+        let message = self.outbox.message?;
+        for at in 0..self.d.links.len() {
+            let link = LinkId(at as u8);
+            let waits = self.outbox.links & link.bit() != 0;
+            if !waits && !self.d.links[at].owed {
+                continue;
+            }
+            self.outbox.links &= !link.bit();
+            if self.d.links[at].busy_until > now {
+                // No second frame is queued on a busy line (§3): the newest follows when it is free.
+                if waits {
+                    self.link_statistics[at].skipped += 1;
+                }
+                self.d.links[at].owed = true;
+                continue;
+            }
+            self.d.links[at].owed = false;
+            return Some(self.write(now, link, message, frame));
+        }
+        None
+    }
+
+    fn write(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        message: Message,
+        frame: &mut [u8; MAX_FRAME],
+    ) -> Transmit {
+        let at = link.index();
+        let statistics = &mut self.link_statistics[at];
+        let (message, kind) = match message {
+            Message::Hello(hello) => {
+                let echo = statistics.hello_heard.map(|(seq, heard_at)| HelloEcho {
+                    seq,
+                    held_us: u32::try_from(now.since(heard_at).micros()).unwrap_or(u32::MAX),
+                });
+                statistics.hello_sent = Some((self.outbox.seq, now));
+                (Message::Hello(Hello { echo, ..hello }), FrameKind::Hello)
+            }
+            Message::Status(_) => (message, FrameKind::Status),
+        };
+        let len = message::encode(&self.header(link), &message, &self.keys, frame);
+        let kind_of_link = self.config.links[at];
+        let on_line = match kind_of_link {
+            LinkKind::Serial { .. } => cobs::encoded_len(len),
+            _ => len,
+        };
+        let statistics = &mut self.link_statistics[at];
+        statistics.sent += 1;
+        statistics.sent_bytes += on_line as u64;
+        self.d.links[at].busy_until = now + kind_of_link.time_on_line(on_line);
+        Transmit { link, len, kind }
+    }
+
+    /// The link would not take the frame just polled for it: still busy, or gone. It is owed the newest
+    /// one, after as long as a frame takes.
+    pub fn handle_blocked(&mut self, now: Instant, link: LinkId) {
+        let Some(at) = (link.index() < self.d.links.len()).then_some(link.index()) else { return };
+        let statistics = &mut self.link_statistics[at];
+        statistics.sent = statistics.sent.saturating_sub(1);
+        statistics.skipped += 1;
+        let again = self.config.links[at].time_on_line(MAX_FRAME).max(Duration::from_millis(1));
+        self.d.links[at].owed = true;
+        self.d.links[at].busy_until = now + again;
+    }
+
+    /// What is not yet as it should be; `None` once everything is: for tests that wait.
+    #[must_use]
+    pub fn pending(&self) -> Option<&'static str> {
+        if !self.d.clean {
+            return Some("a clean start: some resource is not confirmed stopped");
+        }
+        if self.d.peer.state() == PeerState::Unknown {
+            return Some("the peer was never heard and initdead is not over");
+        }
+        if self.d.links.iter().any(|link| link.state() != LinkState::Up) {
+            return Some("a link is not up");
+        }
+        let settled = self.d.ledger.groups().all(|group| {
+            let running = self.d.groups[group.index()].phase() == Phase::Running;
+            running
+                || self.holder(group) == Some(Voter::peer(self.config.me))
+                    && self.stance(group) == Stance::Idle
+        });
+        if settled { None } else { Some("a group is run by nobody, or is changing hands") }
+    }
+}

@@ -1,0 +1,145 @@
+//! Figures for people: counted beside the decisions, never decided from.
+
+use heapless::{Deque, Vec};
+
+use crate::event::Cause;
+use crate::id::BootId;
+use crate::time::{Duration, Instant};
+use crate::wire::Reject;
+
+/// Round trips kept for percentiles: about a minute of hellos at the default rate.
+pub const RTT_SAMPLES: usize = 64;
+/// Frames over which loss is told: 12.8 s at 100 ms.
+pub const LOSS_WINDOW: u32 = 128;
+
+/// One link's figures since start.
+#[derive(Clone, Debug, Default)]
+pub struct LinkStatistics {
+    /// Frames written.
+    pub sent: u64,
+    /// Bytes written, as they travel (COBS included on serial lines).
+    pub sent_bytes: u64,
+    /// Frames accepted, whether first copy or later one.
+    pub received: u64,
+    /// Frames not written because the line was busy or would not take them.
+    pub skipped: u64,
+    /// Frames dropped, by reason.
+    pub rejected: [u64; Reject::COUNT],
+    /// Longest time between two frames.
+    pub longest_gap: Duration,
+    /// Mean deviation of arrivals from the keepalive, smoothed by 1/16 (RFC 3550 §6.4.1).
+    pub jitter: Option<Duration>,
+    rtt_us: Deque<u32, RTT_SAMPLES>,
+    newest: Option<(BootId, u32)>,
+    /// Bit n: the frame n before the newest arrived.
+    arrived: u128,
+    /// Frames that the window has seen, up to its size.
+    seen: u32,
+    last_regular: Option<(u32, Instant)>,
+    last_at: Option<Instant>,
+    /// Number and time of the last hello sent by this link: gives the round trip when it is echoed.
+    pub(crate) hello_sent: Option<(u32, Instant)>,
+    /// Number and time of the last hello heard on it.
+    pub(crate) hello_heard: Option<(u32, Instant)>,
+}
+
+impl LinkStatistics {
+    pub(crate) fn arrived(
+        &mut self,
+        now: Instant,
+        boot: BootId,
+        seq: u32,
+        regular: bool,
+        keepalive: Duration,
+    ) {
+        self.received += 1;
+        if let Some(last) = self.last_at.replace(now) {
+            self.longest_gap = self.longest_gap.max(now.since(last));
+        }
+        match self.newest {
+            Some((life, last)) if life == boot && seq > last => {
+                let step = seq - last;
+                self.arrived = if step < LOSS_WINDOW { self.arrived << step | 1 } else { 1 };
+                self.seen = self.seen.saturating_add(step).min(LOSS_WINDOW);
+            }
+            _ => (self.arrived, self.seen) = (1, 1),
+        }
+        self.newest = Some((boot, seq));
+        self.count_jitter(now, seq, regular, keepalive);
+    }
+
+    /// Only two scheduled frames in a row tell how far the link shifts them.
+    fn count_jitter(&mut self, now: Instant, seq: u32, regular: bool, keepalive: Duration) {
+        if !regular || keepalive == Duration::ZERO {
+            self.last_regular = None;
+            return;
+        }
+        if let Some((last_seq, last)) = self.last_regular
+            && seq == last_seq.wrapping_add(1)
+        {
+            let spacing = now.since(last).micros();
+            let off = spacing.abs_diff(keepalive.micros());
+            let old = self.jitter.map_or(off, Duration::micros);
+            self.jitter = Some(Duration::from_micros(old - old / 16 + off / 16));
+        }
+        self.last_regular = Some((seq, now));
+    }
+
+    pub(crate) fn round_trip(&mut self, rtt: Duration) {
+        if self.rtt_us.is_full() {
+            self.rtt_us.pop_front();
+        }
+        // Room was made above.
+        let _ = self.rtt_us.push_back(u32::try_from(rtt.micros()).unwrap_or(u32::MAX));
+    }
+
+    /// Round trip that `percent` of the kept samples don't exceed; `None` before the first.
+    #[must_use]
+    pub fn rtt(&self, percent: usize) -> Option<Duration> {
+        let mut sorted: Vec<u32, RTT_SAMPLES> = self.rtt_us.iter().copied().collect();
+        sorted.sort_unstable();
+        let last = sorted.len().checked_sub(1)?;
+        Some(Duration::from_micros(u64::from(sorted[(last * percent).div_ceil(100)])))
+    }
+
+    /// Share of the sender's last frames that didn't arrive here, 0–1; what is overdue at `now` counts.
+    #[must_use]
+    pub fn loss(&self, now: Instant, keepalive: Duration) -> Option<f32> {
+        let last = self.last_at?;
+        let overdue = now.since(last).micros() / keepalive.micros().max(1);
+        let overdue = u32::try_from(overdue.saturating_sub(1)).unwrap_or(u32::MAX).min(LOSS_WINDOW);
+        let kept = if overdue < LOSS_WINDOW { self.arrived << overdue } else { 0 };
+        let window = self.seen.saturating_add(overdue).min(LOSS_WINDOW);
+        let mask = if window < LOSS_WINDOW { (1 << window) - 1 } else { u128::MAX };
+        Some(1.0 - (kept & mask).count_ones() as f32 / window as f32)
+    }
+}
+
+/// A failover, measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Failover {
+    /// Why.
+    pub cause: Cause,
+    /// From the peer's last frame to the decision; none where nothing had to be detected.
+    pub detection: Option<Duration>,
+    /// From the decision until the group ran.
+    pub takeover: Duration,
+    /// What the configuration promises for both.
+    pub budget: Duration,
+}
+
+/// Figures of the node as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// How often this process was not scheduled in time (by more than 2 × keepalive).
+    pub stalls: u32,
+    /// The longest such delay.
+    pub longest_stall: Duration,
+    /// The last time that this node took over a group from its peer.
+    pub last_failover: Option<Failover>,
+    /// Frames processed: the first copy of each.
+    pub frames: u64,
+    /// Events that found no room and were not told.
+    pub events_lost: u32,
+}

@@ -1,0 +1,175 @@
+//! Who may speak: keys, tags, and which key a frame was signed with.
+//!
+//! The tag is HMAC-SHA-256 (RFC 2104, FIPS 180-4) truncated to 64 bits. RFC 2104 §5 asks for at least
+//! half the hash so that a forger gains nothing offline; here every guess must travel over the wire and
+//! is counted, and at 10,000 guesses a second the first forgery is due after 29 million years.
+//! Longer tags would cost the serial line a quarter of its heartbeat rate.
+
+use crc::{CRC_32_CKSUM, Crc};
+use heapless::Vec;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::Reject;
+
+/// Keys that can be accepted at once: authkeys numbers them 0–15.
+pub const MAX_KEYS: usize = 16;
+/// Bytes of an HMAC tag on the wire.
+pub const HMAC_TAG: usize = 8;
+/// Bytes of a CRC tag on the wire.
+pub const CRC_TAG: usize = 4;
+
+const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
+
+/// One entry of authkeys.
+#[derive(Clone)]
+pub struct Key {
+    id: u8,
+    method: Method,
+}
+
+#[derive(Clone)]
+enum Method {
+    /// Finds damage, keeps nobody out; shown as insecure wherever it is shown.
+    Crc,
+    /// Keyed once, cloned for every frame: saves two of four compressions.
+    Hmac(Hmac<Sha256>),
+}
+
+impl Key {
+    /// A key that authenticates: HMAC-SHA-256 with `secret`, any length. `None` for an id beyond 15.
+    #[must_use]
+    pub fn hmac(id: u8, secret: &[u8]) -> Option<Self> {
+        let mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
+        (usize::from(id) < MAX_KEYS).then_some(Self { id, method: Method::Hmac(mac) })
+    }
+
+    /// The classics' `crc`: no secret, no authentication. `None` for an id beyond 15.
+    #[must_use]
+    pub fn crc(id: u8) -> Option<Self> {
+        (usize::from(id) < MAX_KEYS).then_some(Self { id, method: Method::Crc })
+    }
+
+    /// Its number in authkeys.
+    #[must_use]
+    pub const fn id(&self) -> u8 {
+        self.id
+    }
+
+    fn tag_len(&self) -> usize {
+        match self.method {
+            Method::Crc => CRC_TAG,
+            Method::Hmac(_) => HMAC_TAG,
+        }
+    }
+}
+
+/// All accepted keys, and the one that signs.
+#[derive(Clone)]
+pub struct KeyRing {
+    keys: Vec<Key, MAX_KEYS>,
+    signing: usize,
+}
+
+impl KeyRing {
+    /// Keys to accept, and the number of the one that signs; `None` unless that one is among them.
+    #[must_use]
+    pub fn new(keys: Vec<Key, MAX_KEYS>, signing: u8) -> Option<Self> {
+        let signing = keys.iter().position(|key| key.id == signing)?;
+        Some(Self { keys, signing })
+    }
+
+    /// Number of the signing key: goes into every header.
+    #[must_use]
+    pub fn signing_id(&self) -> u8 {
+        self.keys[self.signing].id
+    }
+
+    /// Appends the tag to the `len` bytes of frame in `buf`; the whole length, `None` if it doesn't fit.
+    #[must_use]
+    pub fn seal(&self, buf: &mut [u8], len: usize) -> Option<usize> {
+        let key = &self.keys[self.signing];
+        let end = len + key.tag_len();
+        let (frame, tag) = buf.get_mut(..end)?.split_at_mut(len);
+        match &key.method {
+            Method::Crc => tag.copy_from_slice(&CRC32.checksum(frame).to_le_bytes()),
+            Method::Hmac(keyed) => {
+                let full = keyed.clone().chain_update(frame).finalize().into_bytes();
+                tag.copy_from_slice(&full[..HMAC_TAG]);
+            }
+        }
+        Some(end)
+    }
+
+    /// The frame without its tag, if key `id` is accepted and the tag is its own.
+    ///
+    /// # Errors
+    /// [`Reject::Length`], [`Reject::Key`] or [`Reject::Tag`]. The comparison takes constant time.
+    pub fn open<'f>(&self, frame: &'f [u8], id: u8) -> Result<&'f [u8], Reject> {
+        let key = self.keys.iter().find(|key| key.id == id).ok_or(Reject::Key)?;
+        let body = frame.len().checked_sub(key.tag_len()).ok_or(Reject::Length)?;
+        let (frame, tag) = frame.split_at(body);
+        let genuine = match &key.method {
+            Method::Crc => CRC32.checksum(frame).to_le_bytes() == tag,
+            Method::Hmac(keyed) => {
+                keyed.clone().chain_update(frame).verify_truncated_left(tag).is_ok()
+            }
+        };
+        if genuine { Ok(frame) } else { Err(Reject::Tag) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(keys: &[Key], signing: u8) -> KeyRing {
+        KeyRing::new(keys.iter().cloned().collect(), signing).expect("signing key is listed")
+    }
+
+    #[test]
+    fn tag_is_the_head_of_rfc4231_case_2() {
+        // RFC 4231 §4.3: key "Jefe", data "what do ya want for nothing?".
+        let ring = ring(&[Key::hmac(1, b"Jefe").expect("id in range")], 1);
+        let mut buf = [0; 64];
+        let data = b"what do ya want for nothing?";
+        buf[..data.len()].copy_from_slice(data);
+        let len = ring.seal(&mut buf, data.len()).expect("fits");
+        assert_eq!(&buf[data.len()..len], &[0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e]);
+    }
+
+    #[test]
+    fn crc_is_cksum_and_opens_only_as_crc() {
+        let keys = [Key::crc(1).expect("id"), Key::hmac(2, b"secret").expect("id")];
+        let ring = ring(&keys, 1);
+        let mut buf = [0; 16];
+        buf[..9].copy_from_slice(b"123456789");
+        let len = ring.seal(&mut buf, 9).expect("fits");
+        assert_eq!(&buf[9..len], &0x765e_7680_u32.to_le_bytes());
+        assert_eq!(ring.open(&buf[..len], 1), Ok(&b"123456789"[..]));
+        assert_eq!(ring.open(&buf[..len], 2), Err(Reject::Tag));
+        assert_eq!(ring.open(&buf[..len], 3), Err(Reject::Key));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let ring = ring(&[Key::hmac(1, b"secret").expect("id")], 1);
+        let mut buf = [7; 30];
+        let len = ring.seal(&mut buf, 22).expect("fits");
+        for bit in 0..len * 8 {
+            let mut frame = buf;
+            frame[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(ring.open(&frame[..len], 1), Err(Reject::Tag), "bit {bit}");
+        }
+        assert_eq!(ring.open(&buf[..7], 1), Err(Reject::Length));
+    }
+
+    #[test]
+    fn a_rolled_over_key_is_still_accepted() {
+        let (old, new) = (Key::hmac(1, b"old").expect("id"), Key::hmac(2, b"new").expect("id"));
+        let (before, after) = (ring(&[old.clone(), new.clone()], 1), ring(&[old, new], 2));
+        let mut buf = [1; 16];
+        let len = before.seal(&mut buf, 4).expect("fits");
+        assert!(after.open(&buf[..len], before.signing_id()).is_ok());
+    }
+}

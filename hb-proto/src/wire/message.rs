@@ -1,0 +1,603 @@
+//! What travels: a header, and a status or a hello.
+//!
+//! How messages may change (hold these rules when editing, they keep a pair upgradable one node at a time):
+//!
+//! 1. The first byte's version grows with every change that an older program would misread.
+//! 2. A program speaks [`CURRENT_VERSION`] and understands down to [`MIN_VERSION`] = the one before.
+//! 3. Fields are never reordered, resized or given a new meaning within a version.
+//! 4. New rarely-changing fields go to the end of [`Hello`] in a new version, never into [`Status`]
+//!    unless it still fits its 32 bytes on the line.
+//! 5. Golden vectors (`tests/golden.rs`) are only ever added to.
+//!
+//! | bytes | status frame on a serial line: what each is for |
+//! |---|---|
+//! | 1 | COBS overhead |
+//! | 1 | version (3 bits), sender (2), the sender's link (3) |
+//! | 1 | kind (4 bits), number of the signing key (4) |
+//! | 3 | boot id of the sender's life |
+//! | 4 | sequence number within that life |
+//! | 1 | set of the receiver's links that the sender hears |
+//! | 7 | echo of each of the two other voters: 8 low bits of boot id, 20 of sequence number |
+//! | 4 | state of 16 groups, 2 bits each |
+//! | 1 | life (2 bits), off schedule, asks for a hello |
+//! | 8 | tag |
+//! | 1 | delimiter |
+//!
+//! 32 in all, whatever the values: every field has a fixed size.
+
+use serde::{Deserialize, Serialize};
+
+use super::auth::KeyRing;
+use super::{MAX_FRAME, Reject};
+use crate::config::{Digests, MAX_GROUPS};
+use crate::id::{BootId, GroupId, LinkId, Voter};
+
+/// The version this program speaks.
+pub const CURRENT_VERSION: u8 = 1;
+/// The oldest version it understands.
+pub const MIN_VERSION: u8 = 1;
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 9;
+
+const KIND_STATUS: u8 = 1;
+const KIND_HELLO: u8 = 2;
+
+/// Who sent a frame, by which link, in which life, and when in its order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Who.
+    pub sender: Voter,
+    /// By which of the sender's own links.
+    pub link: LinkId,
+    /// In which life.
+    pub boot: BootId,
+    /// Which frame of that life. Never 0, nor any number whose low 20 bits are 0 (see [`Echo`]).
+    pub seq: u32,
+}
+
+/// Names the newest status that a voter processed from another one: what makes a frame *fresh* (protocol.md §2).
+///
+/// Carries the low bits only. They name a frame of the last 2²⁰ (29 hours at 100 ms) in one of 256
+/// successive lives; anything older than `lease` is of no use to an echo anyway.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Echo(u32);
+
+const ECHO_SEQ_BITS: u32 = 20;
+const ECHO_SEQ_MASK: u32 = (1 << ECHO_SEQ_BITS) - 1;
+
+impl Echo {
+    /// The echo of frame `seq` of life `boot`.
+    #[must_use]
+    pub const fn of(boot: BootId, seq: u32) -> Self {
+        Self((boot.value() & 0xFF) << ECHO_SEQ_BITS | seq & ECHO_SEQ_MASK)
+    }
+
+    /// Whether this echoes frame `seq` of life `boot`.
+    #[must_use]
+    pub const fn names(self, boot: BootId, seq: u32) -> bool {
+        self.0 == Self::of(boot, seq).0
+    }
+}
+
+/// The frame number after `seq`; `None` at the end of the numbers, before which a new life must begin.
+///
+/// Leaves out numbers whose low 20 bits are 0: with a boot id ending in 0 their echo would read as none.
+#[must_use]
+pub const fn next_seq(seq: u32) -> Option<u32> {
+    let Some(next) = seq.checked_add(1) else { return None };
+    if next & ECHO_SEQ_MASK == 0 { next.checked_add(1) } else { Some(next) }
+}
+
+/// One voter's standing in one group, as it shows it (protocol.md R3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum GroupState {
+    /// Neither asks, runs, nor shows a promise: a fresh one releases (R5).
+    #[default]
+    Idle = 0,
+    /// Asks for the others' promise.
+    Asking = 1,
+    /// Runs it, from just before the first start until every stop is confirmed; asks too.
+    Running = 2,
+    /// Shows a promise: the frame that this one echoes renewed it (R6).
+    Promised = 3,
+}
+
+impl GroupState {
+    /// Whether a frame with this state asks for promises (running asks too).
+    #[must_use]
+    pub const fn asks(self) -> bool {
+        matches!(self, Self::Asking | Self::Running)
+    }
+}
+
+/// The states of all groups, two bits each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct GroupStates([u8; MAX_GROUPS / 4]);
+
+impl GroupStates {
+    /// State of one group; idle beyond the last.
+    #[must_use]
+    pub fn state(&self, group: GroupId) -> GroupState {
+        let bits = self.0.get(group.index() / 4).map_or(0, |byte| byte >> (group.0 % 4 * 2) & 3);
+        match bits {
+            1 => GroupState::Asking,
+            2 => GroupState::Running,
+            3 => GroupState::Promised,
+            _ => GroupState::Idle,
+        }
+    }
+
+    /// Sets the state of one group; groups beyond the last are left out.
+    pub fn set(&mut self, group: GroupId, state: GroupState) {
+        if let Some(byte) = self.0.get_mut(group.index() / 4) {
+            let shift = group.0 % 4 * 2;
+            *byte = *byte & !(3 << shift) | (state as u8) << shift;
+        }
+    }
+}
+
+/// What a life says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Life {
+    /// In service.
+    #[default]
+    Up = 0,
+    /// Gives up its groups, one after the other, and takes none.
+    Leaving = 1,
+    /// Has given up everything and goes: no deadtime need be waited.
+    Left = 2,
+}
+
+const LIFE_BITS: u8 = 0b11;
+const OFF_SCHEDULE: u8 = 1 << 2;
+const WANTS_HELLO: u8 = 1 << 3;
+
+/// The heartbeat itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// The receiver's links (bits by the receiver's own numbers) on which the sender hears it.
+    pub hears: u8,
+    /// Newest status processed from each of the other two voters, in [`Voter`] order.
+    pub echoes: [Option<Echo>; 2],
+    /// Standing in every group.
+    pub groups: GroupStates,
+    /// The sender's life.
+    pub life: Life,
+    /// Sent between two keepalives because something changed; says nothing of the link's jitter.
+    pub off_schedule: bool,
+    /// The sender has no hello of this life of the receiver yet.
+    pub wants_hello: bool,
+}
+
+impl Status {
+    /// The slot of [`Status::echoes`] in which `sender` puts its echo of `of`.
+    #[must_use]
+    pub const fn echo_slot(sender: Voter, of: Voter) -> usize {
+        let skip = if of.index() > sender.index() { 1 } else { 0 };
+        of.index() - skip
+    }
+}
+
+/// What changes rarely, at the end of a hello.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Settings {
+    /// Oldest version the sender understands.
+    pub min_version: u8,
+    /// Newest version it speaks.
+    pub current_version: u8,
+    /// Between two of its status frames, milliseconds.
+    pub keepalive_ms: u32,
+    /// Its deadtime, milliseconds.
+    pub deadtime_ms: u32,
+    /// The lease that its promises allow for, milliseconds.
+    pub lease_ms: u32,
+    /// The guard that its promises allow for, milliseconds.
+    pub guard_ms: u32,
+    /// The dongle it is configured with.
+    pub arbiter: Option<u32>,
+    /// Digest of haresources.
+    pub haresources: [u8; 8],
+    /// Digest of the other settings.
+    pub settings: [u8; 8],
+}
+
+impl Settings {
+    /// Settings with these digests; the rest zero or absent.
+    #[must_use]
+    pub const fn new(digests: Digests) -> Self {
+        Self {
+            min_version: MIN_VERSION,
+            current_version: CURRENT_VERSION,
+            keepalive_ms: 0,
+            deadtime_ms: 0,
+            lease_ms: 0,
+            guard_ms: 0,
+            arbiter: None,
+            haresources: digests.haresources.to_le_bytes(),
+            settings: digests.settings.to_le_bytes(),
+        }
+    }
+
+    /// The digests.
+    #[must_use]
+    pub const fn digests(&self) -> Digests {
+        Digests {
+            haresources: u64::from_le_bytes(self.haresources),
+            settings: u64::from_le_bytes(self.settings),
+        }
+    }
+}
+
+/// Answers the last hello that came by the link which this one leaves by: gives that link's round trip.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HelloEcho {
+    /// Sequence number of that hello.
+    pub seq: u32,
+    /// How long ago it came, microseconds.
+    pub held_us: u32,
+}
+
+/// A status with what changes rarely. Replaces every tenth status, and goes out at once when it changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// As in a status frame.
+    pub status: Status,
+    /// The sender's settings.
+    pub settings: Settings,
+    /// Groups (one bit each) that the sender doesn't ask for though it could: standby, or a failed start.
+    pub declines: u16,
+    /// Those of [`Hello::declines`] whose start failed.
+    pub failed: u16,
+    /// Groups that the sender wants handed over: failback, or an operator's takeover.
+    pub wants: u16,
+    /// Round trip on this link.
+    pub echo: Option<HelloEcho>,
+}
+
+/// The body of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// A heartbeat.
+    Status(Status),
+    /// A heartbeat with settings.
+    Hello(Hello),
+}
+
+impl Message {
+    /// The status that every message carries.
+    #[must_use]
+    pub const fn status(&self) -> &Status {
+        match self {
+            Self::Status(status) => status,
+            Self::Hello(hello) => &hello.status,
+        }
+    }
+}
+
+/// Status as postcard sees it: byte arrays, so that its size never depends on its values.
+#[derive(Serialize, Deserialize)]
+struct PackedStatus {
+    hears: u8,
+    echoes: [u8; 7],
+    groups: GroupStates,
+    flags: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedHello {
+    status: PackedStatus,
+    settings: Settings,
+    declines: [u8; 2],
+    failed: [u8; 2],
+    wants: [u8; 2],
+    echo: Option<HelloEcho>,
+}
+
+impl From<&Status> for PackedStatus {
+    fn from(status: &Status) -> Self {
+        let [first, second] = status.echoes.map(|echo| echo.map_or(0, |echo| u64::from(echo.0)));
+        let mut echoes = [0; 7];
+        echoes.copy_from_slice(&(second << 28 | first).to_le_bytes()[..7]);
+        let mut flags = status.life as u8;
+        if status.off_schedule {
+            flags |= OFF_SCHEDULE;
+        }
+        if status.wants_hello {
+            flags |= WANTS_HELLO;
+        }
+        Self { hears: status.hears, echoes, groups: status.groups, flags }
+    }
+}
+
+impl PackedStatus {
+    fn unpack(&self) -> Result<Status, Reject> {
+        let mut wide = [0; 8];
+        wide[..7].copy_from_slice(&self.echoes);
+        let both = u64::from_le_bytes(wide);
+        let echo = |bits: u64| (bits != 0).then_some(Echo(bits as u32));
+        let life = match self.flags & LIFE_BITS {
+            0 => Life::Up,
+            1 => Life::Leaving,
+            2 => Life::Left,
+            _ => return Err(Reject::Meaning),
+        };
+        if self.flags & !(LIFE_BITS | OFF_SCHEDULE | WANTS_HELLO) != 0 {
+            return Err(Reject::Meaning);
+        }
+        Ok(Status {
+            hears: self.hears,
+            echoes: [echo(both & 0x0FFF_FFFF), echo(both >> 28)],
+            groups: self.groups,
+            life,
+            off_schedule: self.flags & OFF_SCHEDULE != 0,
+            wants_hello: self.flags & WANTS_HELLO != 0,
+        })
+    }
+}
+
+/// Writes a sealed frame into `buf`; its length.
+///
+/// # Panics
+/// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
+#[must_use]
+pub fn encode(
+    header: &Header,
+    message: &Message,
+    keys: &KeyRing,
+    buf: &mut [u8; MAX_FRAME],
+) -> usize {
+    let kind = match message {
+        Message::Status(_) => KIND_STATUS,
+        Message::Hello(_) => KIND_HELLO,
+    };
+    buf[0] = CURRENT_VERSION << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
+    buf[1] = kind << 4 | keys.signing_id() & 0x0F;
+    buf[2..5].copy_from_slice(&header.boot.value().to_le_bytes()[..3]);
+    buf[5..9].copy_from_slice(&header.seq.to_le_bytes());
+    let body = &mut buf[HEADER_LEN..];
+    let written = match message {
+        Message::Status(status) => postcard::to_slice(&PackedStatus::from(status), body),
+        Message::Hello(hello) => postcard::to_slice(
+            &PackedHello {
+                status: PackedStatus::from(&hello.status),
+                settings: hello.settings,
+                declines: hello.declines.to_le_bytes(),
+                failed: hello.failed.to_le_bytes(),
+                wants: hello.wants.to_le_bytes(),
+                echo: hello.echo,
+            },
+            body,
+        ),
+    };
+    let len = HEADER_LEN + written.expect("MAX_FRAME holds every body").len();
+    keys.seal(buf, len).expect("MAX_FRAME holds every tag")
+}
+
+/// A frame whose tag and version are right: its header is to be believed, its body not yet read.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened<'f> {
+    /// The header.
+    pub header: Header,
+    kind: u8,
+    body: &'f [u8],
+}
+
+/// Checks tag and version of a frame. The replay check is the caller's; then [`Opened::message`].
+///
+/// # Errors
+/// [`Reject::Length`], [`Reject::Key`], [`Reject::Tag`], [`Reject::Version`] or [`Reject::Meaning`].
+pub fn open<'f>(frame: &'f [u8], keys: &KeyRing) -> Result<Opened<'f>, Reject> {
+    if frame.len() < super::MIN_FRAME || frame.len() > MAX_FRAME {
+        return Err(Reject::Length);
+    }
+    let frame = keys.open(frame, frame[1] & 0x0F)?;
+    let (head, body) = frame.split_at_checked(HEADER_LEN).ok_or(Reject::Length)?;
+    let version = head[0] >> 5;
+    if !(MIN_VERSION..=CURRENT_VERSION).contains(&version) {
+        return Err(Reject::Version);
+    }
+    let header = Header {
+        sender: Voter::from_code(head[0] >> 3 & 3).ok_or(Reject::Meaning)?,
+        link: LinkId(head[0] & 7),
+        boot: BootId::new(u32::from_le_bytes([head[2], head[3], head[4], 0]))
+            .ok_or(Reject::Meaning)?,
+        seq: u32::from_le_bytes([head[5], head[6], head[7], head[8]]),
+    };
+    Ok(Opened { header, kind: head[1] >> 4, body })
+}
+
+impl Opened<'_> {
+    /// Decodes the body: nothing may be left over, and every value must mean something.
+    ///
+    /// # Errors
+    /// [`Reject::Decode`], [`Reject::Trailing`] or [`Reject::Meaning`].
+    pub fn message(&self) -> Result<Message, Reject> {
+        match self.kind {
+            KIND_STATUS => Ok(Message::Status(decode::<PackedStatus>(self.body)?.unpack()?)),
+            KIND_HELLO => {
+                let packed = decode::<PackedHello>(self.body)?;
+                Ok(Message::Hello(Hello {
+                    status: packed.status.unpack()?,
+                    settings: packed.settings,
+                    declines: u16::from_le_bytes(packed.declines),
+                    failed: u16::from_le_bytes(packed.failed),
+                    wants: u16::from_le_bytes(packed.wants),
+                    echo: packed.echo,
+                }))
+            }
+            _ => Err(Reject::Decode),
+        }
+    }
+}
+
+fn decode<'f, T: Deserialize<'f>>(body: &'f [u8]) -> Result<T, Reject> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(Reject::Trailing),
+        Err(_) => Err(Reject::Decode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heapless::Vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::STATUS_SERIAL_BYTES;
+    use crate::wire::auth::Key;
+    use crate::wire::cobs;
+
+    fn keys() -> KeyRing {
+        let mut list = Vec::new();
+        let _ = list.push(Key::hmac(15, b"a secret").expect("id in range"));
+        KeyRing::new(list, 15).expect("listed")
+    }
+
+    fn header() -> Header {
+        Header {
+            sender: Voter::B,
+            link: LinkId(7),
+            boot: BootId::new(BootId::MAX).expect("largest"),
+            seq: u32::MAX,
+        }
+    }
+
+    fn worst_status() -> Status {
+        let mut groups = GroupStates::default();
+        for group in 0..MAX_GROUPS as u8 {
+            groups.set(GroupId(group), GroupState::Promised);
+        }
+        Status {
+            hears: 0xFF,
+            echoes: [Some(Echo(0x0FFF_FFFF)); 2],
+            groups,
+            life: Life::Left,
+            off_schedule: true,
+            wants_hello: true,
+        }
+    }
+
+    fn worst_hello() -> Hello {
+        Hello {
+            status: worst_status(),
+            settings: Settings {
+                min_version: u8::MAX,
+                current_version: u8::MAX,
+                keepalive_ms: u32::MAX,
+                deadtime_ms: u32::MAX,
+                lease_ms: u32::MAX,
+                guard_ms: u32::MAX,
+                arbiter: Some(u32::MAX),
+                haresources: [0xFF; 8],
+                settings: [0xFF; 8],
+            },
+            declines: u16::MAX,
+            failed: u16::MAX,
+            wants: u16::MAX,
+            echo: Some(HelloEcho { seq: u32::MAX, held_us: u32::MAX }),
+        }
+    }
+
+    #[test]
+    fn worst_status_takes_32_bytes_on_the_line() {
+        let mut frame = [0; MAX_FRAME];
+        let len = encode(&header(), &Message::Status(worst_status()), &keys(), &mut frame);
+        let mut line = [0; MAX_FRAME + 2];
+        let on_line = cobs::encode(&frame[..len], &mut line).expect("fits").len();
+        assert_eq!(on_line, STATUS_SERIAL_BYTES);
+    }
+
+    #[test]
+    fn worst_hello_fits_a_frame() {
+        let mut frame = [0; MAX_FRAME];
+        let len = encode(&header(), &Message::Hello(worst_hello()), &keys(), &mut frame);
+        let opened = open(&frame[..len], &keys()).expect("own frame");
+        assert_eq!(opened.header, header());
+        assert_eq!(opened.message(), Ok(Message::Hello(worst_hello())));
+    }
+
+    #[test]
+    fn echo_of_another_life_is_no_echo() {
+        let (this, before) = (BootId::new(9).expect("id"), BootId::new(8).expect("id"));
+        assert!(Echo::of(this, 57).names(this, 57));
+        assert!(!Echo::of(before, 57).names(this, 57));
+        assert!(!Echo::of(this, 56).names(this, 57));
+    }
+
+    #[test]
+    fn sequence_numbers_that_would_echo_as_none_are_left_out() {
+        assert_eq!(next_seq(0), Some(1));
+        assert_eq!(next_seq(ECHO_SEQ_MASK), Some(ECHO_SEQ_MASK + 2));
+        assert_eq!(next_seq(u32::MAX), None);
+        let boot = BootId::new(256).expect("id");
+        assert_ne!(Echo::of(boot, next_seq(ECHO_SEQ_MASK).expect("not the end")).0, 0);
+    }
+
+    /// Each kind of damage is counted under its own reason, in the order of the checks.
+    #[test]
+    fn rejects_in_order() {
+        let keys = keys();
+        let sealed = |edit: &dyn Fn(&mut [u8; MAX_FRAME], usize) -> usize| {
+            let mut frame = [0; MAX_FRAME];
+            let len = encode(&header(), &Message::Status(worst_status()), &keys, &mut frame) - 8;
+            let len = edit(&mut frame, len);
+            let len = keys.seal(&mut frame, len).expect("fits");
+            open(&frame[..len], &keys).and_then(|opened| opened.message()).expect_err("edited")
+        };
+        assert_eq!(open(&[0; 5], &keys).map(drop), Err(Reject::Length));
+        assert_eq!(open(&[0; 30], &keys).map(drop), Err(Reject::Key));
+        assert_eq!(open(&[0xFF; 30], &keys).map(drop), Err(Reject::Tag));
+        assert_eq!(sealed(&|frame, len| (frame[0] |= 7 << 5, len).1), Reject::Version);
+        assert_eq!(sealed(&|frame, len| (frame[0] |= 3 << 3, len).1), Reject::Meaning);
+        assert_eq!(sealed(&|frame, len| (frame[2..5].fill(0), len).1), Reject::Meaning);
+        assert_eq!(sealed(&|_, len| len - 1), Reject::Decode);
+        assert_eq!(sealed(&|_, len| len + 1), Reject::Trailing);
+        assert_eq!(sealed(&|frame, len| (frame[1] = 9 << 4 | 15, len).1), Reject::Decode);
+        assert_eq!(sealed(&|frame, len| (frame[len - 1] |= 0xF0, len).1), Reject::Meaning);
+        assert_eq!(sealed(&|_, _| HEADER_LEN), Reject::Decode);
+    }
+
+    prop_compose! {
+        fn statuses()(
+            hears: u8, echoes in any::<[Option<u32>; 2]>(), groups: [u8; 4], life in 0..3u8,
+            off_schedule: bool, wants_hello: bool,
+        ) -> Status {
+            let echo = |bits: u32| Some(Echo(bits & 0x0FFF_FFFF)).filter(|echo| echo.0 != 0);
+            Status {
+                hears,
+                echoes: echoes.map(|bits| bits.and_then(echo)),
+                groups: GroupStates(groups),
+                life: [Life::Up, Life::Leaving, Life::Left][usize::from(life)],
+                off_schedule,
+                wants_hello,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn status_round_trip(status in statuses(), seq: u32, link in 0..8u8) {
+            let header = Header { seq, link: LinkId(link), ..header() };
+            let mut frame = [0; MAX_FRAME];
+            let len = encode(&header, &Message::Status(status), &keys(), &mut frame);
+            prop_assert_eq!(len + 2, STATUS_SERIAL_BYTES);
+            let keys = keys();
+            let opened = open(&frame[..len], &keys).expect("own frame");
+            prop_assert_eq!(opened.header, header);
+            prop_assert_eq!(opened.message(), Ok(Message::Status(status)));
+        }
+
+        /// Correctly signed nonsense reaches the decoder and no further.
+        #[test]
+        fn signed_nonsense_never_panics(mut frame: [u8; MAX_FRAME], len in 0..MAX_FRAME - 8) {
+            frame[1] |= 0x0F;
+            let keys = keys();
+            let len = keys.seal(&mut frame, len).expect("fits");
+            let _ = open(&frame[..len], &keys).and_then(|opened| opened.message());
+        }
+    }
+}

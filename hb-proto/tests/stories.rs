@@ -1,0 +1,320 @@
+//! The pair's stories, told in simulated time: who serves, when, and that nobody serves twice.
+
+mod pair;
+
+use hb_proto::action::Verb;
+use hb_proto::event::{Cause, Event};
+use hb_proto::group::Change;
+use hb_proto::id::LinkId;
+use hb_proto::id::Voter;
+use hb_proto::link::LinkState;
+use hb_proto::node::Refusal;
+use hb_proto::peer::PeerState;
+use pair::{A, B, Pair, WEB, ms};
+
+#[test]
+fn started_together_home_serves_without_waiting_for_initdead() {
+    let mut pair = Pair::new();
+    pair.start(A);
+    pair.start(B);
+    let took = pair.run_until(ms(1000), "A serves", |pair| pair.serves(A));
+    assert!(took < ms(200), "{took}");
+    pair.run(ms(5000));
+    assert!(pair.serves(A) && !pair.serves(B));
+    assert_eq!(pair.double, ms(0));
+}
+
+#[test]
+fn alone_it_waits_for_initdead_and_no_longer() {
+    let mut pair = Pair::new();
+    pair.start(B);
+    pair.run(ms(9_900));
+    assert!(!pair.serves(B));
+    pair.run_until(ms(400), "B serves", |pair| pair.serves(B));
+}
+
+#[test]
+fn power_loss_of_the_holder_is_taken_over_within_the_budget() {
+    let mut pair = Pair::started();
+    pair.power_off(A);
+    let took = pair.run_until(ms(2000), "B serves", |pair| pair.serves(B));
+    assert!(took <= ms(515), "deadtime and two scripts of 5 ms: {took}");
+    let failover = pair.node(B).statistics().last_failover.expect("measured");
+    assert_eq!(failover.cause, Cause::PeerDead);
+    assert!(failover.detection.expect("detected") >= ms(500));
+    assert!(failover.detection.expect("detected") + failover.takeover <= failover.budget);
+}
+
+#[test]
+fn power_loss_of_the_standby_changes_nothing() {
+    let mut pair = Pair::started();
+    let orders = pair.orders.len();
+    pair.power_off(B);
+    pair.run(ms(20_000));
+    assert!(pair.serves(A));
+    assert_eq!(pair.orders.len(), orders, "no start, no stop");
+}
+
+#[test]
+fn a_returning_home_gets_its_group_back() {
+    let mut pair = Pair::started();
+    pair.power_off(A);
+    pair.run(ms(3000));
+    assert!(pair.serves(B));
+    pair.start(A);
+    let took = pair.run_until(ms(2000), "A serves", |pair| pair.serves(A));
+    assert!(took < ms(300), "{took}");
+    pair.run(ms(3000));
+    assert!(pair.serves(A) && !pair.serves(B));
+    assert_eq!(pair.double, ms(0));
+    let failover = pair.node(A).statistics().last_failover.expect("measured");
+    assert_eq!(failover.cause, Cause::Failback);
+}
+
+#[test]
+fn without_auto_failback_it_stays() {
+    let mut pair = Pair::with(|config| config.auto_failback = false);
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    assert!(pair.serves(A));
+    pair.power_off(A);
+    pair.run(ms(3000));
+    pair.start(A);
+    pair.run(ms(10_000));
+    assert!(pair.serves(B) && !pair.serves(A));
+}
+
+#[test]
+fn each_link_alone_keeps_the_pair_together() {
+    for link in [0, 1] {
+        let mut pair = Pair::started();
+        let orders = pair.orders.len();
+        pair.cut_link(link, true);
+        pair.run(ms(10_000));
+        assert!(pair.serves(A));
+        assert_eq!(pair.orders.len(), orders, "link {link}: nothing started or stopped");
+        let id = LinkId(link as u8);
+        assert_eq!(pair.node(A).link(id).expect("link").state(), LinkState::Down);
+        pair.cut_link(link, false);
+        pair.run(ms(2000));
+        assert_eq!(pair.node(A).link(id).expect("link").state(), LinkState::Up);
+    }
+}
+
+#[test]
+fn one_way_link_is_named_and_harmless() {
+    let mut pair = Pair::started();
+    pair.cut[A][1] = true;
+    pair.run(ms(2000));
+    for who in [A, B] {
+        assert_eq!(pair.node(who).link(LinkId(1)).expect("link").state(), LinkState::OneWay);
+    }
+    assert!(pair.serves(A));
+}
+
+/// Both links from A to B are cut; B's frames still arrive. B can't know and takes over; A stops before.
+#[test]
+fn a_node_that_is_not_heard_stops_before_the_other_starts() {
+    let mut pair = Pair::started();
+    pair.cut[A] = [true; 8];
+    pair.run_until(ms(2000), "B serves", |pair| pair.serves(B));
+    assert_eq!(pair.double, ms(0));
+    pair.run(ms(2000));
+    assert!(!pair.serves(A));
+}
+
+#[test]
+fn split_is_the_classics_split_and_heals_within_a_second() {
+    let mut pair = Pair::started();
+    pair.cut_all(true);
+    pair.run(ms(30_000));
+    assert!(pair.serves(A) && pair.serves(B), "two voters split when every link is cut");
+    pair.cut_all(false);
+    let double = pair.double;
+    pair.run_until(ms(1000), "B stops", |pair| !pair.serves(B));
+    assert!(pair.double.saturating_sub(double) < ms(200), "B's address goes at first contact");
+    let announced = pair.announced;
+    let orders = pair.orders.len();
+    pair.run(ms(10_000));
+    assert!(pair.serves(A) && !pair.serves(B));
+    assert_eq!(pair.announced, announced.max(1), "the winner announces once the loser has let go");
+    assert!(
+        pair.orders[orders..].iter().all(|&(who, ..)| who == B),
+        "nobody restarts: {:?}",
+        &pair.orders[orders..]
+    );
+}
+
+#[test]
+fn killed_daemon_returns_clean_and_serves_again() {
+    let mut pair = Pair::started();
+    pair.kill(A);
+    pair.run(ms(50));
+    assert!(pair.serves(A), "its resources outlive it");
+    pair.start(A);
+    pair.run_until(ms(3000), "A serves again", |pair| !pair.serves(A));
+    pair.run_until(ms(3000), "A serves again", |pair| pair.serves(A) && !pair.serves(B));
+    assert_eq!(pair.double, ms(0), "back within deadtime: B never took over");
+}
+
+/// SIGSTOP for longer than deadtime: on waking up, its address goes before anything else.
+#[test]
+fn stopped_daemon_drops_its_address_first_when_continued() {
+    let mut pair = Pair::started();
+    pair.machines[A].stopped = true;
+    pair.run(ms(25_000));
+    assert!(pair.serves(B));
+    let double = pair.double;
+    pair.machines[A].stopped = false;
+    pair.run(ms(1));
+    assert_eq!(pair.double, double, "gone within the same moment");
+    pair.run(ms(5000));
+    assert!(pair.serves(A) ^ pair.serves(B));
+    let stalls = pair.node(A).statistics().stalls;
+    assert_eq!(stalls, 1);
+}
+
+#[test]
+fn orderly_leave_is_taken_over_without_waiting() {
+    let mut pair = Pair::started();
+    pair.node(A).request_leave();
+    let took = pair.run_until(ms(2000), "B serves", |pair| pair.serves(B));
+    assert!(took < ms(250), "no deadtime: {took}");
+    pair.run_until(ms(1000), "A departs", |pair| pair.machines[A].departed);
+    pair.run(ms(3000));
+    assert_eq!(pair.node(B).peer().state(), PeerState::Left);
+    assert!(pair.serves(B));
+    assert_eq!(pair.double, ms(0));
+}
+
+#[test]
+fn standby_and_takeover_by_command() {
+    let mut pair = Pair::started();
+    let now = pair.now;
+    assert_eq!(pair.node(B).request_standby(now, None), Err(Refusal::NothingHeld));
+    assert_eq!(pair.node(A).request_standby(now, None), Ok(1));
+    pair.run_until(ms(1000), "B serves", |pair| pair.serves(B));
+    pair.run(ms(10_000));
+    assert!(pair.serves(B) && !pair.serves(A), "no failback after a standby");
+    let now = pair.now;
+    assert_eq!(
+        pair.node(B).statistics().last_failover.map(|failover| failover.cause),
+        Some(Cause::Standby)
+    );
+    assert_eq!(pair.node(A).request_takeover(now, Some(WEB)), Ok(1));
+    pair.run_until(ms(1000), "A serves", |pair| pair.serves(A));
+    pair.run(ms(10_000));
+    assert!(pair.serves(A) && !pair.serves(B));
+    assert_eq!(pair.double, ms(0));
+    assert_eq!(
+        pair.node(A).statistics().last_failover.map(|failover| failover.cause),
+        Some(Cause::Takeover)
+    );
+}
+
+#[test]
+fn takeover_by_the_other_node_stays_there() {
+    let mut pair = Pair::started();
+    let now = pair.now;
+    assert_eq!(pair.node(B).request_takeover(now, None), Ok(1));
+    pair.run_until(ms(1000), "B serves", |pair| pair.serves(B));
+    let orders = pair.orders.len();
+    pair.run(ms(20_000));
+    assert!(pair.serves(B));
+    assert_eq!(pair.orders.len(), orders, "no ping-pong");
+}
+
+/// Over Ethernet alone, a planned handover of an address takes a few round trips.
+#[test]
+fn handover_is_fast() {
+    let mut pair = Pair::started();
+    for who in [A, B] {
+        pair.machines[who].script_time = ms(0);
+    }
+    let now = pair.now;
+    pair.node(A).request_standby(now, None).expect("possible");
+    // The driver calls handle_timeout after a command, as after any input.
+    pair.node(A).handle_timeout(now);
+    let took = pair.run_until(ms(1000), "B serves", |pair| pair.serves(B));
+    assert!(took < ms(20), "{took}");
+}
+
+#[test]
+fn failed_start_goes_to_the_peer_and_both_failed_is_told() {
+    let mut pair = Pair::new();
+    pair.machines[A].broken.push((0, 1));
+    pair.start(A);
+    pair.start(B);
+    pair.run_until(ms(3000), "B serves", |pair| pair.serves(B));
+    pair.run(ms(5000));
+    assert!(pair.serves(B) && !pair.serves(A));
+    assert_eq!(pair.double, ms(0));
+    let starts = pair.orders.iter().filter(|order| order.0 == A && order.3 == Verb::Start).count();
+    assert_eq!(starts, 2, "one try, no loop");
+    pair.machines[B].broken.push((0, 1));
+    let now = pair.now;
+    pair.node(A).request_takeover(now, None).expect("clears the failure");
+    pair.run(ms(5000));
+    assert!(pair.events_of(A).iter().any(|event| matches!(event, Event::BothFailed { .. })));
+    assert!(!pair.serves(A) && !pair.serves(B));
+}
+
+#[test]
+fn mismatching_files_stop_nothing_and_start_nothing() {
+    let mut pair = Pair::started();
+    pair.power_off(B);
+    pair.run(ms(2000));
+    pair.machines[B].config.digests.haresources = 2;
+    pair.start(B);
+    pair.run(ms(20_000));
+    assert!(pair.serves(A) && !pair.serves(B));
+    assert!(pair.events_of(A).iter().any(|event| matches!(event, Event::Mismatch { .. })));
+    let now = pair.now;
+    let refused = pair.node(A).request_standby(now, None);
+    assert_eq!(refused, Err(Refusal::Mismatch));
+}
+
+#[test]
+fn resources_found_running_at_start_are_stopped_first() {
+    let mut pair = Pair::new();
+    pair.machines[A].held.push((0, 1));
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    assert!(pair.serves(A));
+    let found = Event::Group { group: WEB, change: Change::FoundRunning { resource: 1 } };
+    assert!(pair.events_of(A).contains(&found));
+    assert_eq!(pair.orders[0], (A, 0, 1, Verb::Stop));
+}
+
+#[test]
+fn a_clone_of_this_node_makes_it_restart_above() {
+    let mut pair = Pair::started();
+    pair.machines[B].config.me = Voter::A;
+    pair.machines[B].boot = 40;
+    pair.start(B);
+    pair.run(ms(1000));
+    assert!(pair.events_of(A).iter().any(|event| matches!(event, Event::BootIdTaken { .. })));
+    assert!(pair.machines[A].departed);
+}
+
+#[test]
+fn two_groups_live_with_their_owners_and_move_alone() {
+    let mut pair = Pair::with(|config| {
+        let mut second = config.groups[0].clone();
+        second.home = Voter::B;
+        config.groups.push(second).expect("room");
+    });
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    assert!(pair.machines[A].held.contains(&(0, 0)) && pair.machines[B].held.contains(&(1, 0)));
+    pair.power_off(B);
+    pair.run(ms(2000));
+    assert!(pair.machines[A].held.contains(&(0, 0)) && pair.machines[A].held.contains(&(1, 0)));
+    pair.start(B);
+    pair.run(ms(3000));
+    assert!(pair.machines[A].held == [(0, 0), (0, 1)]);
+    assert!(pair.machines[B].held.contains(&(1, 0)));
+}
