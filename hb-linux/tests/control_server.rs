@@ -200,8 +200,7 @@ fn the_longest_line_fits_and_one_byte_more_does_not() {
 fn who_says_nothing_is_hung_up_on() {
     let dir = RunDir::new("silent");
     let mut server = Server::bind(&dir.0).unwrap();
-    let mut silent: Vec<_> =
-        (0..CONNECTIONS_MAX).map(|_| dir.connect(CONTROL_SOCKET)).collect();
+    let mut silent: Vec<_> = (0..CONNECTIONS_MAX).map(|_| dir.connect(CONTROL_SOCKET)).collect();
     turn(&mut server, START);
     assert_eq!(server.poll_timeout(), START + CONNECTION_TIME);
     // The table is full: the next caller waits in the kernel's queue, and nothing wakes the loop.

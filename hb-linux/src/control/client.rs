@@ -23,8 +23,8 @@ pub enum ClientError {
     /// No socket, or one that nobody listens on.
     #[error("heartbeatd is not running (nobody listens on {})", .socket.display())]
     NotRunning { socket: PathBuf },
-    /// The control socket belongs to root.
-    #[error("only root may command heartbeatd ({}: permission denied); try sudo", .socket.display())]
+    /// The control socket is root's.
+    #[error("{}: permission denied; only root may command heartbeatd, try sudo", .socket.display())]
     Denied { socket: PathBuf },
     /// Connected, then no answer in time.
     #[error(

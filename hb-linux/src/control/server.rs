@@ -340,9 +340,8 @@ impl Server {
         while let Some(slot) = self.callers.iter().position(|c| c.stream.is_none()) {
             let Some(stream) = self.control.accept(now) else { break };
             // The socket's mode keeps others out already; a mode is easily changed by mistake.
-            let allowed = rustix::net::sockopt::socket_peercred(&stream).is_ok_and(|peer| {
-                peer.uid.is_root() || peer.uid == rustix::process::geteuid()
-            });
+            let allowed = rustix::net::sockopt::socket_peercred(&stream)
+                .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
             let data = EventData::new_u64(FIRST_CALLER + slot as u64);
             if !allowed || epoll::add(&self.epoll, &stream, data, EventFlags::IN).is_err() {
                 self.counters.refused += 1;
