@@ -173,7 +173,7 @@ fn watch(run_dir: &Path, colour: bool) -> ExitCode {
             Err(error) => format!("{error}\n"),
         };
         let mut out = io::stdout().lock();
-        if write!(out, "{clear}{picture}\n").and_then(|()| out.flush()).is_err() {
+        if writeln!(out, "{clear}{picture}").and_then(|()| out.flush()).is_err() {
             return ExitCode::SUCCESS;
         }
         drop(out);

@@ -1,6 +1,6 @@
 //! Aligned columns, with colour that doesn't count as width.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// ECMA-48 colours that terminals of both backgrounds show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +36,7 @@ pub struct Cell {
 
 impl Cell {
     /// A word, to the left.
-    pub fn word(text: impl ToString, paint: Paint) -> Self {
+    pub fn word(text: &dyn fmt::Display, paint: Paint) -> Self {
         Self { text: text.to_string(), paint, right: false }
     }
 

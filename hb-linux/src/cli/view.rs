@@ -74,8 +74,8 @@ fn links(links: &[Link], colour: bool) -> String {
             let RoundTrip { p50, p99 } = link.rtt_us;
             vec![
                 Cell::word(&link.name, Paint::Plain),
-                Cell::word(link.kind, Paint::Plain),
-                Cell::word(link.state, health),
+                Cell::word(&link.kind, Paint::Plain),
+                Cell::word(&link.state, health),
                 Cell::figure(p50.map(micros)),
                 Cell::figure(p99.map(micros)),
                 Cell::figure(link.jitter_us.map(micros)),
@@ -104,10 +104,10 @@ fn groups(snapshot: &Snapshot, colour: bool) -> String {
             vec![
                 Cell::word(&group.name, Paint::Plain),
                 Cell::word(
-                    holder.unwrap_or("nobody"),
+                    &holder.unwrap_or("nobody"),
                     if holder.is_some() { Paint::Good } else { Paint::Bad },
                 ),
-                Cell::word(group.state, here),
+                Cell::word(&group.state, here),
                 Cell::word(&group.preferred, Paint::Plain),
             ]
         })

@@ -292,6 +292,7 @@ impl Server {
     }
 
     /// Answers a command and closes its connection; nothing happens when the client is gone by then.
+    #[allow(clippy::needless_pass_by_value)] // By value, because a ticket is spent here.
     pub fn reply(&mut self, ticket: Ticket, reply: &Reply) {
         let Ticket { slot, serial } = ticket;
         if self.callers[slot].stream.is_none() || self.callers[slot].serial != serial {
