@@ -17,9 +17,7 @@ pub const ALL: &[Stage] = &[
     ("tidy", |place| tidy::check(&place.root)),
     ("format", |place| exits_zero(place.cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", |place| clippy(place, &["--workspace", "--all-targets"])),
-    ("clippy, hb-proto with defmt", |place| {
-        clippy(place, &["-p", "hb-proto", "--features", "defmt"])
-    }),
+    ("clippy with defmt", |place| clippy(place, &["-p", "hb-proto", "--features", "defmt"])),
     ("tests", |place| {
         let only = ["--workspace", "--exclude", "hil-tests", "--lib", "--bins", "--tests"];
         tests(place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(only), &[])
