@@ -1,9 +1,28 @@
 //! ha.cf, haresources and authkeys: read, checked, explained.
 
+pub mod check;
+pub mod keygen;
+pub mod scripts;
+
+mod address;
+mod authkeys;
+mod diagnostic;
+mod digest;
+mod hacf;
+mod haresources;
+mod load;
+mod media;
+mod source;
+mod times;
+mod words;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use hb_proto::id::Voter;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use load::Loaded;
 
 /// One heartbeat medium, as its line of ha.cf says.
 #[derive(Clone, PartialEq, Eq, Debug)]

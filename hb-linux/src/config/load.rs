@@ -1,0 +1,321 @@
+//! The three files together, held against each other and against this machine.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use hb_proto::config::{
+    Config, ConfigError, Digests, GroupConfig, LinkKind, Patience, ResourceKind, Timing,
+};
+use hb_proto::id::Voter;
+
+use super::diagnostic::{Diagnostic, Report, Severity};
+use super::hacf::{self, HaCf};
+use super::media::written;
+use super::source::{self, Privacy};
+use super::times::{At, GivenTimes};
+use super::{GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources};
+use crate::net::Interface;
+
+/// Usable settings and what there is to say about them.
+#[derive(Clone)]
+pub struct Loaded {
+    /// Ready to run.
+    pub settings: Settings,
+    /// Notes and warnings, file by file, in the order of the lines.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The line of ha.cf of each of `settings.media`, same order.
+    pub media_lines: Vec<usize>,
+}
+
+impl Settings {
+    /// Reads CONFIG_DIR/ha.cf, haresources and authkeys.
+    ///
+    /// `node` is `--node`; without it, this node is the one that `uname -n` names. `interfaces` are
+    /// this machine's (`net::interfaces()`): a `ucast` line that names one of their addresses is
+    /// meant for the other node.
+    ///
+    /// # Errors
+    /// Everything that is wrong in the three files at once, notes and warnings included; at least one
+    /// is an error.
+    pub fn load(
+        config_dir: &Path,
+        node: Option<&str>,
+        interfaces: &[Interface],
+    ) -> Result<Loaded, Vec<Diagnostic>> {
+        let uname = rustix::system::uname();
+        let uname = uname.nodename().to_string_lossy();
+        load_as(config_dir, Identity { asked: node, uname: &uname }, interfaces)
+    }
+}
+
+/// What this machine is called.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity<'a> {
+    /// `--node`.
+    pub(super) asked: Option<&'a str>,
+    /// `uname -n`.
+    pub(super) uname: &'a str,
+}
+
+/// This node and its peer, as ha.cf writes them.
+#[derive(Clone, Debug)]
+struct Pair {
+    me: String,
+    peer: String,
+}
+
+pub(super) fn load_as(
+    config_dir: &Path,
+    identity: Identity<'_>,
+    interfaces: &[Interface],
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let path = |name: &str| config_dir.join(name);
+    let mut diagnostics = Vec::new();
+
+    let hacf_path = path("ha.cf");
+    let mut report = Report::new(&hacf_path);
+    let hint = "it names the two nodes and the media between them";
+    let hacf = keep(source::read(&hacf_path, Privacy::Public, hint), &mut diagnostics)
+        .map(|text| hacf::parse(&text, &|name, ip| is_local(interfaces, name, ip), &mut report));
+    let timing = match &hacf {
+        Some(hacf) => hacf.times.resolve(&mut report),
+        None => Timing::classic_defaults(),
+    };
+    let names = hacf.as_ref().and_then(|hacf| two_nodes(&hacf.nodes, &mut report));
+    let pair = names.as_ref().and_then(|names| choose(names, identity, &mut report));
+
+    let haresources_path = path("haresources");
+    let mut groups_report = Report::new(&haresources_path);
+    let known = names.as_ref().map(|[one, other]| [one.value.as_str(), other.value.as_str()]);
+    let hint = "it lists the resource groups, such as `linuxha1 192.168.85.3 httpd`";
+    let groups = keep(source::read(&haresources_path, Privacy::Public, hint), &mut diagnostics)
+        .map(|text| haresources::parse(&text, known, &mut groups_report));
+
+    let authkeys_path = path("authkeys");
+    let mut keys_report = Report::new(&authkeys_path);
+    let hint = "make one with `hb keygen`, the same on both nodes, mode 0600";
+    let keys = keep(source::read(&authkeys_path, Privacy::OwnerOnly, hint), &mut diagnostics)
+        .map(|text| authkeys::parse(&text, &mut keys_report));
+
+    let proto = hacf.as_ref().map(|hacf| {
+        let groups = groups.as_deref().unwrap_or_default();
+        let proto = assemble(hacf, timing, pair.as_ref(), groups);
+        hold_to_rules(&proto, hacf, &mut report);
+        proto
+    });
+    for report in [report, groups_report, keys_report] {
+        diagnostics.extend(report.into_diagnostics());
+    }
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(diagnostics);
+    }
+    // Whatever is missing here has left an error above.
+    let (Some(hacf), Some(proto), Some(pair), Some(groups), Some(keys)) =
+        (hacf, proto, pair, groups, keys)
+    else {
+        return Err(diagnostics);
+    };
+    let (media_lines, media) = hacf.media.into_iter().map(|at| (at.line, at.medium)).unzip();
+    let settings = Settings {
+        node: pair.me,
+        peer: pair.peer,
+        me: proto.me,
+        proto,
+        media,
+        groups,
+        signing_key: keys.signing_key,
+        keys: keys.keys,
+        watchdog: hacf.watchdog,
+        logfile: hacf.logfile,
+        debugfile: hacf.debugfile,
+    };
+    Ok(Loaded { settings, diagnostics, media_lines })
+}
+
+fn keep(read: Result<String, Diagnostic>, diagnostics: &mut Vec<Diagnostic>) -> Option<String> {
+    read.map_err(|diagnostic| diagnostics.push(diagnostic)).ok()
+}
+
+/// Whether `ip` is this node's own. A link-local address is so only on the line's own interface.
+fn is_local(interfaces: &[Interface], name: &str, ip: IpAddr) -> bool {
+    interfaces
+        .iter()
+        .filter(|interface| !super::address::is_link_local(ip) || interface.name == name)
+        .any(|interface| interface.addresses.iter().any(|&(own, _)| own == ip))
+}
+
+fn two_nodes(nodes: &[At<String>], report: &mut Report) -> Option<[At<String>; 2]> {
+    match nodes {
+        [one, other] => return Some([one.clone(), other.clone()]),
+        [_, _, third, ..] => report.error(
+            third.line,
+            format!(
+                "node: {} nodes named, {} the third; a cluster has exactly two",
+                nodes.len(),
+                third.value
+            ),
+        ),
+        [only] => report.error(
+            only.line,
+            format!("node: only {} is named; a cluster has exactly two nodes", only.value),
+        ),
+        [] => report.error(
+            None,
+            "no node is named; expected two lines `node NAME`, each NAME what `uname -n` prints there",
+        ),
+    }
+    None
+}
+
+fn choose(
+    [one, other]: &[At<String>; 2],
+    identity: Identity<'_>,
+    report: &mut Report,
+) -> Option<Pair> {
+    let name = identity.asked.unwrap_or(identity.uname);
+    for (me, peer) in [(one, other), (other, one)] {
+        if me.value.eq_ignore_ascii_case(name) {
+            return Some(Pair { me: me.value.clone(), peer: peer.value.clone() });
+        }
+    }
+    let uname = identity.uname;
+    let who = match identity.asked {
+        Some(asked) => format!("--node says {asked:?} and `uname -n` says {uname:?}"),
+        None => format!("`uname -n` says {uname:?}"),
+    };
+    report.error(
+        one.line,
+        format!(
+            "node: this machine is neither {} nor {}: {who}; correct the `node` lines, or say which \
+             of the two this is with --node",
+            one.value, other.value
+        ),
+    );
+    None
+}
+
+/// The state machine's configuration. Where the files have errors it is a stand-in that lets the rules
+/// between the lines be checked all the same.
+fn assemble(hacf: &HaCf, timing: Timing, pair: Option<&Pair>, groups: &[GroupLine]) -> Config {
+    let names = match pair {
+        Some(pair) => [pair.me.as_str(), pair.peer.as_str()],
+        None => ["", ""],
+    };
+    let me = match pair {
+        Some(pair) if pair.me.to_ascii_lowercase() > pair.peer.to_ascii_lowercase() => Voter::B,
+        _ => Voter::A,
+    };
+    Config {
+        me,
+        timing,
+        links: hacf
+            .media
+            .iter()
+            .map(|at| link_kind(&at.medium))
+            .take(hb_proto::config::MAX_LINKS)
+            .collect(),
+        groups: groups
+            .iter()
+            .take(hb_proto::config::MAX_GROUPS)
+            .map(|group| GroupConfig {
+                home: if group.node.eq_ignore_ascii_case(names[0]) { me } else { me.peer() },
+                resources: group
+                    .resources
+                    .iter()
+                    .take(hb_proto::config::MAX_RESOURCES)
+                    .map(resource_kind)
+                    .collect(),
+            })
+            .collect(),
+        auto_failback: hacf.auto_failback,
+        arbiter: None,
+        patience: Patience::default(),
+        digests: Digests {
+            haresources: digest::haresources(groups),
+            settings: digest::settings(&timing, hacf.auto_failback, names),
+        },
+    }
+}
+
+fn link_kind(medium: &Medium) -> LinkKind {
+    match medium {
+        Medium::Serial { baud, .. } => LinkKind::Serial { baud: *baud },
+        Medium::Broadcast { .. } => LinkKind::Broadcast,
+        Medium::Unicast { .. } => LinkKind::Unicast,
+        Medium::Multicast { .. } => LinkKind::Multicast,
+    }
+}
+
+fn resource_kind(resource: &ResourceLine) -> ResourceKind {
+    match resource {
+        ResourceLine::Address { .. } => ResourceKind::Address,
+        ResourceLine::Script { .. } => ResourceKind::Script,
+    }
+}
+
+/// Maps what `Config::problems` finds to the lines that it comes from.
+fn hold_to_rules(proto: &Config, hacf: &HaCf, report: &mut Report) {
+    let problems = proto.problems();
+    // A time of zero breaks every rule it takes part in; its own error is the one that helps.
+    let zero = problems.iter().any(|problem| matches!(problem, ConfigError::ZeroTime { .. }));
+    for problem in &problems {
+        let (word, line) = match *problem {
+            ConfigError::SerialTooSlow { link, .. } => {
+                let Some(at) = hacf.media.get(usize::from(link)) else { continue };
+                (written(&at.medium), Some(at.line))
+            }
+            ConfigError::NoLink => {
+                // A medium that can't be read has an error of its own.
+                if hacf.media_attempted == 0 {
+                    report.error(None, problem.to_string());
+                } else if hacf.ignored > 0 {
+                    report.error(
+                        None,
+                        format!("{problem}: every `ucast` line names this node's own address"),
+                    );
+                }
+                continue;
+            }
+            // The reader of haresources reports its groups; homes and `me` are made from two names.
+            ConfigError::EmptyGroup { .. } | ConfigError::NotANode => continue,
+            _ if hacf.times.broken => continue,
+            // The lease follows from deadtime, whose own line has been accused.
+            ConfigError::ZeroTime { what: "lease" } => continue,
+            ConfigError::ZeroTime { what } => (what.to_owned(), line_of(&hacf.times, &[what])),
+            _ if zero => continue,
+            ConfigError::DeadtimeTooShort { .. } => {
+                ("deadtime".to_owned(), line_of(&hacf.times, &["deadtime", "keepalive"]))
+            }
+            ConfigError::WarntimeOutOfRange { .. } => (
+                "warntime".to_owned(),
+                line_of(&hacf.times, &["warntime", "keepalive", "deadtime"]),
+            ),
+            ConfigError::InitdeadTooShort { .. } => {
+                ("initdead".to_owned(), line_of(&hacf.times, &["initdead", "deadtime"]))
+            }
+            ConfigError::LeaseTooLong { .. } => {
+                ("deadtime".to_owned(), line_of(&hacf.times, &["deadtime"]))
+            }
+        };
+        let problem = problem.to_string();
+        if problem.starts_with(&word) {
+            report.error(line, problem);
+        } else {
+            report.error(line, format!("{word}: {problem}"));
+        }
+    }
+}
+
+/// The line of the first of these times that ha.cf gives.
+fn line_of(times: &GivenTimes, words: &[&str]) -> Option<usize> {
+    words.iter().find_map(|&word| {
+        let given = match word {
+            "keepalive" => &times.keepalive,
+            "warntime" => &times.warntime,
+            "deadtime" => &times.deadtime,
+            "initdead" => &times.initdead,
+            _ => return None,
+        };
+        given.as_ref().map(|at| at.line)
+    })
+}
