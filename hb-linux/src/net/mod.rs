@@ -1,7 +1,28 @@
-//! Netlink addresses and routes, gratuitous ARP, unsolicited neighbour advertisements.
+//! The network side of a service address: netlink addresses and routes, gratuitous ARP, unsolicited
+//! neighbour advertisements.
+//!
+//! Order of use: [`Addresses::acquire`] puts an address on the interface that [`route::choose`]
+//! picks and answers with [`Held`]; [`Announcer::announce`] tells the neighbours at once and,
+//! driven by the caller's timer, again later; [`Announcer::cancel`] and [`Addresses::release`] end
+//! it.
+
+pub mod addresses;
+pub mod announce;
+pub mod ipaddr;
+pub mod netlink;
+pub mod packet;
+pub mod route;
+pub mod tables;
 
 use std::io;
 use std::net::IpAddr;
+
+pub use addresses::{AddressError, Addresses, Held};
+pub use announce::{AnnounceError, Announcement, Announcer};
+pub use netlink::Netlink;
+
+/// Longest name of an interface or label, in bytes: `IFNAMSIZ` less its NUL (netdevice(7)).
+pub const INTERFACE_NAME_MAX: usize = 15;
 
 /// What `hb check` and interface selection need to know of a NIC.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,5 +43,23 @@ pub struct Interface {
 /// # Errors
 /// What the kernel answered.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
-    Err(io::Error::from(io::ErrorKind::Unsupported))
+    let mut netlink = Netlink::open()?;
+    let mut interfaces: Vec<Interface> = netlink
+        .links()?
+        .into_iter()
+        .map(|link| Interface {
+            index: link.index,
+            name: link.name,
+            up: link.up,
+            running: link.running,
+            mac: link.mac,
+            addresses: Vec::new(),
+        })
+        .collect();
+    for address in netlink.addresses()? {
+        if let Some(on) = interfaces.iter_mut().find(|on| on.index == address.index) {
+            on.addresses.push((address.ip, address.prefix));
+        }
+    }
+    Ok(interfaces)
 }
