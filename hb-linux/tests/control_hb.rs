@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -289,6 +290,40 @@ fn stop_waits_until_the_process_is_gone() {
     assert!(gone.is_some_and(|status| status.success()), "hb returned before its end: {gone:?}");
 }
 
+/// `hb` as a user who is nobody, from a place where nobody can reach it.
+fn as_nobody(dir: &RunDir, args: &[&str]) -> Command {
+    let copy = dir.0.join("hb");
+    std::fs::copy(env!("CARGO_BIN_EXE_hb"), &copy).unwrap();
+    let mut command = Command::new(copy);
+    command.args(args).current_dir("/").uid(65534).gid(65534);
+    command
+}
+
+#[test]
+fn nobody_but_root_may_command() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIP: nobody_but_root_may_command: only root can become another user");
+        return;
+    }
+    let answer = Reply::accepted("as you wish");
+    let dir = RunDir::new("nobody");
+    let (output, _) = against_server(&dir, &mut as_nobody(&dir, &["status"]), &answer);
+    assert_eq!(output.status.code(), Some(0), "looking is free: {}", text(&output.stderr));
+
+    let (output, lines) = against_server(&dir, &mut as_nobody(&dir, &["stop"]), &answer);
+    assert_eq!((output.status.code(), lines.len()), (Some(1), 0));
+    assert!(text(&output.stderr).contains("only root"), "{}", text(&output.stderr));
+
+    // Somebody opened the socket's mode by mistake: the credentials still say who it is.
+    let mut open = Command::new("sh");
+    open.arg("-c")
+        .arg("chmod 0666 $3/control.sock && exec setpriv --reuid 65534 --clear-groups $0 $1 $2 $3");
+    open.arg(dir.0.join("hb")).arg("standby");
+    let (output, lines) = against_server(&dir, &mut open, &answer);
+    assert_eq!((output.status.code(), lines.len()), (Some(1), 0), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("permission denied"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn the_classics_names_are_the_same_tool() {
     let answer = Reply::accepted("done");
@@ -299,6 +334,26 @@ fn the_classics_names_are_the_same_tool() {
         let (_, lines) = against_server(&dir, &mut Command::new(&link), &answer);
         assert_eq!(lines, [expected]);
     }
+}
+
+#[test]
+fn check_is_reachable_with_its_own_exit_codes() {
+    let dir = RunDir::new("check");
+    let check =
+        || hb(&["check", "--node", "linuxha1", "--config-dir"]).arg(&dir.0).output().unwrap();
+    assert_eq!(check().status.code(), Some(2), "no files at all");
+    let said = check();
+    assert!(text(&said.stdout).contains("ha.cf"), "{}", text(&said.stdout));
+}
+
+#[test]
+fn called_as_ipaddr_it_is_the_resource_script() {
+    let dir = RunDir::new("ipaddr");
+    let link = dir.0.join("IPaddr");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hb"), &link).unwrap();
+    // TEST-NET-3 (RFC 5737): on no machine.
+    let output = Command::new(&link).args(["203.0.113.77", "status"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
 }
 
 #[test]

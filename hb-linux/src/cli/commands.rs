@@ -37,7 +37,7 @@ fn move_groups(
     let mut exit = ExitCode::SUCCESS;
     for group in groups {
         match client::command(run_dir, &command(group)) {
-            Ok(Reply { ok: true, message }) => println!("{message}"),
+            Ok(Reply { ok: true, message }) => say(&message),
             Ok(Reply { ok: false, message }) => exit = fail(&message),
             Err(error) => return unreached(&error),
         }
@@ -67,13 +67,13 @@ fn meant(run_dir: &Path, word: Option<&str>) -> Result<Vec<Option<String>>, Clie
 pub fn stop(run_dir: &Path) -> ExitCode {
     match ask_to_stop(run_dir) {
         Ok((daemon, Reply { ok: true, message })) => {
-            println!("{message}");
+            say(&message);
             wait(run_dir, &daemon)
         }
         Ok((_, Reply { ok: false, message })) => fail(&message),
         // What init scripts answer too: it is as it was asked to be (LSB, "stop").
         Err(ClientError::NotRunning { .. }) => {
-            println!("heartbeatd is not running: nothing to stop");
+            say("heartbeatd is not running: nothing to stop");
             ExitCode::SUCCESS
         }
         Err(error) => unreached(&error),
@@ -102,11 +102,11 @@ fn wait(run_dir: &Path, daemon: &OwnedFd) -> ExitCode {
         // It may exit between the two questions; the next poll tells.
         let waiting = client::observe(run_dir).map_or_else(|_| String::new(), |s| waits_for(&s));
         if !waiting.is_empty() && waiting != said {
-            println!("waiting for {waiting}");
+            say(&format!("waiting for {waiting}"));
             said = waiting;
         }
     }
-    println!("heartbeatd is gone");
+    say("heartbeatd is gone");
     ExitCode::SUCCESS
 }
 
@@ -114,4 +114,9 @@ fn waits_for(snapshot: &Snapshot) -> String {
     let busy = snapshot.groups.iter().filter(|group| group.state != GroupState::Stopped);
     let names: Vec<_> = busy.map(|group| format!("{} ({})", group.name, group.state)).collect();
     names.join(", ")
+}
+
+/// A line on stdout. That nobody reads it any more is no reason to leave a command half done.
+fn say(line: &str) {
+    let _ = super::print(&format!("{line}\n"));
 }

@@ -17,7 +17,6 @@ use crate::control::client::{self, ClientError};
 
 mod commands;
 mod elsewhere;
-mod keygen;
 mod table;
 mod view;
 
@@ -42,14 +41,17 @@ enum Task {
     /// Release everything in order and stop heartbeatd; the peer takes over at once
     Stop(RunDir),
     /// Check ha.cf, haresources and authkeys. Exit 0: clean, 1: warnings, 2: errors
-    Check(ConfigDir),
+    Check(Check),
     /// Make authkeys with a fresh key
     Keygen(Keygen),
     /// Play the guide's test with two complete nodes on this machine
+    #[command(disable_help_flag = true)]
     Demo(Rest),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     RigInit(Rest),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
+    RigRun(Rest),
+    #[command(hide = true, disable_help_flag = true)]
     RigWeb(Rest),
 }
 
@@ -100,6 +102,15 @@ struct Move {
 }
 
 #[derive(Args)]
+struct Check {
+    /// Check as this node; without it `uname -n` says which one this is
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    #[command(flatten)]
+    config_dir: ConfigDir,
+}
+
+#[derive(Args)]
 struct Keygen {
     /// Print it; without this CONFIG_DIR/authkeys is written, and never overwritten
     #[arg(long)]
@@ -112,7 +123,7 @@ struct Keygen {
 #[derive(Args)]
 struct Rest {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<OsString>,
+    args: Vec<String>,
 }
 
 /// Runs one command line, program name included, and says how the process shall exit.
@@ -123,7 +134,7 @@ struct Rest {
 pub fn main(mut args: Vec<OsString>) -> ExitCode {
     let called = args.first().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str);
     match called {
-        Some("IPaddr") => return elsewhere::ipaddr(args.split_off(1)),
+        Some("IPaddr") => return elsewhere::ipaddr(&args[1..]),
         Some("hb_standby") => args.splice(..1, ["hb".into(), "standby".into()]).for_each(drop),
         Some("hb_takeover") => args.splice(..1, ["hb".into(), "takeover".into()]).for_each(drop),
         _ => {}
@@ -133,11 +144,12 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         Task::Standby(args) => commands::standby(&args.run_dir.run_dir, args.group.as_deref()),
         Task::Takeover(args) => commands::takeover(&args.run_dir.run_dir, args.group.as_deref()),
         Task::Stop(args) => commands::stop(&args.run_dir),
-        Task::Check(args) => elsewhere::check(&args.config_dir),
-        Task::Keygen(args) => keygen::keygen(&args.config_dir.config_dir, args.stdout),
-        Task::Demo(rest) => elsewhere::demo(rest.args),
-        Task::RigInit(rest) => elsewhere::rig_init(rest.args),
-        Task::RigWeb(rest) => elsewhere::rig_web(rest.args),
+        Task::Check(args) => elsewhere::check(&args.config_dir.config_dir, args.node.as_deref()),
+        Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
+        Task::Demo(rest) => elsewhere::demo(&rest.args),
+        Task::RigInit(rest) => elsewhere::rig_init(&rest.args),
+        Task::RigRun(rest) => elsewhere::rig_run(&rest.args),
+        Task::RigWeb(rest) => elsewhere::rig_web(&rest.args),
     }
 }
 
