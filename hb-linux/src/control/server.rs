@@ -298,13 +298,8 @@ impl Server {
         if self.callers[slot].stream.is_none() || self.callers[slot].serial != serial {
             return;
         }
-        let mut line = serde_json::to_vec(reply).expect("a reply is always JSON");
-        line.push(b'\n');
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let sent = self.callers[slot].stream.as_ref().map(|s| rustix::net::send(s, &line, flags));
-        // One line into the empty buffer of a fresh socket: less than all of it means a client that left.
-        match sent {
-            Some(Ok(len)) if len == line.len() => self.counters.commands += 1,
+        match self.callers[slot].stream.as_ref().map(|stream| send_line(stream, reply)) {
+            Some(Ok(())) => self.counters.commands += 1,
             _ => self.counters.dropped += 1,
         }
         self.close_caller(slot);
@@ -343,9 +338,15 @@ impl Server {
             // The socket's mode keeps others out already; a mode is easily changed by mistake.
             let allowed = rustix::net::sockopt::socket_peercred(&stream)
                 .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
-            let data = EventData::new_u64(FIRST_CALLER + slot as u64);
-            if !allowed || epoll::add(&self.epoll, &stream, data, EventFlags::IN).is_err() {
+            if !allowed {
                 self.counters.refused += 1;
+                let reply = Reply::refused("only root may command heartbeatd");
+                let _ = send_line(&stream, &reply);
+                continue;
+            }
+            let data = EventData::new_u64(FIRST_CALLER + slot as u64);
+            if epoll::add(&self.epoll, &stream, data, EventFlags::IN).is_err() {
+                self.counters.dropped += 1;
                 continue;
             }
             let caller = &mut self.callers[slot];
@@ -445,6 +446,15 @@ impl Server {
         caller.deadline = Instant::NEVER;
         caller.command = None;
     }
+}
+
+/// One line into the empty buffer of a fresh socket: less than all of it means a client that left.
+fn send_line(stream: &OwnedFd, reply: &Reply) -> Result<(), Errno> {
+    let mut line = serde_json::to_vec(reply).expect("a reply is always JSON");
+    line.push(b'\n');
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let sent = rustix::net::send(stream, &line, flags)?;
+    if sent == line.len() { Ok(()) } else { Err(Errno::AGAIN) }
 }
 
 /// For the daemon's own epoll set: readable when [`Server::handle_ready`] has work.
