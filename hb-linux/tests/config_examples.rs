@@ -163,8 +163,11 @@ fn check_reports_what_is_there_and_the_budget() {
     }
     assert_eq!(remarks.len(), 5, "{remarks:#?}");
 
+    let watchdog = example("ha.cf").replace("#watchdog /dev/watchdog", "watchdog /dev/no-such-dog");
+    dir.write("ha.cf", &watchdog.replace("/dev/ttyS0", "/dev/null"), 0o644);
     around.interfaces = Ok(vec![]);
     let report = check::run(&dir.0, Some("linuxha1"), &around);
+    assert!(report.to_string().contains("warning: /dev/no-such-dog: No such file"), "{report}");
     assert!(report.to_string().contains("there is no interface eth1"), "{report}");
 }
 
@@ -215,7 +218,7 @@ fn authkeys_that_others_can_reach_are_refused() {
     let dir = Scratch::examples("mode");
     for mode in [0o644, 0o640, 0o604, 0o660, 0o602] {
         dir.write("authkeys", &example("authkeys"), mode);
-        let found = Settings::load(&dir.0, Some("linuxha1"), &[]).err().expect("refused");
+        let found = Settings::load(&dir.0, Some("linuxha1"), &[]).expect_err("refused");
         assert_eq!(found.len(), 1, "{found:?}");
         let text = found[0].to_string();
         assert!(text.contains(&format!("{mode:04o}")) && text.contains("chmod 600"), "{text}");

@@ -122,6 +122,9 @@ fn baud_and_udpport_apply_to_the_media_after_them() {
     let loaded = good(&format!("{NODES}bcast eth0\nudpport 1001\n"));
     assert!(matches!(loaded.settings.media[0], Medium::Broadcast { port: 1001, .. }));
     assert_eq!(loaded.diagnostics[0].severity, Severity::Note);
+    let loaded = good(&format!("{NODES}serial /dev/ttyS0\nbcast eth0\nbaud 115200\n"));
+    assert!(matches!(loaded.settings.media[0], Medium::Serial { baud: 115_200, .. }));
+    assert_eq!(loaded.diagnostics[0].severity, Severity::Note);
     let loaded = good(&format!("{NODES}udpport 1001\nbcast eth0\nudpport 1002\n"));
     assert!(matches!(loaded.settings.media[0], Medium::Broadcast { port: 1001, .. }));
     assert_eq!(
@@ -287,6 +290,8 @@ fn every_word_of_the_classics_has_its_fate() {
         ("auto_failback legacy", Warning, "taken as `on`"),
         ("nice_failback on", Note, "auto_failback off"),
         ("keepalive 100", Warning, "100ms"),
+        ("deadtime 500", Warning, "500ms"),
+        ("initdead 10000", Warning, "10000ms"),
     ] {
         let found = match load(&format!("{NODES}bcast eth9\n{line}\n")) {
             Ok(loaded) => loaded.diagnostics,
@@ -296,6 +301,12 @@ fn every_word_of_the_classics_has_its_fate() {
         let hit = hit.unwrap_or_else(|| panic!("{line}: no {words:?} in {found:#?}"));
         assert_eq!((hit.severity, hit.line), (severity, Some(3)), "{line}: {hit}");
     }
+    assert!(
+        good(&format!("{NODES}bcast e\nkeepalive 100s\ndeadtime 300s\n"))
+            .diagnostics
+            .iter()
+            .all(|d| d.severity == Note)
+    );
     assert!(!good(&format!("{NODES}bcast eth9\nnice_failback on\n")).settings.proto.auto_failback);
     assert!(good(&format!("{NODES}bcast eth9\nnice_failback off\n")).settings.proto.auto_failback);
     assert!(!good(&format!("{NODES}bcast eth9\nauto_failback No\n")).settings.proto.auto_failback);
@@ -341,7 +352,7 @@ fn the_nodes_are_two_and_this_machine_is_one_of_them() {
     for (node, expected) in
         [(Some("linuxha9"), "\"linuxha9\""), (None, "neither linuxha1 nor linuxha2")]
     {
-        let found = with(node).err().expect("neither");
+        let found = with(node).expect_err("neither");
         let found = errors(&found);
         assert_eq!((found.len(), found[0].line), (1, Some(1)), "{found:#?}");
         assert!(found[0].message.contains(expected), "{}", found[0]);

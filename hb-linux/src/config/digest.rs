@@ -108,6 +108,7 @@ mod tests {
             "linuxha1 192.168.85.3/24 httpd maid::vacuum\n",
             "linuxha1 192.168.85.3 maid::vacuum httpd\n",
             "linuxha1 192.168.85.3 httpd maid vacuum\n",
+            "linuxha1 192.168.85.3 httpd maid::vacuuM\n",
             "linuxha1 192.168.85.3 httpd maid::va::cuum\n",
             "linuxha1 192.168.85.3 httpd\nlinuxha1 maid::vacuum\n",
         ] {

@@ -13,8 +13,15 @@ use super::source::words;
 use super::times::{At, GivenTimes, parse_time};
 use super::words::{fate, parse_switch, unknown, verdict};
 
-/// Numbers this large are rarely seconds: somebody meant milliseconds.
-const SUSPICIOUS_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bare numbers from which on a time was hardly meant in seconds. The classic's slowest advice is a
+/// deadtime of 60 s, and an initdead of 120 s is usual.
+const fn suspicious_from(word: &str) -> Duration {
+    match word.as_bytes() {
+        b"keepalive" => Duration::from_secs(30),
+        b"initdead" => Duration::from_secs(900),
+        _ => Duration::from_secs(150),
+    }
+}
 
 /// Where the log goes unless `logfile` says otherwise.
 const DEFAULT_LOGFILE: &str = "/var/log/ha-log";
@@ -119,15 +126,13 @@ impl Reader {
             _ => one(values, "a time such as 2, 1.5, 500ms or 1s").and_then(parse_time),
         };
         self.times.broken |= value.is_err();
-        if let (Ok(time), "keepalive", Some(&text)) = (&value, word, values.first())
-            && *time >= SUSPICIOUS_KEEPALIVE
+        if let (Ok(time), Some(&text)) = (&value, values.first())
+            && *time >= suspicious_from(word)
             && !text.ends_with('s')
         {
             report.warning(
                 line,
-                format!(
-                    "keepalive: read {text} as seconds; write {text}ms if milliseconds are meant"
-                ),
+                format!("{word}: read {text} as seconds; write {text}ms if milliseconds are meant"),
             );
         }
         let slot = match word {

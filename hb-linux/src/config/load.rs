@@ -17,7 +17,7 @@ use super::{GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresou
 use crate::net::Interface;
 
 /// Usable settings and what there is to say about them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// Ready to run.
     pub settings: Settings,
@@ -70,12 +70,10 @@ pub(super) fn load_as(
     interfaces: &[Interface],
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let path = |name: &str| config_dir.join(name);
-    let mut diagnostics = Vec::new();
-
     let hacf_path = path("ha.cf");
     let mut report = Report::new(&hacf_path);
     let hint = "it names the two nodes and the media between them";
-    let hacf = keep(source::read(&hacf_path, Privacy::Public, hint), &mut diagnostics)
+    let hacf = keep(source::read(&hacf_path, Privacy::Public, hint), &mut report)
         .map(|text| hacf::parse(&text, &|name, ip| is_local(interfaces, name, ip), &mut report));
     let timing = match &hacf {
         Some(hacf) => hacf.times.resolve(&mut report),
@@ -88,13 +86,13 @@ pub(super) fn load_as(
     let mut groups_report = Report::new(&haresources_path);
     let known = names.as_ref().map(|[one, other]| [one.value.as_str(), other.value.as_str()]);
     let hint = "it lists the resource groups, such as `linuxha1 192.168.85.3 httpd`";
-    let groups = keep(source::read(&haresources_path, Privacy::Public, hint), &mut diagnostics)
+    let groups = keep(source::read(&haresources_path, Privacy::Public, hint), &mut groups_report)
         .map(|text| haresources::parse(&text, known, &mut groups_report));
 
     let authkeys_path = path("authkeys");
     let mut keys_report = Report::new(&authkeys_path);
     let hint = "make one with `hb keygen`, the same on both nodes, mode 0600";
-    let keys = keep(source::read(&authkeys_path, Privacy::OwnerOnly, hint), &mut diagnostics)
+    let keys = keep(source::read(&authkeys_path, Privacy::OwnerOnly, hint), &mut keys_report)
         .map(|text| authkeys::parse(&text, &mut keys_report));
 
     let proto = hacf.as_ref().map(|hacf| {
@@ -103,9 +101,8 @@ pub(super) fn load_as(
         hold_to_rules(&proto, hacf, &mut report);
         proto
     });
-    for report in [report, groups_report, keys_report] {
-        diagnostics.extend(report.into_diagnostics());
-    }
+    let reports = [report, groups_report, keys_report];
+    let diagnostics: Vec<_> = reports.into_iter().flat_map(Report::into_diagnostics).collect();
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(diagnostics);
     }
@@ -132,8 +129,8 @@ pub(super) fn load_as(
     Ok(Loaded { settings, diagnostics, media_lines })
 }
 
-fn keep(read: Result<String, Diagnostic>, diagnostics: &mut Vec<Diagnostic>) -> Option<String> {
-    read.map_err(|diagnostic| diagnostics.push(diagnostic)).ok()
+fn keep(read: Result<String, Diagnostic>, report: &mut Report) -> Option<String> {
+    read.map_err(|fault| report.push(fault.severity, fault.line, fault.message)).ok()
 }
 
 /// Whether `ip` is this node's own. A link-local address is so only on the line's own interface.

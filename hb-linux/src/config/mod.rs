@@ -93,7 +93,7 @@ pub struct GroupLine {
 }
 
 /// All that ha.cf, haresources and authkeys say, resolved for this node.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// This node's name, as ha.cf writes it.
     pub node: String,

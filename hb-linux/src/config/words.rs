@@ -261,6 +261,15 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_lists_every_word() {
+        let manual = include_str!("../../../docs/ha.cf.md");
+        for (word, _) in WORDS {
+            let named = [format!("`{word}`"), format!("`{word} ")];
+            assert!(named.iter().any(|text| manual.contains(text.as_str())), "{word} is missing");
+        }
+    }
+
+    #[test]
     fn the_nearest_word_is_suggested() {
         for (word, suggested) in [
             ("keepalve", "`keepalive`"),
