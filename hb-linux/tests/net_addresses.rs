@@ -22,7 +22,10 @@ fn the_guide_s_address_gets_the_first_alias_netmask_and_broadcast() {
     in_namespace(|| {
         let mut lan = guide_lan();
         let mut addresses = Addresses::open().unwrap();
+        let planned = addresses.plan(&spec("192.168.85.3")).unwrap();
+        assert_eq!(lan.addresses("eth0"), ["192.168.85.1/24 eth0"], "a plan changes nothing");
         let held = addresses.acquire(&spec("192.168.85.3")).unwrap();
+        assert_eq!(held, planned);
         assert_eq!((held.interface.as_str(), held.prefix), ("eth0", 24));
         assert_eq!(held.label.as_deref(), Some("eth0:0"));
         assert_eq!(held.broadcast.map(Into::into), Some(ip("192.168.85.255")));

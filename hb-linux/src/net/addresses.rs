@@ -131,7 +131,8 @@ impl Addresses {
     /// acquired.
     ///
     /// # Errors
-    /// See [`AddressError`]; nothing was changed then.
+    /// See [`AddressError`]. Nothing was changed then, unless the kernel's answer was lost
+    /// ([`AddressError::Kernel`]): who fails to acquire releases.
     pub fn acquire(&mut self, spec: &AddressSpec) -> Result<Held, AddressError> {
         let ip = spec.ip;
         let present = self.present()?;
@@ -145,6 +146,18 @@ impl Addresses {
         self.held.retain(|other| other.ip != ip);
         self.held.push(held.clone());
         Ok(held)
+    }
+
+    /// What [`Addresses::acquire`] would answer now; changes nothing.
+    ///
+    /// # Errors
+    /// What it would refuse for; whether the kernel permits the change shows only when it is made.
+    pub fn plan(&mut self, spec: &AddressSpec) -> Result<Held, AddressError> {
+        let present = self.present()?;
+        match present.iter().find(|address| address.ip == spec.ip) {
+            Some(address) => self.describe(address),
+            None => self.place(spec, &present),
+        }
     }
 
     /// Deletes the address from whatever interface has it; `false` when none had it.
@@ -251,6 +264,18 @@ impl Addresses {
     }
 
     fn add(&mut self, spec: &AddressSpec, present: &[Address]) -> Result<Held, AddressError> {
+        let held = self.place(spec, present)?;
+        match self.netlink.change(add_request(&held), NLM_F_CREATE | NLM_F_EXCL) {
+            // Someone was faster by a hair; it is there, and that was asked for.
+            Err(error) if !errno_is(&error, Errno::EXIST) => {
+                let doing = format!("adding {}/{} to {}", held.ip, held.prefix, held.interface);
+                Err(AddressError::kernel(doing)(error))
+            }
+            _ => Ok(held),
+        }
+    }
+
+    fn place(&mut self, spec: &AddressSpec, present: &[Address]) -> Result<Held, AddressError> {
         let ip = spec.ip;
         let named = match &spec.interface {
             Some(name) => Some(self.link_named(ip, name)?),
@@ -268,7 +293,7 @@ impl Addresses {
         if !link.up {
             return Err(AddressError::InterfaceDown { ip, interface: link.name });
         }
-        let held = Held {
+        Ok(Held {
             ip,
             prefix: choice.prefix,
             index: link.index,
@@ -280,16 +305,7 @@ impl Addresses {
             },
             connected_route: choice.connected_route,
             mac: link.mac,
-        };
-        match self.netlink.change(add_request(&held), NLM_F_CREATE | NLM_F_EXCL) {
-            // Someone was faster by a hair; it is there, and that was asked for.
-            Err(error) if errno_is(&error, Errno::EXIST) => Ok(held),
-            Err(error) => {
-                let doing = format!("adding {ip}/{} to {}", held.prefix, held.interface);
-                Err(AddressError::kernel(doing)(error))
-            }
-            Ok(()) => Ok(held),
-        }
+        })
     }
 
     fn link_named(&mut self, ip: IpAddr, name: &str) -> Result<Link, AddressError> {
