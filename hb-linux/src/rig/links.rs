@@ -4,36 +4,19 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::Mac;
+use crate::net::netlink::Netlink;
 
-/// Sends one request and waits for its acknowledgement.
-fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut packet = NetlinkMessage::from(message);
-    packet.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-    packet.header.sequence_number = 1;
-    packet.finalize();
-    let mut bytes = vec![0; packet.buffer_len()];
-    packet.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    match answer.payload {
-        NetlinkPayload::Error(error) if error.raw_code() != 0 => Err(error.to_io()),
-        _ => Ok(()),
-    }
+/// Asks the kernel for a change in the calling thread's network namespace.
+fn change(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    Netlink::open()?.change(message, flags)
 }
 
 /// A veth pair: `ours` in this network namespace, `theirs` in the one that `namespace` is open on.
@@ -55,7 +38,7 @@ pub fn veth(ours: &str, theirs: &str, mac: Mac, namespace: BorrowedFd<'_>) -> io
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
     ];
-    request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+    change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// The kernel's number for an interface of this network namespace.
@@ -63,12 +46,8 @@ pub fn veth(ours: &str, theirs: &str, mac: Mac, namespace: BorrowedFd<'_>) -> io
 /// # Errors
 /// `NotFound` and what else the kernel answers.
 pub fn index(name: &str) -> io::Result<u32> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
-    Ok(rustix::net::netdevice::name_to_index(&socket, name)?)
+    let link = Netlink::open()?.link_named(name)?;
+    link.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn set_flags(name: &str, flags: LinkFlags) -> io::Result<()> {
@@ -76,7 +55,7 @@ fn set_flags(name: &str, flags: LinkFlags) -> io::Result<()> {
     message.header.index = index(name)?;
     message.header.flags = flags;
     message.header.change_mask = LinkFlags::Up;
-    request(RouteNetlinkMessage::SetLink(message), 0)
+    change(RouteNetlinkMessage::SetLink(message), 0)
 }
 
 /// Brings an interface up.
@@ -102,7 +81,7 @@ pub fn down(name: &str) -> io::Result<()> {
 pub fn delete(name: &str) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index(name)?;
-    request(RouteNetlinkMessage::DelLink(message), 0)
+    change(RouteNetlinkMessage::DelLink(message), 0)
 }
 
 /// Adds an address, with the connected route and the broadcast address that go with its prefix.
@@ -120,7 +99,7 @@ pub fn add_address(name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<()> 
         AddressAttribute::Address(address.into()),
         AddressAttribute::Broadcast(Ipv4Addr::from(u32::from(address) | host_bits)),
     ];
-    request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Keeps an interface free of IPv6: no router solicitations or duplicate address detection of

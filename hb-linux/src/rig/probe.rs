@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use rustix::thread::UnshareFlags;
 
-use super::switch::Switch;
+use super::switch::{ETH_P_ALL, Switch};
 use super::{Doing, Mac, RigError, links, sys};
+use crate::net::packet::PacketSocket;
 
 mod ask;
 mod frames;
@@ -118,12 +119,19 @@ fn own_network() -> io::Result<File> {
     File::open("/proc/thread-self/ns/net")
 }
 
-fn configure(own: Ipv4Addr, prefix: u8) -> Result<std::os::fd::OwnedFd, RigError> {
+/// All that comes in at the client's interface, and a way to send whole frames.
+struct Capture {
+    index: u32,
+    socket: PacketSocket,
+}
+
+fn configure(own: Ipv4Addr, prefix: u8) -> Result<Capture, RigError> {
     let doing = || "configuring the client's interface".to_owned();
     links::up("lo").doing(doing)?;
     sys::checksums_in_software(THEIRS).doing(doing)?;
     links::add_address(THEIRS, own, prefix).doing(doing)?;
     links::up(THEIRS).doing(doing)?;
     let index = links::index(THEIRS).doing(doing)?;
-    sys::packet_socket(index).doing(doing)
+    let socket = PacketSocket::listen(index, ETH_P_ALL).doing(doing)?;
+    Ok(Capture { index, socket })
 }

@@ -2,17 +2,18 @@
 //! client are plugged into. Not every kernel has netem; this one can cut each port each way.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::net::{RecvFlags, SendFlags};
 
-use super::{Doing, Mac, RigError, links, sys};
+use super::{Doing, Mac, RigError, links};
+use crate::net::packet::PacketSocket;
 
+/// Every protocol (linux/if_ether.h).
+pub(super) const ETH_P_ALL: u16 = 3;
 /// Larger than any frame of an interface with the usual MTU of 1500.
 const LARGEST_FRAME: usize = 2048;
 /// Frames taken from one port before the others get a turn.
@@ -37,7 +38,8 @@ pub enum Way {
 struct Port {
     id: PortId,
     interface: String,
-    socket: Arc<OwnedFd>,
+    index: u32,
+    socket: Arc<PacketSocket>,
     out_cut: bool,
     in_cut: bool,
     learned: Vec<Mac>,
@@ -84,7 +86,8 @@ impl Switch {
         let _ = links::without_ipv6(interface);
         let index =
             links::index(interface).doing(|| format!("looking up the interface {interface}"))?;
-        let socket = sys::packet_socket(index).doing(|| format!("capturing on {interface}"))?;
+        let socket =
+            PacketSocket::listen(index, ETH_P_ALL).doing(|| format!("capturing on {interface}"))?;
         links::up(interface).doing(|| format!("bringing up {interface}"))?;
         let mut ports = lock(&self.ports);
         let id = PortId(ports.next);
@@ -92,6 +95,7 @@ impl Switch {
         ports.ports.push(Port {
             id,
             interface: interface.to_owned(),
+            index,
             socket: Arc::new(socket),
             out_cut: false,
             in_cut: false,
@@ -153,10 +157,10 @@ fn lock(ports: &Mutex<Ports>) -> MutexGuard<'_, Ports> {
 }
 
 fn run(ports: &Mutex<Ports>, wake: &OwnedFd, end: &AtomicBool) {
-    let mut frame = [MaybeUninit::uninit(); LARGEST_FRAME];
+    let mut frame = [0; LARGEST_FRAME];
     while !end.load(Ordering::Relaxed) {
         let _ = rustix::io::read(wake, &mut [0_u8; 8]);
-        let sockets: Vec<(PortId, Arc<OwnedFd>)> =
+        let sockets: Vec<(PortId, Arc<PacketSocket>)> =
             lock(ports).ports.iter().map(|port| (port.id, port.socket.clone())).collect();
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
         fds.extend(sockets.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
@@ -165,12 +169,8 @@ fn run(ports: &Mutex<Ports>, wake: &OwnedFd, end: &AtomicBool) {
         for (id, socket) in &sockets {
             for _ in 0..BATCH {
                 // EAGAIN, or ENETDOWN after the carrier was taken: nothing more for now.
-                let Ok(((frame, _), _)) =
-                    rustix::net::recv(socket, &mut frame[..], RecvFlags::empty())
-                else {
-                    break;
-                };
-                lock(ports).forward(*id, frame);
+                let Ok(length) = socket.receive(&mut frame) else { break };
+                lock(ports).forward(*id, &frame[..length]);
             }
         }
     }
@@ -195,7 +195,7 @@ impl Ports {
         for port in self.ports.iter().filter(|port| port.id != from && !port.in_cut) {
             if group || !known || port.learned.contains(&destination) {
                 // A full queue or a missing carrier loses the frame, as a real switch does.
-                let _ = rustix::net::send(&port.socket, frame, SendFlags::empty());
+                let _ = port.socket.send(port.index, ETH_P_ALL, frame);
             }
         }
     }

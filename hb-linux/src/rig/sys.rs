@@ -1,13 +1,11 @@
-//! The three system calls of the rig that no safe crate offers: `unshare`, binding a packet
-//! socket to an interface, and `SIOCETHTOOL`.
+//! The two system calls of the rig that no safe crate offers: `unshare` and `SIOCETHTOOL`.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::ioctl;
-use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::UnshareFlags;
 
@@ -22,60 +20,6 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: the only hazard of unshare is a descriptor table that threads no longer share
     // (UnshareFlags::FILES), which is refused above.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
-}
-
-/// struct sockaddr_ll, packet(7).
-#[repr(C)]
-struct LinkLayerAddress {
-    family: u16,
-    /// Big endian.
-    protocol: u16,
-    index: i32,
-    hardware: u16,
-    kind: u8,
-    length: u8,
-    address: [u8; 8],
-}
-
-// SAFETY: the pointer handed to `f` points at a live, initialised sockaddr_ll of exactly the
-// length that goes with it, for the duration of the call.
-unsafe impl SocketAddrArg for LinkLayerAddress {
-    unsafe fn with_sockaddr<R>(
-        &self,
-        f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R,
-    ) -> R {
-        f(std::ptr::from_ref(self).cast(), size_of::<Self>() as SocketAddrLen)
-    }
-}
-
-const AF_PACKET: u16 = 17;
-/// if_ether.h: every protocol.
-const ETH_P_ALL: u16 = 0x0003;
-
-/// A non-blocking socket that receives and sends whole Ethernet frames of one interface.
-///
-/// # Errors
-/// What the kernel answered.
-pub fn packet_socket(index: u32) -> io::Result<OwnedFd> {
-    // Protocol 0 receives nothing until bind() sets it: no frame of another interface slips in
-    // between (packet(7)).
-    let socket = rustix::net::socket_with(
-        AddressFamily::from_raw(AF_PACKET),
-        SocketType::RAW,
-        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-        None,
-    )?;
-    let address = LinkLayerAddress {
-        family: AF_PACKET,
-        protocol: ETH_P_ALL.to_be(),
-        index: i32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?,
-        hardware: 0,
-        kind: 0,
-        length: 0,
-        address: [0; 8],
-    };
-    rustix::net::bind(&socket, &address)?;
-    Ok(socket)
 }
 
 /// struct ethtool_value, linux/ethtool.h.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::{Parser, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::bench::{Bench, Options as BenchOptions};
@@ -21,45 +22,45 @@ mod view;
 pub use setup::install;
 
 /// How the demo is made to fail, to show that it can.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Sabotage {
     /// The standby's daemon is stopped (SIGSTOP) before the active machine loses power: nobody
     /// takes over.
     Takeover,
 }
 
-impl Sabotage {
-    /// `takeover`.
-    ///
-    /// # Errors
-    /// Another word; the text says what is expected.
-    pub fn parse(word: &str) -> Result<Self, String> {
-        match word {
-            "takeover" => Ok(Self::Takeover),
-            other => Err(format!("--sabotage {other}: expected takeover")),
-        }
-    }
-}
-
 /// What `hb demo` was told.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Parser)]
+#[command(name = "hb demo", about = "Play the guide's test on two machines inside this one")]
 pub struct Options {
-    /// Make a step fail.
+    /// Make it fail, to see that it can
+    #[arg(long, value_name = "WHAT")]
     pub sabotage: Option<Sabotage>,
-    /// Plain text lines even on a terminal.
+    /// Plain text lines even on a terminal
+    #[arg(long)]
     pub plain: bool,
     /// What to start; this program and the daemon beside it when None.
+    #[arg(skip)]
     pub programs: Option<Programs>,
 }
 
 /// A shell's code for a program that ended by SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// Plays the guide's test. Call it before the process has a second thread. Exit code 0: all as
+/// `hb demo`: the arguments behind `demo`. Plays the guide's test. Call it before the process has a second thread. Exit code 0: all as
 /// the guide says; 1: not; 2: it could not be played; 130: interrupted.
 #[must_use]
-pub fn main(options: &Options) -> ExitCode {
-    match play(options) {
+pub fn main(arguments: &[String]) -> ExitCode {
+    let words = std::iter::once("hb demo".to_owned()).chain(arguments.iter().cloned());
+    let options = match Options::try_parse_from(words) {
+        Ok(options) => options,
+        Err(error) => {
+            // Where standard error is closed there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match play(&options) {
         Ok(Some(true)) => ExitCode::SUCCESS,
         Ok(Some(false)) => ExitCode::FAILURE,
         Ok(None) => ExitCode::from(INTERRUPTED),

@@ -1,20 +1,18 @@
 //! The client's thread: opens connections, reads answers, captures frames. Never blocks.
 
 use std::io::{ErrorKind, Read, Write};
-use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::super::switch::ETH_P_ALL;
 use super::frames::{self, Said};
 use super::record::{Answer, Outcome, Record, Sighting};
-use super::{ASK_EVERY, GIVE_UP, WHO_HAS_EVERY, lock};
+use super::{ASK_EVERY, Capture, GIVE_UP, WHO_HAS_EVERY, lock};
 
 /// More can't be under way: each ends after [`GIVE_UP`].
 const UNDER_WAY: usize = (GIVE_UP.as_millis() / ASK_EVERY.as_millis()) as usize + 8;
@@ -33,7 +31,7 @@ struct Question {
 pub fn run(
     own: Ipv4Addr,
     service: Ipv4Addr,
-    capture: &OwnedFd,
+    capture: &Capture,
     record: &Mutex<Record>,
     end: &AtomicBool,
 ) {
@@ -55,7 +53,7 @@ pub fn run(
         if now >= next_who_has {
             next_who_has = now + WHO_HAS_EVERY;
             // Without a carrier nobody could answer either.
-            let _ = rustix::net::send(capture, &who_has, SendFlags::empty());
+            let _ = capture.socket.send(capture.index, ETH_P_ALL, &who_has);
         }
         wait(capture, &questions, next.saturating_duration_since(Instant::now()));
         look(capture, service, &mut questions, record);
@@ -95,9 +93,9 @@ fn open(address: &SockAddr, sent: Instant) -> std::io::Result<Question> {
     Ok(Question { socket, port, sent, asked: false, mac: None })
 }
 
-fn wait(capture: &OwnedFd, questions: &[Question], timeout: Duration) {
+fn wait(capture: &Capture, questions: &[Question], timeout: Duration) {
     let mut fds = Vec::with_capacity(questions.len() + 1);
-    fds.push(PollFd::new(capture, PollFlags::IN));
+    fds.push(PollFd::new(&capture.socket, PollFlags::IN));
     fds.extend(questions.iter().map(|question| {
         PollFd::new(&question.socket, if question.asked { PollFlags::IN } else { PollFlags::OUT })
     }));
@@ -107,10 +105,10 @@ fn wait(capture: &OwnedFd, questions: &[Question], timeout: Duration) {
 }
 
 /// Captured frames tell who answers which question.
-fn look(capture: &OwnedFd, service: Ipv4Addr, questions: &mut [Question], record: &Mutex<Record>) {
-    let mut frame = [MaybeUninit::uninit(); 2048];
-    while let Ok(((frame, _), _)) = rustix::net::recv(capture, &mut frame[..], RecvFlags::empty()) {
-        let Some(said) = frames::read(frame, service) else { continue };
+fn look(capture: &Capture, service: Ipv4Addr, questions: &mut [Question], record: &Mutex<Record>) {
+    let mut frame = [0; 2048];
+    while let Ok(length) = capture.socket.receive(&mut frame) {
+        let Some(said) = frames::read(&frame[..length], service) else { continue };
         let mac = match said {
             Said::Claim(mac) => mac,
             Said::Segment { mac, port } => {
