@@ -30,6 +30,7 @@ mod helper;
 mod judge;
 mod message;
 mod output;
+mod process_group;
 mod run;
 mod script;
 

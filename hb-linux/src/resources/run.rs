@@ -7,14 +7,12 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, test_kill_process_group,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::judge::judge;
 use super::message::{Outcome, Step, Verb};
 use super::output::{Capture, Output, pipe};
+use super::process_group;
 use super::script::{Environment, command_line, start};
 use crate::log::Level;
 use crate::log::file::Logs;
@@ -169,7 +167,7 @@ impl Running {
         }
         let outcome = match (self.abort, self.exit) {
             (Abort::No, exit) => exit.map(outcome_of),
-            (_, Some(_)) if self.group_is_empty() => Some(Outcome::Aborted),
+            (_, Some(_)) if process_group::is_empty(self.group) => Some(Outcome::Aborted),
             (Abort::Terminating(at), _) if now >= at => {
                 self.signal(Signal::KILL);
                 self.abort = Abort::Killed(now + KILL_GRACE);
@@ -198,14 +196,10 @@ impl Running {
     }
 
     /// The group's number can't go to anybody else: until the script is reaped it keeps it, and
-    /// after that we only come here while [`Running::group_is_empty`] has just said no.
+    /// after that we only come here when [`process_group::is_empty`] has just said no.
     fn signal(&self, signal: Signal) {
         // ESRCH: it has ended by itself.
         let _ = kill_process_group(self.group, signal);
-    }
-
-    fn group_is_empty(&self) -> bool {
-        test_kill_process_group(self.group) == Err(Errno::SRCH)
     }
 }
 
