@@ -186,7 +186,10 @@ fn abort_ends_the_whole_process_group_with_grandchildren() {
 fn a_script_that_ignores_sigterm_is_killed_after_a_second() {
     let mut bench = Bench::new("stubborn");
     // The leader goes at once; the child, of the same group, must be waited for and killed.
-    bench.script("hang", "(trap '' TERM; sh -c 'echo $PPID' >>$EVENTS; while :; do sleep 0.1; done) & wait");
+    bench.script(
+        "hang",
+        "(trap '' TERM; sh -c 'echo $PPID' >>$EVENTS; while :; do sleep 0.1; done) & wait",
+    );
     bench.script("deaf", "trap '' TERM; echo $$ >>$EVENTS; while :; do sleep 0.1; done");
     let mut helper = bench.group(&["hang", "deaf"]).helper();
     for (ticket, resource) in [(5, 0), (6, 1)] {

@@ -103,9 +103,8 @@ fn write_stderr(level: Level, text: &str) -> bool {
 impl Subscriber for Sink {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Crates that we use trace their own affairs at the lower levels: only warnings of theirs.
-        let ours = ["hb_linux", "hb_proto", "heartbeatd", CRIT]
-            .iter()
-            .any(|prefix| metadata.target().starts_with(prefix));
+        let ours =
+            ["hb", "heartbeatd", CRIT].iter().any(|prefix| metadata.target().starts_with(prefix));
         let most = match (ours, self.shared.debug) {
             (true, true) => tracing::Level::DEBUG,
             (true, false) => tracing::Level::INFO,
