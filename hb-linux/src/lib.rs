@@ -1,6 +1,7 @@
 //! heartbeat on Linux: executes what `hb-proto` decides.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;

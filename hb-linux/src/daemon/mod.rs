@@ -1,4 +1,5 @@
 //! daemon
 
 pub mod clock;
+pub mod notify;
 pub mod realtime;

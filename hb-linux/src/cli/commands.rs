@@ -1,0 +1,122 @@
+//! `hb standby`, `hb takeover`, `hb stop`.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
+use super::{fail, unreached};
+use crate::control::client::{self, Call, ClientError};
+use crate::control::snapshot::{GroupState, Snapshot};
+use crate::control::{Command, Reply};
+
+/// `hb standby [GROUP]`.
+pub fn standby(run_dir: &Path, group: Option<&str>) -> ExitCode {
+    move_groups(run_dir, group, Command::Standby)
+}
+
+/// `hb takeover [GROUP]`.
+pub fn takeover(run_dir: &Path, group: Option<&str>) -> ExitCode {
+    move_groups(run_dir, group, Command::Takeover)
+}
+
+fn move_groups(
+    run_dir: &Path,
+    group: Option<&str>,
+    command: fn(Option<String>) -> Command,
+) -> ExitCode {
+    let groups = match meant(run_dir, group) {
+        Ok(groups) => groups,
+        Err(error) => return unreached(&error),
+    };
+    if groups.is_empty() {
+        return fail(&format!("haresources has no {} group", group.unwrap_or_default()));
+    }
+    let mut exit = ExitCode::SUCCESS;
+    for group in groups {
+        match client::command(run_dir, &command(group)) {
+            Ok(Reply { ok: true, message }) => say(&message),
+            Ok(Reply { ok: false, message }) => exit = fail(&message),
+            Err(error) => return unreached(&error),
+        }
+    }
+    exit
+}
+
+/// The groups that a word means; `None` in the list is "all of them, in one command".
+///
+/// `all`, `local`, `foreign` and `failback` are the classic tools' words.
+fn meant(run_dir: &Path, word: Option<&str>) -> Result<Vec<Option<String>>, ClientError> {
+    let at_home = match word {
+        None | Some("all") => return Ok(vec![None]),
+        Some("local") => true,
+        Some("foreign" | "failback") => false,
+        Some(group) => return Ok(vec![Some(group.to_owned())]),
+    };
+    let snapshot = client::observe(run_dir)?;
+    let chosen = snapshot.groups.into_iter().filter(|group| {
+        // Node names are compared as haresources does it, without regard to case.
+        group.preferred.eq_ignore_ascii_case(&snapshot.node) == at_home
+    });
+    Ok(chosen.map(|group| Some(group.name)).collect())
+}
+
+/// `hb stop`: asks, then stays until the process is gone, saying what it waits for.
+pub fn stop(run_dir: &Path) -> ExitCode {
+    match ask_to_stop(run_dir) {
+        Ok((daemon, Reply { ok: true, message })) => {
+            say(&message);
+            wait(run_dir, &daemon)
+        }
+        Ok((_, Reply { ok: false, message })) => fail(&message),
+        // What init scripts answer too: it is as it was asked to be (LSB, "stop").
+        Err(ClientError::NotRunning { .. }) => {
+            say("heartbeatd is not running: nothing to stop");
+            ExitCode::SUCCESS
+        }
+        Err(error) => unreached(&error),
+    }
+}
+
+fn ask_to_stop(run_dir: &Path) -> Result<(OwnedFd, Reply), ClientError> {
+    let call = Call::connect(run_dir)?;
+    // Before the command: afterwards its process may be gone already.
+    let daemon = call.daemon().map_err(|source| ClientError::Io {
+        socket: PathBuf::from("heartbeatd's process"),
+        source,
+    })?;
+    Ok((daemon, call.command(&Command::Stop)?))
+}
+
+fn wait(run_dir: &Path, daemon: &OwnedFd) -> ExitCode {
+    const SECOND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let mut said = String::new();
+    loop {
+        match poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&SECOND)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => break,
+            Err(error) => return fail(&format!("can't wait for heartbeatd's end: {error}")),
+        }
+        // It may exit between the two questions; the next poll tells.
+        let waiting = client::observe(run_dir).map_or_else(|_| String::new(), |s| waits_for(&s));
+        if !waiting.is_empty() && waiting != said {
+            say(&format!("waiting for {waiting}"));
+            said = waiting;
+        }
+    }
+    say("heartbeatd is gone");
+    ExitCode::SUCCESS
+}
+
+fn waits_for(snapshot: &Snapshot) -> String {
+    let busy = snapshot.groups.iter().filter(|group| group.state != GroupState::Stopped);
+    let names: Vec<_> = busy.map(|group| format!("{} ({})", group.name, group.state)).collect();
+    names.join(", ")
+}
+
+/// A line on stdout. That nobody reads it any more is no reason to leave a command half done.
+fn say(line: &str) {
+    let _ = super::print(&format!("{line}\n"));
+}

@@ -1,0 +1,67 @@
+//! The commands whose work other rooms do: the only place where `hb` calls into them.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::fail;
+use crate::config::check::{self, Surroundings};
+use crate::config::keygen as config_keygen;
+use crate::net;
+
+/// `IPaddr ADDRESS start|stop|status`; `args` without the program's name.
+pub fn ipaddr(args: &[OsString]) -> ExitCode {
+    // Text that isn't UTF-8 is no address: the script says so and shows it.
+    let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    net::ipaddr::main(&args)
+}
+
+/// `hb check`.
+pub fn check(config_dir: &Path, node: Option<&str>) -> ExitCode {
+    let report = check::run(config_dir, node, &Surroundings::here(config_dir));
+    let _ = super::print(&report.to_string());
+    ExitCode::from(report.exit_code())
+}
+
+/// `hb keygen`: CONFIG_DIR/authkeys, or stdout.
+pub fn keygen(config_dir: &Path, to_stdout: bool) -> ExitCode {
+    let path = config_dir.join("authkeys");
+    match config_keygen::keygen((!to_stdout).then_some(&*path)) {
+        Ok(()) if to_stdout => ExitCode::SUCCESS,
+        Ok(()) => super::print(&format!(
+            "wrote {path} (mode 0600). Both nodes need the same key:\n    \
+             scp -p {path} root@OTHERNODE:{path}\n",
+            path = path.display()
+        )),
+        Err(error) => fail(&error),
+    }
+}
+
+// TODO when the rig's branch is merged, and nothing else in cli/ waits for it:
+//   demo     => rig::demo::main(args)     rig_init => rig::init::main(args)
+//   rig_run  => rig::run::main(args)      rig_web  => rig::web::main(args)
+// and `unwired` goes. `cargo xtask test tidy` is red until then.
+
+/// `hb demo`.
+pub fn demo(_args: &[String]) -> ExitCode {
+    unwired("demo")
+}
+
+/// First process of a rig's machine.
+pub fn rig_init(_args: &[String]) -> ExitCode {
+    unwired("rig-init")
+}
+
+/// A program inside a rig's machine.
+pub fn rig_run(_args: &[String]) -> ExitCode {
+    unwired("rig-run")
+}
+
+/// The demo's web service.
+pub fn rig_web(_args: &[String]) -> ExitCode {
+    unwired("rig-web")
+}
+
+fn unwired(what: &str) -> ExitCode {
+    fail(&format!("{what} is not built into this hb"))
+}

@@ -1,0 +1,291 @@
+//! A person's view of a snapshot: what is, then in plain words what is wrong.
+
+use std::fmt::Write as _;
+
+use super::table::{self, Cell, Paint};
+use crate::control::snapshot::{
+    Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip, Snapshot,
+};
+
+/// Share of lost frames from which a link is worth a warning.
+const LOSS_WORRIES: f64 = 0.05;
+
+/// The whole picture, ending in a newline.
+pub fn picture(snapshot: &Snapshot, colour: bool) -> String {
+    let mut text = heads(snapshot, colour);
+    if !snapshot.links.is_empty() {
+        text.push('\n');
+        text.push_str(&links(&snapshot.links, colour));
+    }
+    if !snapshot.groups.is_empty() {
+        text.push('\n');
+        text.push_str(&groups(snapshot, colour));
+    }
+    text.push('\n');
+    text.push_str(&tail(snapshot));
+    let warnings = warnings(snapshot);
+    if !warnings.is_empty() {
+        text.push('\n');
+    }
+    for warning in warnings {
+        let _ = writeln!(text, "{}", Paint::Bad.apply(&format!("! {warning}"), colour));
+    }
+    text
+}
+
+fn heads(snapshot: &Snapshot, colour: bool) -> String {
+    let peer = &snapshot.peer;
+    let width = snapshot.node.chars().count().max(peer.name.chars().count());
+    let state = match snapshot.state {
+        NodeState::Active => Paint::Good,
+        NodeState::Standby => Paint::Plain,
+        NodeState::Starting | NodeState::Leaving => Paint::Worry,
+    };
+    let health = match peer.state {
+        PeerState::Alive => Paint::Good,
+        PeerState::Left | PeerState::Unknown => Paint::Worry,
+        PeerState::Late | PeerState::Dead => Paint::Bad,
+    };
+    let heard = match peer.last_heard_ms {
+        Some(ms) => format!(", heard {} ago", span(ms)),
+        None => ", never heard".to_owned(),
+    };
+    format!(
+        "{:width$}  {}  {}\n{:width$}  {}{heard}\n",
+        snapshot.node,
+        state.apply(&snapshot.state.to_string(), colour),
+        Paint::Faint.apply(&format!("(this node, heartbeat {})", snapshot.version), colour),
+        peer.name,
+        health.apply(&peer.state.to_string(), colour),
+    )
+}
+
+fn links(links: &[Link], colour: bool) -> String {
+    let head = [
+        "link", "kind", "state", "rtt p50", "p99", "jitter", "loss", "max gap", "sent", "received",
+    ];
+    let rows: Vec<_> = links
+        .iter()
+        .map(|link| {
+            let health = match link.state {
+                LinkState::Up => Paint::Good,
+                LinkState::Down | LinkState::OneWay => Paint::Bad,
+            };
+            let RoundTrip { p50, p99 } = link.rtt_us;
+            vec![
+                Cell::word(&link.name, Paint::Plain),
+                Cell::word(&link.kind, Paint::Plain),
+                Cell::word(&link.state, health),
+                Cell::figure(p50.map(micros)),
+                Cell::figure(p99.map(micros)),
+                Cell::figure(link.jitter_us.map(micros)),
+                Cell::figure(link.loss.map(percent)),
+                Cell::figure(link.longest_gap_ms.map(span)),
+                Cell::figure(Some(link.sent.to_string())),
+                Cell::figure(Some(link.received.to_string())),
+            ]
+        })
+        .collect();
+    table::draw(&head, &rows, colour)
+}
+
+fn groups(snapshot: &Snapshot, colour: bool) -> String {
+    let rows: Vec<_> = snapshot
+        .groups
+        .iter()
+        .map(|group| {
+            let here = match group.state {
+                GroupState::Running => Paint::Good,
+                GroupState::Stopped => Paint::Plain,
+                GroupState::Starting | GroupState::Stopping => Paint::Worry,
+                GroupState::Failed => Paint::Bad,
+            };
+            let holder = group.holder.as_deref();
+            vec![
+                Cell::word(&group.name, Paint::Plain),
+                Cell::word(
+                    &holder.unwrap_or("nobody"),
+                    if holder.is_some() { Paint::Good } else { Paint::Bad },
+                ),
+                Cell::word(&group.state, here),
+                Cell::word(&group.preferred, Paint::Plain),
+            ]
+        })
+        .collect();
+    let here = format!("on {}", snapshot.node);
+    table::draw(&["group", "runs on", &here, "preferred"], &rows, colour)
+}
+
+fn tail(snapshot: &Snapshot) -> String {
+    let watchdog = snapshot.watchdog.as_ref().map_or_else(
+        || "none".to_owned(),
+        |dog| {
+            let timeout = dog.timeout_s.map_or_else(String::new, |s| format!(", {s} s"));
+            format!("{}{timeout}, {}", dog.device, if dog.armed { "armed" } else { "not armed" })
+        },
+    );
+    let failover = snapshot.last_failover.as_ref().map_or_else(|| "none yet".to_owned(), moved);
+    let stalls = match (snapshot.stalls.count, snapshot.stalls.longest_ms) {
+        (0, _) => "none".to_owned(),
+        (count, None) => count.to_string(),
+        (count, Some(ms)) => format!("{count}, longest {}", span(ms)),
+    };
+    format!("watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n")
+}
+
+fn moved(failover: &Failover) -> String {
+    let mut text = failover.cause.to_string();
+    if let Some(ms) = failover.detection_ms {
+        let _ = write!(text, ", noticed after {}", span(ms));
+    }
+    if let Some(ms) = failover.takeover_ms {
+        let _ = write!(text, ", taken over in {}", span(ms));
+    }
+    if let (Some(total), Some(budget)) = (total_ms(failover), failover.budget_ms) {
+        let _ = write!(text, ": {} of the promised {}", span(total), span(budget));
+    }
+    text
+}
+
+/// Null when the part that ends it is unknown; detection counts only where something was detected.
+fn total_ms(failover: &Failover) -> Option<u64> {
+    failover.takeover_ms.map(|takeover| takeover + failover.detection_ms.unwrap_or(0))
+}
+
+/// What a person should do something about, worst first.
+fn warnings(snapshot: &Snapshot) -> Vec<String> {
+    let mut found = Vec::new();
+    group_warnings(snapshot, &mut found);
+    peer_warnings(snapshot, &mut found);
+    for link in &snapshot.links {
+        link_warnings(link, snapshot, &mut found);
+    }
+    if let Some(dog) = snapshot.watchdog.as_ref().filter(|dog| !dog.armed) {
+        found.push(format!(
+            "watchdog {} is not armed: if this node hangs, nothing resets it",
+            dog.device
+        ));
+    }
+    if let Some(failover) = &snapshot.last_failover
+        && let (Some(total), Some(budget)) = (total_ms(failover), failover.budget_ms)
+        && total > budget
+    {
+        found.push(format!(
+            "the last failover took {}, longer than the promised {}",
+            span(total),
+            span(budget)
+        ));
+    }
+    found
+}
+
+fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
+    for Group { name, holder, state, .. } in &snapshot.groups {
+        if *state == GroupState::Failed {
+            found.push(format!(
+                "group {name} failed on {}: /var/log/ha-log has the script's words",
+                snapshot.node
+            ));
+        }
+        let settled = snapshot.state != NodeState::Starting && *state == GroupState::Stopped;
+        if holder.is_none() && settled {
+            found.push(format!("nobody runs group {name}"));
+        }
+    }
+}
+
+fn peer_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
+    let peer = &snapshot.peer.name;
+    let alone = format!("if {} fails now, nobody takes over", snapshot.node);
+    let since =
+        snapshot.peer.last_heard_ms.map_or_else(String::new, |ms| format!(" for {}", span(ms)));
+    match snapshot.peer.state {
+        PeerState::Alive => {}
+        PeerState::Unknown if snapshot.state == NodeState::Starting => {}
+        PeerState::Unknown => {
+            found.push(format!("{peer} was never heard since heartbeat started here; {alone}"));
+        }
+        PeerState::Late => found.push(format!("{peer} is late: not heard{since}")),
+        PeerState::Dead => {
+            found.push(format!("{peer} is dead: not heard on any link{since}; {alone}"));
+        }
+        PeerState::Left => found.push(format!("{peer} left in order; {alone}")),
+    }
+}
+
+fn link_warnings(link: &Link, snapshot: &Snapshot, found: &mut Vec<String>) {
+    let Link { name, .. } = link;
+    let peer = &snapshot.peer.name;
+    let peer_heard = matches!(snapshot.peer.state, PeerState::Alive | PeerState::Late);
+    match link.state {
+        LinkState::OneWay => {
+            found.push(format!("link {name} is one-way: {peer} does not hear us on it"));
+        }
+        // A dead peer's links are all down: one warning says it.
+        LinkState::Down if peer_heard => {
+            found.push(format!("link {name} is down: we do not hear {peer} on it"));
+        }
+        LinkState::Up if snapshot.links.len() > 1 => {
+            let others_up = snapshot.links.iter().filter(|l| l.state == LinkState::Up).count() - 1;
+            if others_up == 0 {
+                found.push(format!(
+                    "only one link left, {name}: when it fails too, each node takes the other for dead"
+                ));
+            }
+        }
+        LinkState::Up | LinkState::Down => {}
+    }
+    if let Some(loss) = link.loss.filter(|&loss| loss >= LOSS_WORRIES && peer_heard) {
+        found.push(format!("link {name} loses {} of {peer}'s frames", percent(loss)));
+    }
+    if link.rejected.values().any(|&count| count > 0) {
+        let reasons: Vec<_> =
+            link.rejected.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        found.push(format!("link {name} rejected frames: {}", reasons.join(", ")));
+    }
+}
+
+/// Milliseconds as a person says them.
+fn span(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{ms} ms"),
+        10_000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        7_200_000..172_800_000 => format!("{} h", ms / 3_600_000),
+        _ => format!("{} days", ms / 86_400_000),
+    }
+}
+
+/// Microseconds in milliseconds, with two decimals below 10 ms.
+fn micros(us: u64) -> String {
+    if us < 10_000 {
+        format!("{}.{:02} ms", us / 1000, us % 1000 / 10)
+    } else {
+        format!("{}.{} ms", us / 1000, us % 1000 / 100)
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_as_a_person_says_them() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (9_999, "9999 ms"),
+            (12_345, "12.3 s"),
+            (600_000, "10 min"),
+            (10_800_000, "3 h"),
+            (864_000_000, "10 days"),
+        ] {
+            assert_eq!(span(ms), text);
+        }
+        assert_eq!((micros(270), micros(17_250)), ("0.27 ms".into(), "17.2 ms".into()));
+        assert_eq!(percent(0.125), "12.5 %");
+    }
+}

@@ -1,0 +1,112 @@
+//! The stages in their order: cheap ones first, so that a typo is seen early.
+
+use std::process::Command;
+
+use super::output::{self, capture};
+use super::{Outcome, prerequisites, tidy};
+use crate::Place;
+
+/// A stage's name and what it does.
+type Stage = (&'static str, fn(&Place) -> Outcome);
+
+/// Targets without an operating system: hb-proto builds for them, so it uses none.
+pub const FIRMWARE_TARGETS: [&str; 2] = ["thumbv6m-none-eabi", "thumbv7em-none-eabihf"];
+
+pub const ALL: &[Stage] = &[
+    ("prerequisites", prerequisites::check),
+    ("tidy", |place| tidy::check(&place.root)),
+    ("format", |place| exits_zero(place.cargo().args(["fmt", "--all", "--check"]))),
+    ("clippy", |place| clippy(place, &["--workspace", "--all-targets"])),
+    ("clippy with defmt", |place| clippy(place, &["-p", "hb-proto", "--features", "defmt"])),
+    ("tests", |place| {
+        let only = ["--workspace", "--exclude", "hil-tests", "--lib", "--bins", "--tests"];
+        tests(place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(only), &[])
+    }),
+    ("doc tests", |place| {
+        tests(
+            place.cargo().args(["test", "--locked", "--no-fail-fast", "--workspace", "--doc"]),
+            &[],
+        )
+    }),
+    ("docs", |place| {
+        let args = ["doc", "--locked", "--workspace", "--no-deps"];
+        exits_zero(place.cargo().args(args).env("RUSTDOCFLAGS", "-Dwarnings"))
+    }),
+    ("firmware target thumbv6m", |place| firmware(place, FIRMWARE_TARGETS[0])),
+    ("firmware target thumbv7em", |place| firmware(place, FIRMWARE_TARGETS[1])),
+    ("release build", |place| {
+        exits_zero(place.cargo().args(["build", "--locked", "--release", "-p", "hb-linux"]))
+    }),
+    ("namespace rig", |place| {
+        let mut command = place.cargo();
+        command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
+        // One at a time: the scenarios measure time.
+        tests(command.env("HB_BIN_DIR", place.release_binaries()), &["--test-threads=1"])
+    }),
+    ("demo", demo),
+];
+
+fn clippy(place: &Place, what: &[&str]) -> Outcome {
+    let args = [&["clippy", "--locked"], what, &["--", "-D", "warnings"]].concat();
+    exits_zero(place.cargo().args(args))
+}
+
+/// With and without defmt: both are shipped, on Linux and in the dongle.
+fn firmware(place: &Place, target: &str) -> Outcome {
+    for features in [&[][..], &["--features", "defmt"]] {
+        let args = ["build", "--locked", "-p", "hb-proto", "--target", target];
+        let outcome = exits_zero(place.cargo().args(args).args(features));
+        if outcome.counts.failed > 0 {
+            return outcome;
+        }
+    }
+    Outcome::passed("with and without defmt")
+}
+
+/// Its output isn't a terminal here, so it plays in plain text.
+fn demo(place: &Place) -> Outcome {
+    let hb = place.release_binaries().join("hb");
+    match capture(Command::new(&hb).arg("demo").current_dir(&place.root)) {
+        Ok((status, _)) if status.success() => Outcome::passed("as the guide says"),
+        Ok((status, text)) => {
+            let skips = output::tests(&text).skips;
+            if skips.is_empty() {
+                Outcome::failed(format!("{text}\nhb demo: {status}"))
+            } else {
+                Outcome::skipped(skips.into_iter().collect())
+            }
+        }
+        Err(error) => Outcome::failed(format!("can't run {}: {error}", hb.display())),
+    }
+}
+
+fn exits_zero(command: &mut Command) -> Outcome {
+    match capture(command) {
+        Ok((status, _)) if status.success() => Outcome::passed(""),
+        Ok((status, text)) => Outcome::failed(format!("{text}{command:?}: {status}")),
+        Err(error) => Outcome::failed(format!("can't run {command:?}: {error}")),
+    }
+}
+
+/// A run of `cargo test`; `more` goes to libtest.
+fn tests(command: &mut Command, more: &[&str]) -> Outcome {
+    // Shows what passing tests print: that is where skips hide.
+    command.args(["--", "--show-output"]).args(more);
+    let (status, text) = match capture(command) {
+        Ok(ended) => ended,
+        Err(error) => return Outcome::failed(format!("can't run {command:?}: {error}")),
+    };
+    let found = output::tests(&text);
+    let mut counts = found.counts;
+    let note = format!("{} passed", counts.passed);
+    let mut output = text;
+    if !status.success() && counts.failed == 0 {
+        // It didn't come as far as a test's failure: not compiled, or died.
+        counts.failed = 1;
+    }
+    if status.success() && counts == super::Counts::default() {
+        counts.failed = 1;
+        output.push_str("\nno test ran: a stage without tests proves nothing");
+    }
+    Outcome { counts, note, output, skips: found.skips.into_iter().collect() }
+}
