@@ -76,9 +76,10 @@ impl Node {
         self.notice_hello_due(now, keepalive);
         let told = (self.hears(now), self.d.ledger.shown(now), self.d.life);
         let changed = told != self.outbox.told || self.d.hello_due;
-        let spaced =
-            now.since(self.outbox.sent_at).micros() * OFF_SCHEDULE_PART >= keepalive.micros();
-        if !scheduled && !(changed && spaced) {
+        let spaced_at = self.outbox.sent_at + keepalive.percent(OFF_SCHEDULE_PERCENT);
+        self.outbox.change_due = None;
+        if !scheduled && !(changed && spaced_at <= now) {
+            self.outbox.change_due = changed.then_some(spaced_at);
             return;
         }
         let Some(seq) = self.d.ledger.stamp(now) else {
