@@ -5,8 +5,7 @@ mod pair;
 use hb_proto::action::Verb;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
-use hb_proto::id::LinkId;
-use hb_proto::id::Voter;
+use hb_proto::id::{BootId, LinkId, Voter};
 use hb_proto::link::LinkState;
 use hb_proto::node::Refusal;
 use hb_proto::peer::PeerState;
@@ -297,6 +296,25 @@ fn a_clone_of_this_node_makes_it_restart_above() {
     pair.run(ms(1000));
     assert!(pair.events_of(A).iter().any(|event| matches!(event, Event::BootIdTaken { .. })));
     assert!(pair.machines[A].departed);
+}
+
+/// A node whose boot id was lost (reinstalled, restored) is refused by its peer, learns why, and
+/// departs to begin a life above the one that the peer remembers.
+#[test]
+fn a_lost_boot_id_is_learnt_from_the_peer() {
+    let mut pair = Pair::new();
+    pair.machines[A].boot = 40;
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    pair.power_off(A);
+    pair.machines[A].boot = 0;
+    pair.run(ms(3000));
+    pair.start(A);
+    pair.run_until(ms(3000), "A departs", |pair| pair.machines[A].departed);
+    let heard = BootId::new(41).expect("id");
+    assert!(pair.events_of(A).contains(&Event::BootIdTaken { heard }));
+    assert!(pair.serves(B) && !pair.serves(A));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Node, PeerFacts};
 use crate::authority::{FrameName, Stance};
 use crate::event::Event;
-use crate::id::{GroupId, LinkId, Voter};
+use crate::id::{BootId, GroupId, LinkId, Voter};
 use crate::peer::PeerState;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
@@ -43,7 +43,7 @@ impl Node {
         let opened = message::open(frame, &self.keys)?;
         let header = opened.header;
         if header.sender == self.config.me {
-            self.heard_oneself(&header);
+            self.heard_oneself(header.boot);
             return Err(Reject::Own);
         }
         if header.sender == Voter::Arbiter {
@@ -58,6 +58,9 @@ impl Node {
             return Err(Reject::Replay);
         }
         let message = opened.message()?;
+        if let Message::Hello(Hello { knows: Some(mine), .. }) = message {
+            self.heard_oneself(mine);
+        }
         if !self.d.clean {
             return Ok(Accepted::TooEarly);
         }
@@ -70,11 +73,10 @@ impl Node {
     }
 
     /// R9: whoever hears an id of its own above its present one restarts above it.
-    fn heard_oneself(&mut self, header: &Header) {
-        if header.boot > self.boot() && self.d.restart_above.is_none_or(|known| known < header.boot)
-        {
-            self.tell(Event::BootIdTaken { heard: header.boot });
-            self.d.restart_above = Some(header.boot);
+    fn heard_oneself(&mut self, life: BootId) {
+        if life > self.boot() && self.d.restart_above.is_none_or(|known| known < life) {
+            self.tell(Event::BootIdTaken { heard: life });
+            self.d.restart_above = Some(life);
             self.begin_leaving();
         }
     }

@@ -165,7 +165,8 @@ impl Node {
             ..Settings::new(self.config.digests)
         };
         let (declines, failed, wants) = (self.declines(), self.failed(), self.wants());
-        Hello { status, settings, declines, failed, wants, echo: None }
+        let knows = self.newest_of_peer().map(|newest| newest.boot);
+        Hello { status, settings, declines, failed, wants, knows, echo: None }
     }
 
     fn header(&self, link: LinkId) -> Header {

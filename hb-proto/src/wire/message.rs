@@ -253,6 +253,9 @@ pub struct Hello {
     pub failed: u16,
     /// Groups that the sender wants handed over: failback, or an operator's takeover.
     pub wants: u16,
+    /// The receiver's newest life that the sender knows of: whoever reads an id of its own above its
+    /// present one has lost count and restarts above it (R9).
+    pub knows: Option<BootId>,
     /// Round trip on this link.
     pub echo: Option<HelloEcho>,
 }
@@ -293,6 +296,7 @@ struct PackedHello {
     declines: [u8; 2],
     failed: [u8; 2],
     wants: [u8; 2],
+    knows: [u8; 3],
     echo: Option<HelloEcho>,
 }
 
@@ -355,7 +359,7 @@ pub fn encode(
     };
     buf[0] = CURRENT_VERSION << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
     buf[1] = kind << 4 | keys.signing_id() & 0x0F;
-    buf[2..5].copy_from_slice(&header.boot.value().to_le_bytes()[..3]);
+    buf[2..5].copy_from_slice(&three_bytes(header.boot.value()));
     buf[5..9].copy_from_slice(&header.seq.to_le_bytes());
     let body = &mut buf[HEADER_LEN..];
     let written = match message {
@@ -367,6 +371,7 @@ pub fn encode(
                 declines: hello.declines.to_le_bytes(),
                 failed: hello.failed.to_le_bytes(),
                 wants: hello.wants.to_le_bytes(),
+                knows: three_bytes(hello.knows.map_or(0, BootId::value)),
                 echo: hello.echo,
             },
             body,
@@ -402,8 +407,7 @@ pub fn open<'f>(frame: &'f [u8], keys: &KeyRing) -> Result<Opened<'f>, Reject> {
     let header = Header {
         sender: Voter::from_code(head[0] >> 3 & 3).ok_or(Reject::Meaning)?,
         link: LinkId(head[0] & 7),
-        boot: BootId::new(u32::from_le_bytes([head[2], head[3], head[4], 0]))
-            .ok_or(Reject::Meaning)?,
+        boot: BootId::new(from_three([head[2], head[3], head[4]])).ok_or(Reject::Meaning)?,
         seq: u32::from_le_bytes([head[5], head[6], head[7], head[8]]),
     };
     Ok(Opened { header, kind: head[1] >> 4, body })
@@ -425,12 +429,22 @@ impl Opened<'_> {
                     declines: u16::from_le_bytes(packed.declines),
                     failed: u16::from_le_bytes(packed.failed),
                     wants: u16::from_le_bytes(packed.wants),
+                    knows: BootId::new(from_three(packed.knows)),
                     echo: packed.echo,
                 }))
             }
             _ => Err(Reject::Decode),
         }
     }
+}
+
+const fn three_bytes(value: u32) -> [u8; 3] {
+    let [low, middle, high, _] = value.to_le_bytes();
+    [low, middle, high]
+}
+
+const fn from_three([low, middle, high]: [u8; 3]) -> u32 {
+    u32::from_le_bytes([low, middle, high, 0])
 }
 
 fn decode<'f, T: Deserialize<'f>>(body: &'f [u8]) -> Result<T, Reject> {
@@ -498,6 +512,7 @@ mod tests {
             declines: u16::MAX,
             failed: u16::MAX,
             wants: u16::MAX,
+            knows: BootId::new(BootId::MAX),
             echo: Some(HelloEcho { seq: u32::MAX, held_us: u32::MAX }),
         }
     }
