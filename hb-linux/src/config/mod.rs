@@ -118,3 +118,16 @@ pub struct Settings {
     /// ha-debug, when configured.
     pub debugfile: Option<PathBuf>,
 }
+
+impl Medium {
+    /// The device or interface: a link's name in log and status.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Serial { device, .. } => device.display().to_string(),
+            Self::Broadcast { interface, .. }
+            | Self::Unicast { interface, .. }
+            | Self::Multicast { interface, .. } => interface.clone(),
+        }
+    }
+}

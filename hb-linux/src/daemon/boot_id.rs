@@ -1,0 +1,101 @@
+//! The number of this life: only grows, stored and synced before its first use (protocol.md R9).
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use hb_proto::id::BootId;
+
+/// Why no new life can be numbered.
+#[derive(Debug, thiserror::Error)]
+pub enum BootIdError {
+    /// The file holds something else than a number.
+    #[error(
+        "{path}: read {read:?}, expected the number of this node's last life (1 to {max}); delete the \
+         file: the node then begins at 1 and restarts above what its peer remembers",
+        path = .path.display(), max = BootId::MAX
+    )]
+    Corrupt { path: PathBuf, read: String },
+    /// The numbers are used up.
+    #[error(
+        "{path}: all {max} life numbers are used; stop both nodes, delete the file on both, start again",
+        path = .path.display(), max = BootId::MAX
+    )]
+    Exhausted { path: PathBuf },
+    /// The disk refused.
+    #[error("{path}: the number of this life can't be stored ({source}); nothing is started without it", path = .path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Numbers a new life: above the last one stored in `state_dir`, and above `floor`.
+///
+/// The file is replaced and synced with its directory before this returns: a number that a power cut
+/// could undo would be used twice.
+///
+/// # Errors
+/// See [`BootIdError`]; nothing may be sent then.
+pub fn next(state_dir: &Path, floor: Option<BootId>) -> Result<BootId, BootIdError> {
+    let path = state_dir.join("boot_id");
+    let io = |source| BootIdError::Io { path: path.clone(), source };
+    fs::create_dir_all(state_dir).map_err(io)?;
+    let last = match fs::read_to_string(&path) {
+        Ok(text) => {
+            let corrupt = || BootIdError::Corrupt {
+                path: path.clone(),
+                read: text.chars().take(40).collect(),
+            };
+            Some(text.trim().parse().ok().and_then(BootId::new).ok_or_else(corrupt)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io(error)),
+    };
+    let next = last.max(floor).map_or(BootId::new(1), BootId::next);
+    let next = next.ok_or_else(|| BootIdError::Exhausted { path: path.clone() })?;
+    store(state_dir, &path, next).map_err(io)?;
+    Ok(next)
+}
+
+fn store(state_dir: &Path, path: &Path, boot: BootId) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = File::create(&fresh)?;
+    writeln!(file, "{boot}")?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    File::open(state_dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("hb-boot-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        dir
+    }
+
+    #[test]
+    fn only_grows() {
+        let dir = scratch("grows");
+        let ids: Vec<u32> = (0..3).map(|_| next(&dir, None).expect("storable").value()).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!(next(&dir, BootId::new(40)).expect("storable").value(), 41);
+        assert_eq!(next(&dir, BootId::new(7)).expect("storable").value(), 42);
+    }
+
+    #[test]
+    fn a_file_that_is_no_number_is_told_and_kept() {
+        let dir = scratch("corrupt");
+        fs::create_dir_all(&dir).expect("temporary");
+        fs::write(dir.join("boot_id"), "seven\n").expect("temporary");
+        let error = next(&dir, None).expect_err("not a number").to_string();
+        assert!(error.contains("\"seven\\n\"") && error.contains("delete the file"), "{error}");
+        assert_eq!(fs::read_to_string(dir.join("boot_id")).expect("kept"), "seven\n");
+    }
+
+    #[test]
+    fn the_last_number_is_the_last() {
+        let dir = scratch("last");
+        assert!(matches!(next(&dir, BootId::new(BootId::MAX)), Err(BootIdError::Exhausted { .. })));
+    }
+}

@@ -1,0 +1,118 @@
+//! What root asks for over the control socket.
+
+use hb_proto::config::Config;
+use hb_proto::id::GroupId;
+use hb_proto::node::{Node, Refusal};
+use hb_proto::time::Instant;
+use tracing::info;
+
+use crate::config::{GroupLine, Settings};
+use crate::control::{Command, Reply};
+
+/// Carries out one command; what becomes of it shows in the log and in `hb status`.
+pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: Instant) -> Reply {
+    match command {
+        Command::Stop => {
+            info!("hb stop: leaving the cluster");
+            node.request_leave();
+            Reply::accepted("leaving: every resource is stopped, then heartbeatd ends")
+        }
+        Command::Standby(word) => {
+            let reply = for_each(node, settings, word.as_deref(), |node, group| {
+                node.request_standby(now, group)
+            });
+            answer(reply, |groups| format!("{} takes over {}", settings.peer, counted(groups)))
+        }
+        Command::Takeover(word) => {
+            let reply = for_each(node, settings, word.as_deref(), |node, group| {
+                node.request_takeover(now, group)
+            });
+            answer(reply, |groups| format!("{} takes over {}", settings.node, counted(groups)))
+        }
+    }
+}
+
+fn answer(result: Result<usize, String>, accepted: impl Fn(usize) -> String) -> Reply {
+    match result {
+        Ok(groups) => {
+            let message = accepted(groups);
+            info!("by command: {message}");
+            Reply::accepted(message)
+        }
+        Err(message) => {
+            info!("command refused: {message}");
+            Reply::refused(message)
+        }
+    }
+}
+
+fn counted(groups: usize) -> String {
+    if groups == 1 { "1 resource group".to_owned() } else { format!("{groups} resource groups") }
+}
+
+/// Asks for each group that `word` names; refused only if none of them is accepted.
+fn for_each(
+    node: &mut Node,
+    settings: &Settings,
+    word: Option<&str>,
+    request: impl Fn(&mut Node, Option<GroupId>) -> Result<usize, Refusal>,
+) -> Result<usize, String> {
+    let named = named_groups(settings, word)?;
+    let mut accepted = 0;
+    let mut refusal = None;
+    for group in named.ids(&settings.proto) {
+        match request(node, group) {
+            Ok(groups) => accepted += groups,
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(error) if accepted == 0 => Err(error.to_string()),
+        None if accepted == 0 => Err("haresources has no such groups".to_owned()),
+        _ => Ok(accepted),
+    }
+}
+
+/// Groups that a command's argument names: a group's own name, or the classics' words for sets of them.
+enum Named {
+    /// Every group.
+    All,
+    /// This one.
+    One(GroupId),
+    /// Those at home here (`true`) or at the peer.
+    Home(bool),
+}
+
+/// # Errors
+/// The name is none; the text lists what is.
+fn named_groups(settings: &Settings, word: Option<&str>) -> Result<Named, String> {
+    match word {
+        None | Some("all") => Ok(Named::All),
+        Some("local") => Ok(Named::Home(true)),
+        Some("foreign" | "failback") => Ok(Named::Home(false)),
+        Some(word) => {
+            let at = settings.groups.iter().position(|line| line.name() == word);
+            at.map(|at| Named::One(GroupId(at as u8))).ok_or_else(|| {
+                let known: Vec<_> = settings.groups.iter().map(GroupLine::name).collect();
+                format!("no resource group {word:?} in haresources; there is {}", known.join(", "))
+            })
+        }
+    }
+}
+
+impl Named {
+    /// The ids, for `config`; `None` means all at once.
+    fn ids(&self, config: &Config) -> Vec<Option<GroupId>> {
+        let at_home = |here: bool| {
+            let groups = config.groups.iter().zip(0..);
+            groups
+                .filter(move |(group, _)| (group.home == config.me) == here)
+                .map(|(_, id)| Some(GroupId(id)))
+        };
+        match self {
+            Self::All => vec![None],
+            Self::One(group) => vec![Some(*group)],
+            Self::Home(here) => at_home(*here).collect(),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The one place where actions become effects: addresses here, scripts in the helper process.
+
+use std::time::Duration as StdDuration;
+
+use hb_proto::action::{Action, Outcome, TicketId, Verb};
+use hb_proto::authority::Stance;
+use hb_proto::group::Phase;
+use hb_proto::id::{BootId, GroupId};
+use hb_proto::node::Node;
+use hb_proto::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::config::{AddressSpec, ResourceLine, Settings};
+use crate::log::{CRIT, Sink};
+use crate::net::ipaddr::{acquired_line, announcing_line};
+use crate::net::{Addresses, Announcer, Held};
+use crate::resources::{self, FromHelper, Helper, Received, Step, Steps, ToHelper};
+
+/// Orders that can be under way: one a group.
+const MAX_ORDERS: usize = hb_proto::config::MAX_GROUPS;
+/// How long the helper may take to end after everything is said.
+const FAREWELL: StdDuration = StdDuration::from_secs(2);
+
+/// What the loop is to do after an action.
+pub enum After {
+    /// Go on.
+    GoOn,
+    /// An order was answered already: let the node decide again.
+    Decide,
+    /// End this process; begin a new life above the id, if one is given.
+    Depart(Option<BootId>),
+}
+
+/// Hands that carry out what the node decides.
+pub struct Effects {
+    helper: Helper,
+    sink: Sink,
+    addresses: Addresses,
+    announcer: Announcer,
+    /// Orders that the helper has not answered: answered as failed should it die.
+    under_way: heapless::Vec<TicketId, MAX_ORDERS>,
+    /// Groups (one bit each) that the standing order covers.
+    standing: u16,
+}
+
+impl Effects {
+    /// Hands for a helper that is configured.
+    #[must_use]
+    pub const fn new(
+        helper: Helper,
+        sink: Sink,
+        addresses: Addresses,
+        announcer: Announcer,
+    ) -> Self {
+        let under_way = heapless::Vec::new();
+        Self { helper, sink, addresses, announcer, under_way, standing: 0 }
+    }
+
+    /// The helper's socket, and whether to wait for room in it.
+    #[must_use]
+    pub const fn helper(&self) -> &Helper {
+        &self.helper
+    }
+
+    /// When [`Effects::tend`] has something to send.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        self.announcer.poll_timeout().unwrap_or(Instant::NEVER)
+    }
+
+    /// Sends repeats of announcements that are due.
+    pub fn tend(&mut self, now: Instant) {
+        self.announcer.poll(now);
+        if let Some(failure) = self.announcer.take_last_failure() {
+            warn!("announcing an address failed: {failure}");
+        }
+    }
+
+    /// Carries out one action. Every kind has its arm, here and nowhere else.
+    pub fn carry_out(
+        &mut self,
+        node: &mut Node,
+        settings: &Settings,
+        action: Action,
+        now: Instant,
+    ) -> After {
+        match action {
+            Action::Run { ticket, group, resource, verb } => {
+                match &settings.groups[group.index()].resources[usize::from(resource)] {
+                    ResourceLine::Address { written, spec } => {
+                        let outcome = self.address(written, spec, verb, now);
+                        node.handle_done(now, ticket.id(), outcome);
+                        After::Decide
+                    }
+                    ResourceLine::Script { written, .. } => self.script(
+                        node,
+                        written,
+                        ticket.id(),
+                        Step { group: group.0, resource },
+                        verb,
+                        now,
+                    ),
+                }
+            }
+            Action::Abort { ticket } => {
+                self.order(&ToHelper::Abort { ticket: ticket.0 });
+                After::GoOn
+            }
+            Action::DropAddresses { group } => {
+                self.drop_addresses(settings, group);
+                After::GoOn
+            }
+            Action::Announce { group } => {
+                self.announce(settings, group, now);
+                After::GoOn
+            }
+            Action::Depart { restart_above } => After::Depart(restart_above),
+        }
+    }
+
+    fn address(&mut self, written: &str, spec: &AddressSpec, verb: Verb, now: Instant) -> Outcome {
+        if verb != Verb::Status {
+            info!("Running IPaddr {written} {} (built in)", verb.name());
+        }
+        match verb {
+            Verb::Start => match self.addresses.acquire(spec) {
+                Ok(held) => {
+                    info!("{}", acquired_line(&held));
+                    self.announce_one(&held, now);
+                    Outcome::Done
+                }
+                Err(error) => {
+                    error!("IPaddr {written} start: {error}");
+                    Outcome::Failed
+                }
+            },
+            Verb::Stop => {
+                self.announcer.cancel(spec.ip);
+                match self.addresses.release(spec.ip) {
+                    Ok(_) => Outcome::Done,
+                    Err(error) => {
+                        error!("IPaddr {written} stop: {error}");
+                        Outcome::Failed
+                    }
+                }
+            }
+            Verb::Status => match self.addresses.is_held(spec.ip) {
+                Ok(true) => Outcome::Held,
+                Ok(false) => Outcome::NotHeld,
+                Err(error) => {
+                    error!("IPaddr {written} status: {error}");
+                    Outcome::Failed
+                }
+            },
+        }
+    }
+
+    fn announce_one(&mut self, held: &Held, now: Instant) {
+        info!("{}", announcing_line(held));
+        if let Err(error) = self.announcer.announce(held, now) {
+            warn!("{} is not announced: {error}", held.ip);
+        }
+    }
+
+    fn script(
+        &mut self,
+        node: &mut Node,
+        written: &str,
+        ticket: TicketId,
+        step: Step,
+        verb: Verb,
+        now: Instant,
+    ) -> After {
+        let verb = match verb {
+            Verb::Start => resources::Verb::Start,
+            Verb::Stop => resources::Verb::Stop,
+            Verb::Status => resources::Verb::Status,
+        };
+        if self.under_way.push(ticket).is_ok()
+            && self.order(&ToHelper::Run { ticket: ticket.0, step, verb })
+        {
+            return After::GoOn;
+        }
+        error!("{written}: could not be ordered from the helper process");
+        self.under_way.retain(|other| *other != ticket);
+        node.handle_done(now, ticket, Outcome::Failed);
+        After::Decide
+    }
+
+    fn order(&mut self, message: &ToHelper<'_>) -> bool {
+        self.helper.send(message).is_ok()
+    }
+
+    /// R10: authority is lost, so the addresses go now. What is refused is tried again by the stop
+    /// that follows.
+    fn drop_addresses(&mut self, settings: &Settings, group: GroupId) {
+        let ours = |held: &&Held| {
+            settings.groups[group.index()].resources.iter().any(|resource| {
+                matches!(resource, ResourceLine::Address { spec, .. } if spec.ip == held.ip)
+            })
+        };
+        let doomed: Vec<Held> = self.addresses.held().iter().filter(ours).cloned().collect();
+        for held in &doomed {
+            self.announcer.cancel(held.ip);
+        }
+        for (ip, error) in self.addresses.drop_addresses(&doomed) {
+            error!(target: CRIT, "{ip} could not be removed: {error}");
+        }
+    }
+
+    /// After a conflict: the neighbours may have learnt the other machine's address.
+    fn announce(&mut self, settings: &Settings, group: GroupId, now: Instant) {
+        for resource in &settings.groups[group.index()].resources {
+            let ResourceLine::Address { spec, .. } = resource else { continue };
+            match self.addresses.find(spec.ip) {
+                Ok(Some(held)) => self.announce_one(&held, now),
+                Ok(None) => warn!("{} should be here and is not", spec.ip),
+                Err(error) => warn!("{}: {error}", spec.ip),
+            }
+        }
+    }
+
+    /// What the helper has to say, a bounded number of messages; whether an order was answered.
+    pub fn receive(&mut self, node: &mut Node, now: Instant) -> bool {
+        let mut answered = false;
+        for _ in 0..MAX_ORDERS {
+            match self.helper.receive() {
+                Received::Message(FromHelper::Done { ticket, outcome, held, duration_ms }) => {
+                    let ticket = TicketId(ticket);
+                    self.under_way.retain(|other| *other != ticket);
+                    debug!("script answered after {duration_ms} ms: {outcome:?}");
+                    node.handle_done(now, ticket, judged(outcome, held));
+                    answered = true;
+                }
+                Received::Message(FromHelper::LogDropped { lines }) => {
+                    warn!("{lines} log lines were lost")
+                }
+                Received::Nothing => return answered,
+                Received::Gone => {
+                    self.replace_helper(node, now);
+                    return true;
+                }
+            }
+        }
+        answered
+    }
+
+    /// The helper died: a new one takes its place, and what was under way counts as failed.
+    fn replace_helper(&mut self, node: &mut Node, now: Instant) {
+        self.sink.divert(None);
+        error!(target: CRIT, "the helper process is gone ({:?}); starting another", self.helper.exit_status());
+        match self.helper.respawn() {
+            Ok(()) => self.sink.divert(self.helper.log_socket().ok()),
+            Err(error) => error!(target: CRIT, "no helper process: {error}"),
+        }
+        for ticket in std::mem::take(&mut self.under_way) {
+            node.handle_done(now, ticket, Outcome::Failed);
+        }
+    }
+
+    /// Sends what waits for room.
+    pub fn flush(&mut self) {
+        // A helper that is gone is noticed by receive.
+        let _ = self.helper.flush();
+    }
+
+    /// Keeps the dead man's order current: what the helper gives up should this process vanish.
+    pub fn keep_standing_order(&mut self, node: &Node, settings: &Settings) {
+        let ours = |group: &GroupId| {
+            let stopped = node.group(*group).is_none_or(|here| here.phase() == Phase::Stopped);
+            node.stance(*group) == Stance::Running && !stopped
+        };
+        let groups = || (0..settings.groups.len() as u8).map(GroupId).filter(ours);
+        let standing = groups().fold(0, |set: u16, group| set | 1 << group.0);
+        if standing == self.standing {
+            return;
+        }
+        let mut steps = Steps::new();
+        for group in groups() {
+            let resources = settings.groups[group.index()].resources.len() as u8;
+            for resource in (0..resources).rev() {
+                // 16 groups of 16 resources at most, which is its capacity.
+                let _ = steps.push(Step { group: group.0, resource });
+            }
+        }
+        if self.order(&ToHelper::StandingOrder(steps)) {
+            self.standing = standing;
+        }
+    }
+
+    /// Everything is stopped: the helper may go.
+    pub fn farewell(self) {
+        self.sink.divert(None);
+        if let Err(error) = self.helper.farewell(FAREWELL) {
+            warn!("the helper process did not take its leave: {error}");
+        }
+    }
+}
+
+fn judged(outcome: resources::Outcome, held: Option<bool>) -> Outcome {
+    match (held, outcome) {
+        (Some(true), _) => Outcome::Held,
+        (Some(false), _) => Outcome::NotHeld,
+        (None, resources::Outcome::Exit(0)) => Outcome::Done,
+        (None, _) => Outcome::Failed,
+    }
+}

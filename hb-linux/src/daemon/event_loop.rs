@@ -1,0 +1,345 @@
+//! One turn of the loop: wake up, take everything in, decide, carry out, sleep.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use hb_proto::id::{BootId, LinkId};
+use hb_proto::node::Node;
+use hb_proto::time::{Duration, Instant};
+use hb_proto::wire::MAX_FRAME;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tracing::{info, warn};
+
+use super::clock::Clock;
+use super::effects::{After, Effects};
+use super::link::{Link, WireError};
+use super::watch::Watch;
+use super::words::Words;
+use super::{commands, notify, report};
+use crate::config::Settings;
+use crate::control::server::Server;
+use crate::media::{self, Receive, Tended};
+
+/// Frames taken from one link in one turn: a flood on one starves neither the others nor the timers.
+const FRAMES_A_TURN: usize = 64;
+/// Rounds of deciding and carrying out in one turn: as many as one address group can need.
+const ROUNDS_A_TURN: usize = 64;
+/// How often lost media are tried again, and the log catches up.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// Descriptors that can be ready at once.
+const EVENTS_MAX: usize = hb_proto::config::MAX_LINKS + 4;
+
+const CONTROL: u64 = 100;
+const HELPER: u64 = 101;
+const LEAVE: u64 = 102;
+const RELOAD: u64 = 103;
+
+/// What a turn ended in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// Call [`Daemon::turn`] again.
+    GoOn,
+    /// Everything is stopped and said. A new life must begin above the id, if one is given.
+    Depart(Option<BootId>),
+}
+
+/// A running heartbeat.
+pub struct Daemon {
+    pub(super) node: Node,
+    pub(super) settings: Settings,
+    clock: Clock,
+    links: Vec<Link>,
+    server: Server,
+    effects: Effects,
+    watch: Watch,
+    words: Words,
+    epoll: rustix::fd::OwnedFd,
+    helper_writes: bool,
+    leave: UnixStream,
+    reload: UnixStream,
+    tend_at: Instant,
+}
+
+fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    for &signal in signals {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+impl Daemon {
+    pub(super) fn new(
+        node: Node,
+        settings: Settings,
+        clock: Clock,
+        links: Vec<Link>,
+        server: Server,
+        effects: Effects,
+        watch: Watch,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let words = Words::of(&settings);
+        let (leave, reload) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
+        let daemon = Self {
+            node,
+            settings,
+            clock,
+            links,
+            server,
+            effects,
+            watch,
+            words,
+            epoll,
+            helper_writes: false,
+            leave,
+            reload,
+            tend_at: Instant::ZERO,
+        };
+        for at in 0..daemon.links.len() {
+            daemon.watch_link(at)?;
+        }
+        daemon.add(&daemon.server, CONTROL)?;
+        daemon.add(daemon.effects.helper().fd(), HELPER)?;
+        daemon.add(&daemon.leave, LEAVE)?;
+        daemon.add(&daemon.reload, RELOAD)?;
+        Ok(daemon)
+    }
+
+    fn add(&self, fd: impl AsFd, what: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(what), EventFlags::IN)?)
+    }
+
+    fn watch_link(&self, at: usize) -> io::Result<()> {
+        self.links[at].fd().map_or(Ok(()), |fd| self.add(fd, at as u64))
+    }
+
+    /// The node, for whoever looks from outside.
+    #[must_use]
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Sleeps until something happens, then does all that is due.
+    ///
+    /// # Errors
+    /// The kernel doesn't let the loop wait.
+    pub fn turn(&mut self) -> Result<Turn, Errno> {
+        let mut space = [const { MaybeUninit::<Event>::uninit() }; EVENTS_MAX];
+        let timeout = self.sleep();
+        let ready = match epoll::wait(&self.epoll, &mut space, Some(&timeout)) {
+            Ok((ready, _)) => ready,
+            Err(Errno::INTR) => return Ok(Turn::GoOn),
+            Err(errno) => return Err(errno),
+        };
+        let mut now = self.clock.now();
+        self.node.handle_wakeup(now);
+        // After a stall addresses go before anything that arrived is looked at (R10).
+        if let Some(turn) = self.carry_out(now) {
+            return Ok(turn);
+        }
+        let mut server_ready = false;
+        for event in ready.iter() {
+            match event.data.u64() {
+                CONTROL => server_ready = true,
+                HELPER => self.hear_helper(event.flags, now),
+                LEAVE => self.leave(),
+                RELOAD => self.reload(),
+                link => self.read_link(link as usize),
+            }
+        }
+        now = self.clock.now();
+        self.serve(server_ready, now);
+        self.tend(now);
+        self.node.handle_timeout(now);
+        if let Some(turn) = self.carry_out(now) {
+            return Ok(turn);
+        }
+        self.watch.tend(self.node.may_feed_watchdog(now), now);
+        Ok(Turn::GoOn)
+    }
+
+    fn sleep(&mut self) -> Timespec {
+        let dues = [
+            self.node.poll_timeout(),
+            self.server.poll_timeout(),
+            self.effects.poll_timeout(),
+            self.tend_at,
+        ];
+        let due = dues.into_iter().min().unwrap_or(Instant::NEVER);
+        let span = due.since(self.clock.now()).micros();
+        Timespec { tv_sec: (span / 1_000_000) as i64, tv_nsec: (span % 1_000_000 * 1000) as i64 }
+    }
+
+    fn read_link(&mut self, at: usize) {
+        let Some(link) = self.links.get_mut(at) else { return };
+        let id = LinkId(at as u8);
+        match link {
+            Link::Datagram(port) => {
+                let mut datagram = [0; media::MAX_FRAME];
+                for _ in 0..FRAMES_A_TURN {
+                    let Receive::Received(len) = port.receive(&mut datagram) else { break };
+                    // Read after the frame (protocol.md R6). A refusal is counted and told as an event.
+                    let _ = self.node.handle_frame(self.clock.now(), id, &datagram[..len]);
+                }
+            }
+            Link::Serial(framed) => {
+                for _ in 0..FRAMES_A_TURN {
+                    if !matches!(framed.fill(), Ok(1..)) {
+                        break;
+                    }
+                    while let Some(frame) = framed.next_frame() {
+                        match frame {
+                            // Refusals are counted and told as events.
+                            Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
+                            Err(_) => self.node.handle_damage(id),
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(failure) = self.links[at].port().failure() {
+            warn!("{}: {failure}; trying again each second", self.links[at].port().name());
+        }
+    }
+
+    fn hear_helper(&mut self, flags: EventFlags, now: Instant) {
+        if flags.contains(EventFlags::OUT) {
+            self.effects.flush();
+        }
+        let before = self.effects.helper().pid();
+        self.effects.receive(&mut self.node, now);
+        if self.effects.helper().pid() != before
+            && let Err(error) = self.add(self.effects.helper().fd(), HELPER)
+        {
+            warn!("the new helper process can't be watched: {error}");
+        }
+    }
+
+    fn leave(&mut self) {
+        drain(&self.leave);
+        info!("told to stop: leaving the cluster");
+        let _ = notify::stopping();
+        self.node.request_leave();
+    }
+
+    fn reload(&mut self) {
+        drain(&self.reload);
+        warn!(
+            "SIGHUP: the files are not read again yet; restart heartbeat on one node after the other"
+        );
+    }
+
+    fn serve(&mut self, ready: bool, now: Instant) {
+        if ready {
+            self.server.handle_ready(now);
+        }
+        self.server.handle_timeout(now);
+        while let Some((ticket, command)) = self.server.poll_command() {
+            let reply = commands::carry_out(&mut self.node, &self.settings, &command, now);
+            self.server.reply(ticket, &reply);
+        }
+        if self.server.wants_snapshot() {
+            let snapshot = report::snapshot(&self.node, &self.settings, &self.watch, now);
+            self.server.send_snapshot(&snapshot);
+        }
+    }
+
+    fn tend(&mut self, now: Instant) {
+        self.effects.tend(now);
+        if now < self.tend_at {
+            return;
+        }
+        self.tend_at = now + TEND_EVERY;
+        self.words.catch_up(now);
+        for at in 0..self.links.len() {
+            if self.links[at].tend() == Some(Tended::Reopened) {
+                info!("{}", self.links[at].port().description());
+                if let Err(error) = self.watch_link(at) {
+                    warn!("{} can't be watched: {error}", self.links[at].port().name());
+                }
+            }
+        }
+    }
+
+    /// Drains every output of the node. Orders that are answered on the spot (addresses) let it
+    /// decide again, at once.
+    fn carry_out(&mut self, now: Instant) -> Option<Turn> {
+        for _ in 0..ROUNDS_A_TURN {
+            let mut decide = false;
+            while let Some(action) = self.node.poll_action(now) {
+                match self.effects.carry_out(&mut self.node, &self.settings, action, now) {
+                    After::GoOn => {}
+                    After::Decide => decide = true,
+                    After::Depart(restart_above) => return Some(Turn::Depart(restart_above)),
+                }
+            }
+            self.transmit();
+            self.tell(now);
+            if !decide {
+                break;
+            }
+            self.node.handle_timeout(now);
+        }
+        self.effects.keep_standing_order(&self.node, &self.settings);
+        self.watch_helper_writes();
+        None
+    }
+
+    fn transmit(&mut self) {
+        let mut frame = [0; MAX_FRAME];
+        // Read before the write (protocol.md R6).
+        let mut now = self.clock.now();
+        while let Some(transmit) = self.node.poll_transmit(now, &mut frame) {
+            match self.links[transmit.link.index()].send(&frame[..transmit.len]) {
+                Ok(()) => {}
+                Err(WireError::Busy | WireError::Lost(_)) => {
+                    self.node.handle_blocked(now, transmit.link)
+                }
+            }
+            now = self.clock.now();
+        }
+    }
+
+    fn tell(&mut self, now: Instant) {
+        while let Some(event) = self.node.poll_event() {
+            if event == hb_proto::event::Event::Clean {
+                // R9: not before the clean start.
+                self.watch.open();
+            }
+            self.words.tell(now, &event);
+        }
+    }
+
+    /// Waits for room in the helper's socket only while something waits for it.
+    fn watch_helper_writes(&mut self) {
+        let wants = self.effects.helper().wants_write();
+        if wants != self.helper_writes {
+            let flags = if wants { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            let watched = epoll::modify(
+                &self.epoll,
+                self.effects.helper().fd(),
+                EventData::new_u64(HELPER),
+                flags,
+            );
+            self.helper_writes = wants && watched.is_ok();
+        }
+    }
+
+    /// After [`Turn::Depart`]: disarms the watchdog and lets the helper go.
+    pub fn close(mut self) {
+        self.watch.close();
+        self.effects.farewell();
+    }
+}
+
+fn drain(signals: &UnixStream) {
+    let mut bytes = [0; 64];
+    while matches!(rustix::io::read(signals, &mut bytes), Ok(1..)) {}
+}

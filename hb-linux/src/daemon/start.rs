@@ -1,0 +1,161 @@
+//! From the files to a running loop: everything that may block, fail or allocate happens here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use hb_proto::config::Patience;
+use hb_proto::id::BootId;
+use hb_proto::node::Node;
+use hb_proto::wire::auth::{Key, KeyRing};
+use tracing::{info, warn};
+
+use super::boot_id::{self, BootIdError};
+use super::clock::Clock;
+use super::effects::Effects;
+use super::link::Link;
+use super::watch::Watch;
+use super::words::{Words, tell_built_in};
+use super::{Daemon, realtime};
+use crate::config::{Diagnostic, Method, Settings, Severity};
+use crate::control::server::Server;
+use crate::log::Sink;
+use crate::net::{self, Addresses, Announcer};
+use crate::resources::{self, Helper, Setup};
+
+/// heartbeatd: keeps a pair of nodes and their resource groups
+#[derive(Parser, Clone, Debug)]
+#[command(name = "heartbeatd", version, max_term_width = 100)]
+pub struct Options {
+    /// Directory of ha.cf, haresources, authkeys and resource.d
+    #[arg(long, value_name = "DIR", default_value = "/etc/ha.d")]
+    pub config_dir: PathBuf,
+    /// Directory of what must outlive a power cut
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/heartbeat")]
+    pub state_dir: PathBuf,
+    /// Directory of the sockets
+    #[arg(long, value_name = "DIR", default_value = "/run/heartbeat")]
+    pub run_dir: PathBuf,
+    /// This node's name in ha.cf; without it, `uname -n`
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// Why the daemon did not start. Nothing was started then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The files; each line names file and line.
+    #[error("{}", lines(.0))]
+    Configuration(Vec<Diagnostic>),
+    /// Something that holds without a file and line.
+    #[error("{0}")]
+    Rule(hb_proto::config::ConfigError),
+    /// Another one runs, or the sockets can't be had.
+    #[error(transparent)]
+    Control(#[from] crate::control::BindError),
+    /// No life number.
+    #[error(transparent)]
+    BootId(#[from] BootIdError),
+    /// The helper doesn't take its configuration.
+    #[error(transparent)]
+    Helper(#[from] resources::ConfigureError),
+    /// The kernel refused something that nothing works without.
+    #[error("{what}: {source}")]
+    Io { what: &'static str, source: io::Error },
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+fn io(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::Io { what, source }
+}
+
+/// Starts everything; `helper` was started before anything else.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn start(
+    options: &Options,
+    mut helper: Helper,
+    sink: Sink,
+    floor: Option<BootId>,
+) -> Result<Daemon, StartError> {
+    let interfaces = net::interfaces().map_err(io("the network interfaces can't be listed"))?;
+    let loaded = Settings::load(&options.config_dir, options.node.as_deref(), &interfaces);
+    let loaded = loaded.map_err(StartError::Configuration)?;
+    let settings = loaded.settings;
+    let server = Server::bind(&options.run_dir)?;
+    configure_helper(&mut helper, &settings, &options.config_dir)?;
+    sink.divert(Some(helper.log_socket().map_err(io("the log can't be handed to the helper"))?));
+    info!("heartbeat starting.");
+    for remark in &loaded.diagnostics {
+        match remark.severity {
+            Severity::Note => info!("{remark}"),
+            Severity::Warning | Severity::Error => warn!("{remark}"),
+        }
+    }
+    tell_built_in(&settings);
+    let boot = boot_id::next(&options.state_dir, floor)?;
+    let keys = key_ring(&settings);
+    let links: Vec<Link> = settings.media.iter().map(Link::open).collect();
+    for link in &links {
+        match link.port().failure() {
+            None => info!("{}", link.port().description()),
+            Some(failure) => {
+                warn!("{}: {failure}; going on without it and trying again", link.port().name())
+            }
+        }
+    }
+    let addresses = Addresses::open().map_err(io("no netlink socket for addresses"))?;
+    let announcer = Announcer::open().map_err(io("no packet socket for gratuitous ARP"))?;
+    let mut clock = Clock::new();
+    let now = clock.now();
+    let node = Node::new(settings.proto.clone(), keys, boot, now).map_err(StartError::Rule)?;
+    let watch = Watch::new(settings.watchdog.clone(), settings.proto.timing.deadtime);
+    let effects = Effects::new(helper, sink, addresses, announcer);
+    let daemon =
+        Daemon::new(node, settings, clock, links, server, effects, watch).map_err(io("epoll"))?;
+    for refusal in realtime::engage().refusals() {
+        warn!("{refusal}");
+    }
+    info!("node {} is in life {boot}; its peer is {}", daemon.settings.node, daemon.settings.peer);
+    Ok(daemon)
+}
+
+fn configure_helper(
+    helper: &mut Helper,
+    settings: &Settings,
+    config_dir: &Path,
+) -> Result<(), StartError> {
+    let script_dirs = resources::script_dirs(config_dir);
+    let stop_timeout = Patience::default().stop.millis();
+    let setup = Setup {
+        node: &settings.node,
+        config_dir,
+        script_dirs: script_dirs.iter().map(PathBuf::as_path).collect(),
+        logfile: &settings.logfile,
+        debugfile: settings.debugfile.as_deref(),
+        stop_timeout_ms: u32::try_from(stop_timeout).unwrap_or(u32::MAX),
+    };
+    Ok(helper.configure(&setup, &settings.groups)?)
+}
+
+/// The keys of authkeys. Its reader has checked numbers and signing key.
+fn key_ring(settings: &Settings) -> KeyRing {
+    let keys = settings.keys.iter().map(|key| match key.method {
+        Method::Crc => Key::crc(key.id),
+        Method::Hmac => Key::hmac(key.id, &key.secret),
+    });
+    let keys = keys.map(|key| key.expect("authkeys numbers keys 0 to 15")).collect();
+    KeyRing::new(keys, settings.signing_key).expect("authkeys lists the key that signs")
+}
+
+impl Words {
+    /// Words for this daemon.
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self::new(settings)
+    }
+}

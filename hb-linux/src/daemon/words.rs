@@ -1,0 +1,267 @@
+//! What happened, in the log's words. Phrases that tools of the classics look for are kept.
+
+use hb_proto::config::ResourceKind;
+use hb_proto::event::{Cause, Event};
+use hb_proto::group::Change;
+use hb_proto::id::{GroupId, LinkId};
+use hb_proto::link::LinkState;
+use hb_proto::peer::PeerState;
+use hb_proto::statistics::Failover;
+use hb_proto::time::{Duration, Instant};
+use hb_proto::wire::Reject;
+use tracing::{debug, error, info, warn};
+
+use crate::config::Settings;
+use crate::log::{CRIT, Limiter};
+
+/// Lines a minute for each reason for which frames are dropped.
+const REJECT_BURST: u32 = 3;
+
+/// Tells events to the log.
+pub struct Words {
+    /// Lines that would be made anew for each event are made once: no allocation on the loop.
+    groups: Vec<String>,
+    resources: Vec<Vec<String>>,
+    links: Vec<String>,
+    peer: String,
+    rejected: Limiter<{ Reject::COUNT }>,
+    acquired_first: bool,
+}
+
+impl Words {
+    /// Words for this configuration.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let resources = settings.groups.iter().map(|line| {
+            line.resources.iter().map(|resource| resource.written().to_owned()).collect::<Vec<_>>()
+        });
+        let resources: Vec<_> = resources.collect();
+        let lines = settings.groups.iter().zip(&resources);
+        Self {
+            groups: lines
+                .map(|(line, words)| format!("{} {}", line.node, words.join(" ")))
+                .collect(),
+            resources,
+            links: settings.media.iter().map(crate::config::Medium::name).collect(),
+            peer: settings.peer.clone(),
+            rejected: Limiter::new(REJECT_BURST),
+            acquired_first: false,
+        }
+    }
+
+    fn group(&self, group: GroupId) -> &str {
+        self.groups.get(group.index()).map_or("?", String::as_str)
+    }
+
+    fn link(&self, link: LinkId) -> &str {
+        self.links.get(link.index()).map_or("?", String::as_str)
+    }
+
+    fn resource(&self, group: GroupId, resource: u8) -> &str {
+        let group = self.resources.get(group.index());
+        group.and_then(|words| words.get(usize::from(resource))).map_or("?", String::as_str)
+    }
+
+    /// One event.
+    pub fn tell(&mut self, now: Instant, event: &Event) {
+        let peer = &self.peer;
+        match *event {
+            Event::Clean => info!("all resources are confirmed stopped: heartbeats begin"),
+            Event::Peer { state, silent } => self.tell_peer(state, silent),
+            Event::PeerLife { boot } => debug!("{peer} is heard in life {boot}"),
+            Event::ReturnedAfterPartition => {
+                error!(target: CRIT, "Cluster node {peer} returning after partition.")
+            }
+            Event::LateHeartbeat { interval } => {
+                warn!("Late heartbeat: Node {peer}: interval {} ms", interval.millis());
+            }
+            Event::Link { link, state, heard } => self.tell_link(link, state, heard),
+            Event::Mismatch { ours, theirs } if ours.haresources != theirs.haresources => {
+                error!(
+                    target: CRIT,
+                    "haresources differs from {peer}'s: what runs goes on, nothing new is started and nothing moves \
+                     until both files are the same"
+                );
+            }
+            Event::Mismatch { .. } => {
+                warn!("ha.cf's times or policy differ from {peer}'s: make both files the same");
+            }
+            Event::Match => info!("configuration agrees with {peer}'s"),
+            Event::Acquiring { group, cause } => self.tell_acquiring(group, cause),
+            Event::Releasing { group, cause } => self.tell_releasing(group, cause),
+            Event::Group { group, change } => self.tell_change(group, change),
+            Event::Failover { group, failover } => self.tell_failover(group, &failover),
+            Event::BothFailed { group } => error!(
+                target: CRIT,
+                "No one owns resource group {}: its start failed on both nodes. Mend it, then run `hb takeover`",
+                self.group(group)
+            ),
+            Event::Conflict { group, won } => error!(
+                target: CRIT,
+                "Both machines own our resources! {}: {}",
+                self.group(group),
+                if won { "this is its home, the peer gives it up" } else { "the peer is its home, giving it up" }
+            ),
+            Event::Stall { late } => {
+                warn!("this process was not scheduled for {} ms", late.millis())
+            }
+            Event::BootIdTaken { heard } => error!(
+                target: CRIT,
+                "a later life ({heard}) of this node is known: its life number was lost or copied; starting again above it"
+            ),
+            Event::Rejected { link, reason } => {
+                if self.rejected.admit(reason.index(), now) {
+                    warn!("{}: frame dropped: {}", self.link(link), explain(reason));
+                }
+            }
+            Event::StaleAnswer { .. } => debug!("a script's answer came after it was given up"),
+        }
+    }
+
+    /// Tells what the rate limit held back. About once a second.
+    pub fn catch_up(&mut self, now: Instant) {
+        while let Some(held_back) = self.rejected.poll_suppressed(now) {
+            let reason = Reject::ALL[held_back.reason];
+            warn!("frames dropped ({}): {held_back}", explain(reason));
+        }
+    }
+
+    fn tell_peer(&self, state: PeerState, silent: Duration) {
+        let peer = &self.peer;
+        match state {
+            PeerState::Alive => info!("Status update for node {peer}: status active"),
+            PeerState::Late => warn!("node {peer}: late, silent for {} ms", silent.millis()),
+            PeerState::Dead => {
+                warn!("node {peer}: is dead");
+                debug!("{peer} was silent for {silent}");
+            }
+            PeerState::Left => info!("node {peer}: has left in good order"),
+            PeerState::Unknown => {}
+        }
+    }
+
+    fn tell_link(&self, link: LinkId, state: LinkState, heard: bool) {
+        let (peer, link) = (&self.peer, self.link(link));
+        match (state, heard) {
+            (LinkState::Up, _) => info!("Link {peer}:{link} up."),
+            (LinkState::Down, _) => warn!("Link {peer}:{link} dead."),
+            (LinkState::OneWay, true) => {
+                warn!("Link {peer}:{link} one-way: {peer} does not hear us on it.")
+            }
+            (LinkState::OneWay, false) => {
+                warn!("Link {peer}:{link} one-way: we do not hear {peer} on it.")
+            }
+        }
+    }
+
+    fn tell_acquiring(&self, group: GroupId, cause: Cause) {
+        let peer = &self.peer;
+        match cause {
+            Cause::PeerDead => {
+                info!("Resources being acquired from {peer}.");
+                warn!(
+                    "no arbiter is configured: if {peer} lives and every link is cut, both nodes serve now"
+                );
+            }
+            Cause::PeerLeft | Cause::Takeover => info!("Resources being acquired from {peer}."),
+            Cause::Standby => info!("{peer} stands by: acquiring its resources"),
+            Cause::Failback => info!("{peer} gives our resources back"),
+            Cause::Startup | Cause::Leave | Cause::AuthorityLost => {}
+        }
+        info!("Acquiring resource group: {}", self.group(group));
+    }
+
+    fn tell_releasing(&self, group: GroupId, cause: Cause) {
+        if cause == Cause::AuthorityLost {
+            warn!("authority over {} is lost: its addresses are gone", self.group(group));
+        }
+        info!("Releasing resource group: {} ({})", self.group(group), cause.name());
+    }
+
+    fn tell_change(&mut self, group: GroupId, change: Change) {
+        match change {
+            Change::Started => {
+                info!("resource group {} is running", self.group(group));
+                if !std::mem::replace(&mut self.acquired_first, true) {
+                    info!("Initial resource acquisition complete");
+                    info!("heartbeat initialization complete.");
+                }
+            }
+            Change::Stopped => debug!("resource group {} is stopped", self.group(group)),
+            Change::StartFailed { resource } => error!(
+                "{}: start failed; giving the whole group up: {}",
+                self.resource(group, resource),
+                self.group(group)
+            ),
+            Change::FoundRunning { resource } => error!(
+                target: CRIT,
+                "{} runs already: it is stopped first. Is it started by the operating system as well?",
+                self.resource(group, resource)
+            ),
+            Change::StopUnclean { resource } => warn!(
+                "{}: stop failed, but its status says that it does not run: probably not LSB-compliant",
+                self.resource(group, resource)
+            ),
+            Change::StopFailed { resource } => error!(
+                target: CRIT,
+                "{}: can't be stopped. Reboot required: the peer does not take it over while it may run here",
+                self.resource(group, resource)
+            ),
+            Change::TimedOut { resource, verb } => {
+                error!(
+                    "{} {}: took too long, being killed",
+                    self.resource(group, resource),
+                    verb.name()
+                );
+            }
+        }
+    }
+
+    fn tell_failover(&self, group: GroupId, failover: &Failover) {
+        let Failover { cause, detection, takeover, budget } = *failover;
+        if cause == Cause::PeerDead {
+            info!("mach_down takeover complete for node {}.", self.peer);
+        }
+        if cause == Cause::Standby {
+            info!("Standby resource acquisition done.");
+        }
+        let total = detection.unwrap_or(Duration::ZERO) + takeover;
+        let verdict = if total <= budget { "within" } else { "BEYOND" };
+        let detection = detection.map_or(0, Duration::millis);
+        info!(
+            "{} taken over ({}): detection {detection} ms + takeover {} ms, {verdict} the budget of {} ms",
+            self.group(group),
+            cause.name(),
+            takeover.millis(),
+            budget.millis()
+        );
+    }
+}
+
+/// Why a frame was dropped, and what that usually means.
+const fn explain(reason: Reject) -> &'static str {
+    match reason {
+        Reject::Framing => {
+            "damaged on the line (noise, a wrong baud rate, or something else that talks there)"
+        }
+        Reject::Length => "too short or too long for a heartbeat",
+        Reject::Key => "signed with a key number that authkeys doesn't list",
+        Reject::Tag => "not signed with our key (another cluster's, or authkeys differ)",
+        Reject::Version => "a protocol version that this heartbeat doesn't speak",
+        Reject::Replay => "not newer than what was heard before",
+        Reject::Decode => "its body is not what its kind says",
+        Reject::Trailing => "bytes after its end",
+        Reject::Meaning => "from a sender that can't be",
+        Reject::Own => "our own",
+    }
+}
+
+/// Lines that start-up tells once.
+pub fn tell_built_in(settings: &Settings) {
+    let addresses = settings.proto.groups.iter().flat_map(|group| &group.resources);
+    if addresses.into_iter().any(|kind| *kind == ResourceKind::Address) {
+        debug!(
+            "IPaddr is built in: a script of that name in resource.d is not used for haresources"
+        );
+    }
+}
