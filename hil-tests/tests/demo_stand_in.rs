@@ -18,14 +18,12 @@ const HEARTBEATD: &str = r#"#!/bin/sh
 me=$(uname -n); case $me in linuxha1) other=linuxha2;; *) other=linuxha1;; esac
 run=/run/heartbeat; mkdir -p $run
 disk=$(ls -d /.host/tmp/hb-rig.*/$other | head -1); peer=$disk/run/heartbeat
-cause=peer-dead
 start() { ip addr add 192.168.85.3/24 dev eth0; /etc/ha.d/resource.d/demo-web start; : >$run/holds; }
 stop() { /etc/ha.d/resource.d/demo-web stop; ip addr del 192.168.85.3/24 dev eth0; rm -f $run/holds; }
 status() {
     up='"state": "up"'
     echo "{\"state\": \"active\", \"peer\": {\"name\": \"$other\", \"state\": \"alive\"},
-        \"links\": [{\"name\": \"/dev/ttyS0\", $up}, {\"name\": \"eth1\", $up}],
-        \"last_failover\": {\"cause\": \"$cause\", \"budget_ms\": 1500}}" >$run/new
+        \"links\": [{\"name\": \"/dev/ttyS0\", $up}, {\"name\": \"eth1\", $up}]}" >$run/new
     mv $run/new $run/status.json
 }
 while :; do

@@ -18,18 +18,36 @@ use hil_tests::inside::{inside, programs};
 /// Stands in for heartbeatd: it only writes down that it was started, and sleeps.
 const SLEEPER: &str = "#!/bin/sh\necho started >> /var/log/starts\nexec sleep 1000\n";
 
-/// A script that stands in for the daemon.
-fn stand_in(name: &str, script: &str) -> Programs {
-    let path = std::env::temp_dir().join(format!("hb-stand-in-{name}.{}", std::process::id()));
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    Programs { hb: programs().hb.clone(), heartbeatd: path }
+/// A directory of the test's own, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hb-test-{name}.{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn executable(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
 }
 
-fn bench(name: &str, script: &str) -> (Bench, PathBuf) {
-    let programs = stand_in(name, script);
-    let script = programs.heartbeatd.clone();
-    (Bench::new(&Options::of_the_guide(programs)).unwrap(), script)
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A rig on which a script stands in for the daemon.
+fn bench(name: &str, script: &str) -> (Bench, Directory) {
+    let directory = Directory::new(name);
+    fs::write(directory.0.join("heartbeatd"), script).unwrap();
+    let heartbeatd = directory.executable("heartbeatd");
+    let programs = Programs { hb: programs().hb.clone(), heartbeatd };
+    (Bench::new(&Options::of_the_guide(programs)).unwrap(), directory)
 }
 
 /// Whether a datagram from one machine reaches the other.
@@ -51,7 +69,7 @@ fn reaches(bench: &Bench, network: Network, from: Node) -> bool {
 #[test]
 fn machines_reach_each_other_on_both_networks_and_cuts_are_per_direction() {
     inside("machines_reach_each_other_on_both_networks_and_cuts_are_per_direction", || {
-        let (mut bench, _) = bench("net", SLEEPER);
+        let (mut bench, _script) = bench("net", SLEEPER);
         for node in Node::BOTH {
             bench.power_on_without_daemon(node).unwrap();
         }
@@ -99,7 +117,7 @@ fn machines_reach_each_other_on_both_networks_and_cuts_are_per_direction() {
 #[test]
 fn a_machine_is_complete_and_its_disk_survives() {
     inside("a_machine_is_complete_and_its_disk_survives", || {
-        let (mut bench, _) = bench("disk", SLEEPER);
+        let (mut bench, _script) = bench("disk", SLEEPER);
         bench.install(Node::One, "ha.cf", "node linuxha1\n", 0o644).unwrap();
         bench.power_on(Node::One).unwrap();
         let shell = |bench: &Bench, script: &str| {
@@ -136,7 +154,7 @@ fn a_machine_is_complete_and_its_disk_survives() {
 fn the_daemon_can_be_killed_stopped_continued_and_ended() {
     inside("the_daemon_can_be_killed_stopped_continued_and_ended", || {
         let script = "#!/bin/sh\ntrap 'exit 7' TERM\nwhile :; do sleep 0.02; done\n";
-        let (mut bench, _) = bench("verbs", script);
+        let (mut bench, _script) = bench("verbs", script);
         let patience = Duration::from_secs(5);
         let exits = |count: usize| {
             move |bench: &Bench| bench.machine(Node::One).daemon_exits().len() == count
@@ -180,7 +198,7 @@ fn the_client_tells_who_answers_for_how_long_nobody_did_and_when_two_do() {
             "this test's stand-in daemon needs iproute2 (apt install iproute2)"
         );
         let hb = hb_linux::rig::init::inside(&programs().hb);
-        let (mut bench, _) = bench("holder", &HOLDER.replace("HB", &hb.to_string_lossy()));
+        let (mut bench, _script) = bench("holder", &HOLDER.replace("HB", &hb.to_string_lossy()));
         for node in Node::BOTH {
             bench.install(node, "hold", "", 0o644).unwrap();
         }
@@ -226,7 +244,7 @@ fn the_client_tells_who_answers_for_how_long_nobody_did_and_when_two_do() {
 fn a_killed_rig_leaves_no_process() {
     inside("a_killed_rig_leaves_no_process", || {
         if std::env::var_os("HB_RIG_TO_KILL").is_some() {
-            let (mut bench, _) = bench("killed", SLEEPER);
+            let (mut bench, _script) = bench("killed", SLEEPER);
             for node in Node::BOTH {
                 bench.power_on(node).unwrap();
                 println!("pid {}", bench.machine(node).pid().unwrap());
@@ -237,8 +255,14 @@ fn a_killed_rig_leaves_no_process() {
             std::thread::sleep(Duration::from_secs(60));
             return;
         }
-        let mut rig = Command::new(std::env::current_exe().unwrap())
+        let directory = Directory::new("to-kill");
+        // In namespaces of its own, as every rig: its mounts go with it.
+        let mut rig = Command::new(&programs().hb)
+            .arg("rig-enter")
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "a_killed_rig_leaves_no_process", "--nocapture"])
+            // The killed one can't tidy up.
+            .env("TMPDIR", &directory.0)
             .env("HB_RIG_TO_KILL", "1")
             .stdout(Stdio::piped())
             .spawn()
@@ -261,4 +285,53 @@ fn a_killed_rig_leaves_no_process() {
             std::thread::sleep(Duration::from_millis(10));
         }
     });
+}
+
+/// Run as root, the other tests show nothing of user namespaces: one of them again as nobody.
+/// Run as an ordinary user, they all have shown it already.
+#[test]
+fn an_ordinary_user_may_do_all_this() {
+    use std::os::unix::process::CommandExt;
+
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Copies, because nobody may not be able to read the place of this build.
+    let directory = Directory::new("nobody");
+    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(&programs().hb, directory.0.join("hb")).unwrap();
+    fs::copy(std::env::current_exe().unwrap(), directory.0.join("machines")).unwrap();
+    directory.executable("hb");
+    for test in [
+        "machines_reach_each_other_on_both_networks_and_cuts_are_per_direction",
+        "a_machine_is_complete_and_its_disk_survives",
+        "a_killed_rig_leaves_no_process",
+    ] {
+        let output = Command::new(directory.executable("machines"))
+            .args(["--exact", test, "--nocapture"])
+            .env("HB_RIG_PROGRAMS", &directory.0)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{test}: {text}{errors}");
+    }
+}
+
+/// A second user namespace limit, set inside a user namespace: the host's settings stay alone.
+#[test]
+fn forbidden_namespaces_name_the_setting_to_change() {
+    let script = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$0\" demo --plain";
+    let output = Command::new(&programs().hb)
+        .args(["rig-enter", "unshare", "--user", "--map-root-user", "sh", "-c", script])
+        .arg(&programs().hb)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("sysctl -w user.max_net_namespaces="), "{errors}");
 }

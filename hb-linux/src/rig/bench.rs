@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hb_proto::config::Budget;
+
 use super::host::Scratch;
 use super::init::{self, Interface, Spec};
 use super::line::{Line, Port, Side};
@@ -14,6 +16,7 @@ use super::machine::{Machine, Programs, Verb};
 use super::probe::Probe;
 use super::switch::{PortId, Switch, Way};
 use super::{Doing, Mac, RigError, links};
+use crate::config::Settings;
 
 /// The service address of the guide.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 3);
@@ -327,6 +330,24 @@ impl Bench {
     #[must_use]
     pub fn client(&self) -> Option<&Probe> {
         self.probe.as_ref()
+    }
+
+    /// What the machines' configuration promises for a group (protocol.md §3), read from their
+    /// files as the daemon reads them; no daemon is asked.
+    ///
+    /// # Errors
+    /// The configuration is wrong; the text has every reason.
+    pub fn budget(&self, group: usize) -> Result<Budget, RigError> {
+        let machine = self.machine(Node::One);
+        let wrong = |reason| RigError::Machine { machine: machine.name().into(), reason };
+        let loaded = Settings::load(&machine.config_file(""), Some(machine.name()), &[]).map_err(
+            |diagnostics| {
+                let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+                wrong(lines.join("\n"))
+            },
+        )?;
+        let budget = loaded.settings.proto.budget(group);
+        budget.ok_or_else(|| wrong(format!("haresources has no group {group}")))
     }
 
     /// Looks every 10 ms until `done` is true; false when it isn't within `patience`.

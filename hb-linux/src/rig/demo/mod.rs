@@ -1,7 +1,7 @@
 //! `hb demo`: the guide's test, played on two complete machines inside this one.
 //!
-//! Verdicts come from the client's own timestamps and from the hardware address that answered;
-//! what the daemons say of themselves is only shown, but for the budget, which is their promise.
+//! Verdicts come from the client's own timestamps and from the hardware address that answered; the
+//! budgets are computed from the configuration. What the daemons say of themselves is only shown.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ pub fn play(options: &Options) -> Result<Option<bool>, RigError> {
     let bench = Bench::new(&BenchOptions::of_the_guide(programs.clone()))?;
     setup::install(&bench, &programs)?;
     let screen = view::Screen::new(options.plain);
-    let mut play = acts::Play::new(bench, &programs, screen, interrupted);
+    let mut play = acts::Play::new(bench, &programs, screen, interrupted)?;
     let outcome = play.all(options.sabotage);
     play.end();
     match outcome {

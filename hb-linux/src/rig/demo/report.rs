@@ -10,8 +10,8 @@ pub struct Step {
     pub name: &'static str,
     /// The longest time without an answer around it.
     pub outage: Option<Duration>,
-    /// What the configuration promises, ms.
-    pub budget_ms: Option<u64>,
+    /// What the configuration promises.
+    pub budget: Option<Duration>,
     /// What was seen, or what was not as the guide says.
     pub verdict: Result<String, String>,
 }
@@ -32,8 +32,9 @@ pub fn table(steps: &[Step]) -> String {
     };
     line("step", "outage ms", "budget ms", "verdict");
     for step in steps {
-        let outage = step.outage.map_or("-".into(), |outage| outage.as_millis().to_string());
-        let budget = step.budget_ms.map_or("-".into(), |budget| budget.to_string());
+        let text =
+            |time: Option<Duration>| time.map_or("-".into(), |time| time.as_millis().to_string());
+        let (outage, budget) = (text(step.outage), text(step.budget));
         let verdict = match &step.verdict {
             Ok(seen) => format!("ok: {seen}"),
             Err(wrong) => format!("FAILED: {wrong}"),
@@ -58,7 +59,7 @@ mod tests {
         Step {
             name: "cut the power",
             outage: Some(Duration::from_millis(612)),
-            budget_ms: Some(800),
+            budget: Some(Duration::from_millis(800)),
             verdict,
         }
     }

@@ -156,8 +156,10 @@ impl Screen {
             return;
         }
         let width = rustix::termios::tcgetwinsize(io::stdout())
-            .map_or(WIDTH, |size| usize::from(size.ws_col))
-            .max(20);
+            .ok()
+            // A terminal that doesn't know its size says 0.
+            .filter(|size| size.ws_col >= 20)
+            .map_or(WIDTH, |size| usize::from(size.ws_col));
         let now = Instant::now();
         let span = CELL * u32::try_from(width - 4).unwrap_or(u32::MAX);
         let from = now.checked_sub(span).unwrap_or(now);
