@@ -1,1 +1,4 @@
 //! Scenarios and rigs.
+
+pub mod inside;
+pub mod netns;

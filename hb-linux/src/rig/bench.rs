@@ -1,0 +1,349 @@
+//! Two machines, two networks, the lines between them, and a client: the guide's whole picture.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::host::Scratch;
+use super::init::{self, Interface, Spec};
+use super::line::{Line, Port, Side};
+use super::machine::{Machine, Programs, Verb};
+use super::probe::Probe;
+use super::switch::{PortId, Switch, Way};
+use super::{Doing, Mac, RigError, links};
+
+/// The service address of the guide.
+pub const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 3);
+/// The client's own address.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 100);
+
+/// One of the two machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Node {
+    /// linuxha1.
+    One,
+    /// linuxha2.
+    Two,
+}
+
+impl Node {
+    /// Both, in order.
+    pub const BOTH: [Self; 2] = [Self::One, Self::Two];
+
+    /// 0 or 1.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::One => 0,
+            Self::Two => 1,
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::One => Self::Two,
+            Self::Two => Self::One,
+        }
+    }
+
+    fn side(self) -> Side {
+        match self {
+            Self::One => Side::A,
+            Self::Two => Side::B,
+        }
+    }
+}
+
+/// One of the two networks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// eth0, 192.168.85.0/24, with the client.
+    Public,
+    /// eth1, 10.0.0.0/24, the crossover cable.
+    Private,
+}
+
+impl Network {
+    const BOTH: [Self; 2] = [Self::Public, Self::Private];
+
+    /// The machines' name for it.
+    #[must_use]
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Public => "eth0",
+            Self::Private => "eth1",
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Public => 0,
+            Self::Private => 1,
+        }
+    }
+
+    /// A machine's own address.
+    #[must_use]
+    pub fn address(self, node: Node) -> Ipv4Addr {
+        let host = node.index() as u8 + 1;
+        match self {
+            Self::Public => Ipv4Addr::new(192, 168, 85, host),
+            Self::Private => Ipv4Addr::new(10, 0, 0, host),
+        }
+    }
+
+    /// A machine's hardware address: 02:00:00:00:NODE:INTERFACE, locally administered.
+    #[must_use]
+    pub fn mac(self, node: Node) -> Mac {
+        [2, 0, 0, 0, node.index() as u8 + 1, self.index() as u8 + 1]
+    }
+}
+
+/// What a rig is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The machines' names.
+    pub names: [String; 2],
+    /// Null-modem lines: ttyS0, ttyS1, …
+    pub serial_lines: usize,
+    /// What to start.
+    pub programs: Programs,
+}
+
+impl Options {
+    /// The guide's names and one line.
+    #[must_use]
+    pub fn of_the_guide(programs: Programs) -> Self {
+        Self { names: ["linuxha1".into(), "linuxha2".into()], serial_lines: 1, programs }
+    }
+}
+
+/// The rig. Dropping it pulls every plug and leaves nothing behind.
+#[derive(Debug)]
+pub struct Bench {
+    machines: [Machine; 2],
+    /// By machine, then by network; None without power.
+    ports: [[Option<PortId>; 2]; 2],
+    switches: [Switch; 2],
+    lines: Vec<Line>,
+    probe: Option<Probe>,
+    /// Last, so that it is unmounted after everything that uses it has ended.
+    scratch: Scratch,
+}
+
+impl Bench {
+    /// Both machines without power, both networks and all lines in order, no client yet. Needs
+    /// [`super::host::enter`] first.
+    ///
+    /// # Errors
+    /// What couldn't be made.
+    pub fn new(options: &Options) -> Result<Self, RigError> {
+        let scratch = Scratch::new()?;
+        let machine = |node: Node| {
+            let spec = Spec {
+                hostname: options.names[node.index()].clone(),
+                disk: scratch.path().join(&options.names[node.index()]),
+                ttys: Vec::new(),
+                interfaces: Network::BOTH
+                    .map(|network| Interface {
+                        name: network.interface().into(),
+                        address: network.address(node),
+                    })
+                    .to_vec(),
+                hosts: Node::BOTH
+                    .map(|node| {
+                        (Network::Public.address(node), options.names[node.index()].clone())
+                    })
+                    .to_vec(),
+                heartbeatd: options.programs.heartbeatd.clone(),
+            };
+            Machine::new(spec, options.programs.clone())
+        };
+        let switch = || Switch::new().doing(|| "making a switch".into());
+        let lines = (0..options.serial_lines)
+            .map(|_| Line::new())
+            .collect::<Result<_, _>>()
+            .doing(|| "making a serial line".into())?;
+        Ok(Self {
+            machines: [machine(Node::One)?, machine(Node::Two)?],
+            ports: [[None; 2]; 2],
+            switches: [switch()?, switch()?],
+            lines,
+            probe: None,
+            scratch,
+        })
+    }
+
+    /// A machine.
+    #[must_use]
+    pub fn machine(&self, node: Node) -> &Machine {
+        &self.machines[node.index()]
+    }
+
+    /// Where the rig keeps the machines' disks.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Writes a file into /etc/ha.d of a machine, with a mode such as 0o600.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn install(&self, node: Node, name: &str, text: &str, mode: u32) -> Result<(), RigError> {
+        let path = self.machine(node).config_file(name);
+        fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
+            .doing(|| format!("writing {}", path.display()))
+    }
+
+    /// Power on: new namespaces, new interfaces, new ports on the lines; the disk as it was. The
+    /// daemon is started as soon as the machine is up.
+    ///
+    /// # Errors
+    /// What couldn't be made.
+    pub fn power_on(&mut self, node: Node) -> Result<(), RigError> {
+        self.power_on_without_daemon(node)?;
+        self.daemon(node, Verb::Start)
+    }
+
+    /// Power on, with the daemon left to [`Self::daemon`].
+    ///
+    /// # Errors
+    /// What couldn't be made.
+    pub fn power_on_without_daemon(&mut self, node: Node) -> Result<(), RigError> {
+        self.power_off(node);
+        let mut ttys = Vec::with_capacity(self.lines.len());
+        for (number, line) in self.lines.iter().enumerate() {
+            let port = Port::new().doing(|| "making a pty".into())?;
+            ttys.push((format!("ttyS{number}"), port.device().to_owned()));
+            line.attach(node.side(), port);
+        }
+        let (switches, ports) = (&self.switches, &mut self.ports[node.index()]);
+        self.machines[node.index()].power_on(ttys, |namespace| {
+            for network in Network::BOTH {
+                let ours = rig_side(node, network);
+                // A machine that ended on its own leaves its veth to the kernel's own time.
+                let _ = links::delete(&ours);
+                links::veth(&ours, network.interface(), network.mac(node), namespace.as_fd())
+                    .doing(|| format!("making the veth pair {ours}"))?;
+                ports[network.index()] = Some(switches[network.index()].plug(&ours)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Power loss: not a frame and not a byte leaves the machine any more, then all in it is
+    /// killed.
+    pub fn power_off(&mut self, node: Node) {
+        for network in Network::BOTH {
+            if let Some(port) = self.ports[node.index()][network.index()].take() {
+                self.switches[network.index()].unplug(port);
+            }
+        }
+        for line in &self.lines {
+            line.detach(node.side());
+        }
+        self.machines[node.index()].power_off();
+        for network in Network::BOTH {
+            // Gone already when the kernel was quicker.
+            let _ = links::delete(&rig_side(node, network));
+        }
+    }
+
+    /// Starts a machine's daemon, or sends it a signal.
+    ///
+    /// # Errors
+    /// As [`Machine::daemon`].
+    pub fn daemon(&mut self, node: Node, verb: Verb) -> Result<(), RigError> {
+        self.machines[node.index()].daemon(verb)
+    }
+
+    /// Cuts or heals a network both ways, with the carriers as they were.
+    pub fn cut(&self, network: Network, cut: bool) {
+        for node in Node::BOTH {
+            self.cut_way(network, node, Way::Out, cut);
+            self.cut_way(network, node, Way::In, cut);
+        }
+    }
+
+    /// Cuts or heals one way between a machine and a network.
+    pub fn cut_way(&self, network: Network, node: Node, way: Way, cut: bool) {
+        if let Some(port) = self.ports[node.index()][network.index()] {
+            self.switches[network.index()].cut(port, way, cut);
+        }
+    }
+
+    /// Unplugs a machine's cable or plugs it in again: the carrier goes with it.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn carrier(&self, network: Network, node: Node, present: bool) -> Result<(), RigError> {
+        match self.ports[node.index()][network.index()] {
+            Some(port) => self.switches[network.index()].carrier(port, present),
+            None => Ok(()),
+        }
+    }
+
+    /// Cuts or heals a serial line both ways.
+    pub fn cut_serial(&self, line: usize, cut: bool) {
+        for node in Node::BOTH {
+            self.cut_serial_way(line, node, cut);
+        }
+    }
+
+    /// Cuts or heals the wire that carries what a machine sends.
+    ///
+    /// # Panics
+    /// There is no such line.
+    pub fn cut_serial_way(&self, line: usize, from: Node, cut: bool) {
+        self.lines[line].cut(from.side(), cut);
+    }
+
+    /// A serial line.
+    ///
+    /// # Panics
+    /// There is no such line.
+    #[must_use]
+    pub fn line(&self, line: usize) -> &Line {
+        &self.lines[line]
+    }
+
+    /// Plugs the client into the public network; it starts asking the service address.
+    ///
+    /// # Errors
+    /// What couldn't be made.
+    pub fn start_client(&mut self, service: Ipv4Addr) -> Result<&Probe, RigError> {
+        let probe = Probe::start(&self.switches[0], CLIENT, init::PREFIX, service)?;
+        Ok(self.probe.insert(probe))
+    }
+
+    /// The client, once it was started.
+    #[must_use]
+    pub fn client(&self) -> Option<&Probe> {
+        self.probe.as_ref()
+    }
+
+    /// Looks every 10 ms until `done` is true; false when it isn't within `patience`.
+    pub fn wait(&self, patience: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn rig_side(node: Node, network: Network) -> String {
+    format!("n{}{}", node.index() + 1, network.interface())
+}

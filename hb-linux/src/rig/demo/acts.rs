@@ -1,0 +1,405 @@
+//! The steps of the guide's test, and what must be seen of each.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::super::bench::{Bench, Network, Node, SERVICE};
+use super::super::machine::{self, Programs, Verb, last_lines};
+use super::super::probe::{ASK_EVERY, Outage};
+use super::super::{RigError, init, mac_text};
+use super::Sabotage;
+use super::report::Step;
+use super::view::{Screen, owner, strip};
+
+/// The picture is drawn anew this often.
+const REDRAW: Duration = Duration::from_millis(100);
+/// The daemons are asked this often, for the picture and for their budget.
+const ASK_STATUS: Duration = Duration::from_millis(200);
+/// Both daemons must have started, heard each other and served by then.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Nobody who hasn't taken over by then will.
+const TAKEOVER_PATIENCE: Duration = Duration::from_secs(6);
+/// How long an unplugged cable must leave all as it is: four times deadtime.
+const WATCH: Duration = Duration::from_millis(2000);
+/// A look at the picture between two steps.
+const PAUSE: Duration = Duration::from_millis(600);
+/// The client asks only so often: the moment of a change is known no better.
+const RESOLUTION: Duration = Duration::from_millis(2 * ASK_EVERY.as_millis() as u64);
+
+/// Why the demo ended early.
+#[derive(Debug)]
+pub enum Stopped {
+    /// Ctrl-C.
+    Interrupted,
+    /// The rig broke.
+    Failed(RigError),
+}
+
+impl From<RigError> for Stopped {
+    fn from(error: RigError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Statuses = Arc<Mutex<[Option<Value>; 2]>>;
+
+/// The demo under way.
+pub struct Play {
+    bench: Bench,
+    hb: PathBuf,
+    screen: Screen,
+    interrupted: Arc<AtomicBool>,
+    statuses: Statuses,
+    began: Instant,
+    step: &'static str,
+    drawn: Instant,
+}
+
+impl Play {
+    /// With both machines without power.
+    pub fn new(
+        bench: Bench,
+        programs: &Programs,
+        screen: Screen,
+        interrupted: Arc<AtomicBool>,
+    ) -> Self {
+        let statuses = Statuses::default();
+        for node in Node::BOTH {
+            watch(&programs.hb, bench.machine(node).run_dir(), node, &statuses);
+        }
+        let hb = init::inside(&programs.hb);
+        let now = Instant::now();
+        Self { bench, hb, screen, interrupted, statuses, began: now, step: "", drawn: now }
+    }
+
+    /// Draws the last picture and ends the live view; the machines lose power.
+    pub fn end(mut self) {
+        let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.screen.draw(&self.bench, &statuses, "");
+    }
+
+    /// Plays all steps, or up to the first that fails: the next ones would start from nowhere.
+    pub fn all(&mut self, sabotage: Option<Sabotage>) -> Result<Vec<Step>, Stopped> {
+        let mut steps = Vec::new();
+        let acts: [fn(&mut Self, Option<Sabotage>) -> Result<Step, Stopped>; 6] = [
+            Self::start,
+            Self::cut_power,
+            Self::return_of_the_first,
+            Self::unplug_eth1,
+            Self::unplug_serial,
+            Self::standby,
+        ];
+        for act in acts {
+            let began = Instant::now();
+            let step = act(self, sabotage)?;
+            self.pause(PAUSE)?;
+            self.show(&step, began);
+            let failed = step.verdict.is_err();
+            steps.push(step);
+            if failed {
+                self.show_logs();
+                break;
+            }
+        }
+        Ok(steps)
+    }
+
+    fn start(&mut self, _: Option<Sabotage>) -> Result<Step, Stopped> {
+        self.begin("start both machines");
+        let since = Instant::now();
+        self.bench.start_client(SERVICE)?;
+        for node in Node::BOTH {
+            self.bench.power_on(node)?;
+        }
+        let served = self.answered_by(Node::One, since, START_PATIENCE)?;
+        self.pause(PAUSE)?;
+        let verdict = if served { self.serving(Node::One, since) } else { Err(self.nobody()) };
+        Ok(Step { name: self.step, outage: None, budget_ms: None, verdict })
+    }
+
+    fn cut_power(&mut self, sabotage: Option<Sabotage>) -> Result<Step, Stopped> {
+        self.settle()?;
+        self.begin("cut the power of linuxha1");
+        if sabotage == Some(Sabotage::Takeover) {
+            self.screen.alarm("sabotage: heartbeatd of linuxha2 is stopped (SIGSTOP)");
+            self.bench.daemon(Node::Two, Verb::Stop)?;
+        }
+        let event = Instant::now();
+        self.bench.power_off(Node::One);
+        self.moved(event, Node::Two, TAKEOVER_PATIENCE, true)
+    }
+
+    fn return_of_the_first(&mut self, _: Option<Sabotage>) -> Result<Step, Stopped> {
+        self.begin("power on linuxha1: it takes its group back");
+        let event = Instant::now();
+        self.bench.power_on(Node::One)?;
+        self.moved(event, Node::One, START_PATIENCE, false)
+    }
+
+    fn unplug_eth1(&mut self, _: Option<Sabotage>) -> Result<Step, Stopped> {
+        self.settle()?;
+        self.begin("unplug eth1: no takeover");
+        let event = Instant::now();
+        for node in Node::BOTH {
+            self.bench.carrier(Network::Private, node, false)?;
+        }
+        let step = self.stayed(event, Node::One)?;
+        for node in Node::BOTH {
+            self.bench.carrier(Network::Private, node, true)?;
+        }
+        self.screen.event("eth1 is plugged in again");
+        Ok(step)
+    }
+
+    fn unplug_serial(&mut self, _: Option<Sabotage>) -> Result<Step, Stopped> {
+        self.settle()?;
+        self.begin("unplug the serial line: no takeover");
+        let event = Instant::now();
+        self.bench.cut_serial(0, true);
+        let step = self.stayed(event, Node::One)?;
+        self.bench.cut_serial(0, false);
+        self.screen.event("the serial line is plugged in again");
+        Ok(step)
+    }
+
+    fn standby(&mut self, _: Option<Sabotage>) -> Result<Step, Stopped> {
+        self.settle()?;
+        self.begin("hb standby on linuxha1");
+        let event = Instant::now();
+        let hb = self.hb.to_string_lossy().into_owned();
+        let command = self.bench.machine(Node::One).command(&hb, &["standby"])?;
+        let said = self.told(command)?;
+        let mut step = self.moved(event, Node::Two, TAKEOVER_PATIENCE, false)?;
+        if let (Err(reason), Ok(_)) = (said, &step.verdict) {
+            step.verdict = Err(reason);
+        }
+        Ok(step)
+    }
+
+    /// The address must move to `to`. A failover must keep its budget; a planned move has one
+    /// where the daemon names it.
+    fn moved(
+        &mut self,
+        event: Instant,
+        to: Node,
+        patience: Duration,
+        failover: bool,
+    ) -> Result<Step, Stopped> {
+        let served = self.answered_by(to, event, patience)?;
+        self.pause(PAUSE)?;
+        let outage = self.outage(event);
+        let budget_ms = self.budget(to);
+        let lasted = outage.map(|outage| outage.lasted);
+        let limit = budget_ms.map(|budget| Duration::from_millis(budget) + RESOLUTION);
+        let verdict = if !served {
+            Err(self.nobody())
+        } else if failover && limit.is_none() {
+            Err("the daemon names no budget (hb status --json, last_failover.budget_ms)".into())
+        } else if lasted.zip(limit).is_some_and(|(lasted, limit)| lasted > limit) {
+            Err("the outage was longer than the budget".into())
+        } else {
+            self.serving(to, event)
+        };
+        Ok(Step { name: self.step, outage: lasted, budget_ms, verdict })
+    }
+
+    /// The address must stay at `at`, without an outage worth the name.
+    fn stayed(&mut self, event: Instant, at: Node) -> Result<Step, Stopped> {
+        self.pause(WATCH)?;
+        let outage = self.outage(event);
+        let others = self
+            .client(|record| record.answered_by(event, Instant::now()))
+            .into_iter()
+            .any(|mac| owner(mac) != Some(at));
+        let outage = outage.map(|outage| outage.lasted);
+        let budget_ms = self.budget(at);
+        // The budget of a failover: a shorter gap is the host's, not a takeover's.
+        let limit = budget_ms.map(Duration::from_millis).unwrap_or(PAUSE);
+        let verdict = if others {
+            Err("another machine answered".into())
+        } else if outage.is_none_or(|outage| outage > limit) {
+            Err("the service was gone".into())
+        } else {
+            self.serving(at, event)
+        };
+        Ok(Step { name: self.step, outage, budget_ms: None, verdict })
+    }
+
+    /// The end of a step: `node` and nobody else serves, and never did two at once.
+    fn serving(&self, node: Node, since: Instant) -> Result<String, String> {
+        let name = self.bench.machine(node).name();
+        let last = self.client(|record| record.last_good().copied());
+        if let Some(overlap) = self.client(|record| record.overlap(self.began)) {
+            let [one, two] = overlap.macs.map(mac_text);
+            return Err(format!("{one} and {two} had the address at the same time"));
+        }
+        match last {
+            Some(last) if last.done >= since && last.mac.and_then(owner) == Some(node) => {
+                Ok(format!("{name} answers"))
+            }
+            _ => Err(format!("{name} does not answer")),
+        }
+    }
+
+    fn nobody(&self) -> String {
+        match self.client(|record| record.last_good().copied()) {
+            Some(last) => {
+                let who = last.mac.and_then(owner);
+                let who = who.map_or("a stranger", |node| self.bench.machine(node).name());
+                let ago = last.done.elapsed().as_millis();
+                format!("no takeover: the last good answer was {who}'s, {ago} ms ago")
+            }
+            None => "the client never got a good answer".into(),
+        }
+    }
+
+    fn outage(&self, event: Instant) -> Option<Outage> {
+        self.client(|record| record.outage(event, Instant::now()))
+    }
+
+    fn client<T>(&self, read: impl FnOnce(&super::super::probe::Record) -> T) -> T
+    where
+        T: Default,
+    {
+        self.bench.client().map(|client| client.read(read)).unwrap_or_default()
+    }
+
+    /// What the daemon of `node` promised for its newest failover.
+    fn budget(&self, node: Node) -> Option<u64> {
+        self.bench.machine(node).status()?["last_failover"]["budget_ms"].as_u64()
+    }
+
+    fn answered_by(
+        &mut self,
+        node: Node,
+        since: Instant,
+        patience: Duration,
+    ) -> Result<bool, Stopped> {
+        let served = self.until(patience, |play| {
+            play.client(|record| record.last_good().copied())
+                .is_some_and(|last| last.sent >= since && last.mac.and_then(owner) == Some(node))
+        })?;
+        if served {
+            let name = self.bench.machine(node).name().to_owned();
+            self.screen.event(&format!("{name} answers the client"));
+        }
+        Ok(served)
+    }
+
+    /// Waits until both daemons say that every link is up, or for some seconds: what follows is
+    /// judged by the client in any case.
+    fn settle(&mut self) -> Result<(), Stopped> {
+        let calm = |statuses: &[Option<Value>; 2]| {
+            statuses.iter().flatten().count() == 2
+                && statuses.iter().flatten().all(|status| {
+                    let links = status["links"].as_array();
+                    links.is_some_and(|links| links.iter().all(|link| link["state"] == "up"))
+                })
+        };
+        let settled = self.until(Duration::from_secs(4), |play| {
+            calm(&play.statuses.lock().unwrap_or_else(PoisonError::into_inner))
+        })?;
+        if !settled {
+            self.screen.alarm("not every link is up; going on");
+        }
+        Ok(())
+    }
+
+    /// Runs an operator's command; Err says what it answered when it failed.
+    fn told(&mut self, mut command: Command) -> Result<Result<(), String>, Stopped> {
+        let started = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = match started {
+            Ok(child) => child,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let ended = self.until(TAKEOVER_PATIENCE, |_| !matches!(child.try_wait(), Ok(None)))?;
+        if !ended {
+            let _ = child.kill();
+        }
+        let output = child.wait_with_output();
+        Ok(match output {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ")),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    fn begin(&mut self, step: &'static str) {
+        self.step = step;
+        self.screen.event(step);
+    }
+
+    fn show(&mut self, step: &Step, began: Instant) {
+        let cells = self.client(|record| strip(record, began, Instant::now()));
+        self.screen.step_strip(&cells);
+        let outage = step.outage.map_or(String::new(), |outage| {
+            format!(", longest time without an answer {} ms", outage.as_millis())
+        });
+        match &step.verdict {
+            Ok(seen) => self.screen.event(&format!("ok: {seen}{outage}")),
+            Err(wrong) => self.screen.alarm(&format!("FAILED: {wrong}{outage}")),
+        }
+    }
+
+    /// What a person would look at next.
+    fn show_logs(&mut self) {
+        for node in Node::BOTH {
+            let machine = self.bench.machine(node);
+            for file in ["ha-log", "heartbeatd.out"] {
+                let lines = last_lines(&machine.log_file(file), 8);
+                for line in lines.lines() {
+                    self.screen.event(&format!("{} {file}: {line}", machine.name()));
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self, time: Duration) -> Result<(), Stopped> {
+        self.until(time, |_| false).map(|_| ())
+    }
+
+    /// Keeps the picture alive until `done`, for at most `patience`.
+    fn until(
+        &mut self,
+        patience: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Result<bool, Stopped> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(Stopped::Interrupted);
+            }
+            if self.drawn.elapsed() >= REDRAW {
+                self.drawn = Instant::now();
+                let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                self.screen.draw(&self.bench, &statuses, self.step);
+            }
+            if done(self) {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Asks a machine's daemon again and again, beside the picture: a stopped daemon answers late.
+/// The thread ends with the process.
+fn watch(hb: &std::path::Path, run_dir: PathBuf, node: Node, statuses: &Statuses) {
+    let (hb, statuses) = (hb.to_owned(), statuses.clone());
+    // Without the thread the picture lacks what this daemon says; no verdict needs it.
+    let _ = std::thread::Builder::new().name("status".into()).spawn(move || {
+        loop {
+            let status = if run_dir.exists() { machine::status(&hb, &run_dir) } else { None };
+            statuses.lock().unwrap_or_else(PoisonError::into_inner)[node.index()] = status;
+            std::thread::sleep(ASK_STATUS);
+        }
+    });
+}
