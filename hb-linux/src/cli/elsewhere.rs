@@ -36,32 +36,3 @@ pub fn keygen(config_dir: &Path, to_stdout: bool) -> ExitCode {
         Err(error) => fail(&error),
     }
 }
-
-// TODO when the rig's branch is merged, and nothing else in cli/ waits for it:
-//   demo     => rig::demo::main(args)     rig_init => rig::init::main(args)
-//   rig_run  => rig::run::main(args)      rig_web  => rig::web::main(args)
-// and `unwired` goes. `cargo xtask test tidy` is red until then.
-
-/// `hb demo`.
-pub fn demo(_args: &[String]) -> ExitCode {
-    unwired("demo")
-}
-
-/// First process of a rig's machine.
-pub fn rig_init(_args: &[String]) -> ExitCode {
-    unwired("rig-init")
-}
-
-/// A program inside a rig's machine.
-pub fn rig_run(_args: &[String]) -> ExitCode {
-    unwired("rig-run")
-}
-
-/// The demo's web service.
-pub fn rig_web(_args: &[String]) -> ExitCode {
-    unwired("rig-web")
-}
-
-fn unwired(what: &str) -> ExitCode {
-    fail(&format!("{what} is not built into this hb"))
-}

@@ -14,6 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::control::DEFAULT_RUN_DIR;
 use crate::control::client::{self, ClientError};
+use crate::rig::demo::{self, Sabotage};
+use crate::rig::{init, run, web};
 
 mod commands;
 mod elsewhere;
@@ -45,10 +47,11 @@ enum Task {
     /// Make authkeys with a fresh key
     Keygen(Keygen),
     /// Play the guide's test with two complete nodes on this machine
-    #[command(disable_help_flag = true)]
-    Demo(Rest),
+    Demo(Demo),
     #[command(hide = true, disable_help_flag = true)]
     RigInit(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    RigEnter(Rest),
     #[command(hide = true, disable_help_flag = true)]
     RigRun(Rest),
     #[command(hide = true, disable_help_flag = true)]
@@ -119,6 +122,16 @@ struct Keygen {
     config_dir: ConfigDir,
 }
 
+#[derive(Args)]
+struct Demo {
+    /// Text line by line even on a terminal
+    #[arg(long)]
+    plain: bool,
+    /// Break something first (`takeover`: nobody takes over), to see the demo fail
+    #[arg(long, value_name = "WHAT", value_parser = Sabotage::parse)]
+    sabotage: Option<Sabotage>,
+}
+
 /// Arguments that another module reads.
 #[derive(Args)]
 struct Rest {
@@ -146,10 +159,13 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         Task::Stop(args) => commands::stop(&args.run_dir),
         Task::Check(args) => elsewhere::check(&args.config_dir.config_dir, args.node.as_deref()),
         Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
-        Task::Demo(rest) => elsewhere::demo(&rest.args),
-        Task::RigInit(rest) => elsewhere::rig_init(&rest.args),
-        Task::RigRun(rest) => elsewhere::rig_run(&rest.args),
-        Task::RigWeb(rest) => elsewhere::rig_web(&rest.args),
+        Task::Demo(Demo { plain, sabotage }) => {
+            demo::main(&demo::Options { sabotage, plain, programs: None })
+        }
+        Task::RigInit(rest) => init::main(&rest.args),
+        Task::RigEnter(rest) => run::enter_main(&rest.args),
+        Task::RigRun(rest) => run::main(&rest.args),
+        Task::RigWeb(rest) => web::main(&rest.args),
     }
 }
 

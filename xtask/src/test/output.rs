@@ -43,25 +43,44 @@ pub struct Tests {
 
 /// Reads `cargo test -- --show-output`.
 ///
-/// A test that can't run here prints `SKIP: name: reason` and returns; libtest counts it as passed, here
-/// it is a skip. Ignored tests are skips too.
+/// A test that can't run here prints `SKIP: reason` (`SKIP: name: reason` where libtest doesn't name it)
+/// and returns; libtest counts it as passed, here it is a skip. Ignored tests are skips too.
 pub fn tests(output: &str) -> Tests {
     let mut found = Tests::default();
+    let mut passed = 0_usize;
+    let mut pretended = BTreeSet::new();
+    let mut speaker = None;
     for line in output.lines().map(str::trim) {
-        if let Some(skip) = line.strip_prefix("SKIP: ") {
-            found.skips.insert(skip.to_owned());
+        if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----"))
+        {
+            speaker = Some(name);
+        } else if let Some(reason) = skip(line) {
+            pretended.insert(speaker.map_or_else(|| reason.to_owned(), |name| named(name, reason)));
         } else if let Some((name, why)) = ignored(line) {
             found.skips.insert(format!("{name}: {why}"));
         } else if let Some(figures) = line.strip_prefix("test result: ") {
-            found.counts.passed += figure(figures, " passed");
+            passed += figure(figures, " passed");
             found.counts.failed += figure(figures, " failed");
+            speaker = None;
         }
     }
-    let said = output.lines().filter(|line| ignored(line.trim()).is_some()).count();
-    let pretended = found.skips.len().saturating_sub(said);
-    found.counts.passed = found.counts.passed.saturating_sub(pretended);
+    found.counts.passed = passed.saturating_sub(pretended.len());
+    found.skips.append(&mut pretended);
     found.counts.skipped = found.skips.len();
     found
+}
+
+/// What follows `SKIP: ` or `SKIPPED: `, or `SKIPPED ` when a name comes first.
+fn skip(line: &str) -> Option<&str> {
+    ["SKIP: ", "SKIPPED: ", "SKIPPED "].iter().find_map(|word| line.strip_prefix(word))
+}
+
+/// `name: reason`, whether the reason begins with the name or not.
+fn named(name: &str, reason: &str) -> String {
+    let short = name.rsplit("::").next().unwrap_or(name);
+    let reason =
+        reason.strip_prefix(short).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason);
+    format!("{name}: {reason}")
 }
 
 /// `test NAME ... ignored` or `test NAME ... ignored, REASON`.
@@ -81,7 +100,7 @@ mod unit {
     use super::*;
 
     const OUTPUT: &str = "\
-running 4 tests
+running 6 tests
 test a ... ok
 test b ... FAILED
 test c ... ignored, takes an hour
@@ -92,7 +111,14 @@ successes:
 ---- d stdout ----
 SKIP: d: no user namespaces here
 
-test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+---- e stdout ----
+some words first
+SKIPPED: no ip tool
+
+---- f stdout ----
+SKIPPED: no ip tool
+
+test result: FAILED. 4 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
      Running tests/x.rs
 test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
@@ -100,9 +126,12 @@ test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
     #[test]
     fn a_skip_is_not_a_pass() {
         let found = tests(OUTPUT);
-        assert_eq!(found.counts, Counts { passed: 13, failed: 1, skipped: 2 });
+        assert_eq!(found.counts, Counts { passed: 13, failed: 1, skipped: 4 });
         let skips: Vec<_> = found.skips.iter().map(String::as_str).collect();
-        assert_eq!(skips, ["c: takes an hour", "d: no user namespaces here"]);
+        assert_eq!(
+            skips,
+            ["c: takes an hour", "d: no user namespaces here", "e: no ip tool", "f: no ip tool"]
+        );
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub const ALL: &[Stage] = &[
         let mut command = place.cargo();
         command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
         // One at a time: the scenarios measure time.
-        tests(command.env("HB_BIN_DIR", place.release_binaries()), &["--test-threads=1"])
+        tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &["--test-threads=1"])
     }),
     ("demo", demo),
 ];
