@@ -50,6 +50,8 @@ pub fn tests(output: &str) -> Tests {
     let mut passed = 0_usize;
     let mut pretended = BTreeSet::new();
     let mut speaker = None;
+    // How many tests each run that isn't summed up yet announced, the outermost first.
+    let mut runs: Vec<usize> = Vec::new();
     for line in output.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----"))
         {
@@ -59,15 +61,48 @@ pub fn tests(output: &str) -> Tests {
         } else if let Some((name, why)) = ignored(line) {
             found.skips.insert(format!("{name}: {why}"));
         } else if let Some(figures) = line.strip_prefix("test result: ") {
-            passed += figure(figures, " passed");
-            found.counts.failed += figure(figures, " failed");
-            speaker = None;
+            let [ok, red, ignored] =
+                [" passed", " failed", " ignored"].map(|word| figure(figures, word));
+            // An inner run that was killed has no sum: this one is of the run with as many tests.
+            while runs.pop().is_some_and(|announced| announced != ok + red + ignored) {}
+            if runs.is_empty() {
+                passed += ok;
+                found.counts.failed += red;
+                speaker = None;
+            }
+        } else if line.starts_with("Running ") || line.starts_with("Doc-tests ") {
+            // Cargo's own line: whatever was killed before its sum is over.
+            runs.clear();
+        } else if let Some(announced) = line.strip_prefix("running ") {
+            runs.extend(
+                announced.split_once(" test").and_then(|(number, _)| number.parse::<usize>().ok()),
+            );
         }
     }
     found.counts.passed = passed.saturating_sub(pretended.len());
     found.skips.append(&mut pretended);
     found.counts.skipped = found.skips.len();
     found
+}
+
+/// The same output without what passed: that is most of it, and hides what didn't.
+pub fn without_successes(output: &str) -> String {
+    let mut kept = String::new();
+    let mut success = false;
+    for line in output.lines() {
+        match line.trim() {
+            "successes:" => success = true,
+            "failures:" => success = false,
+            sum if sum.starts_with("test result: ") => success = false,
+            _ => {}
+        }
+        let passed = line.starts_with("test ") && line.ends_with("... ok");
+        if !success && !passed {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 /// What follows `SKIP: ` or `SKIPPED: `, or `SKIPPED ` when a name comes first.
@@ -132,6 +167,38 @@ test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
             skips,
             ["c: takes an hour", "d: no user namespaces here", "e: no ip tool", "f: no ip tool"]
         );
+    }
+
+    #[test]
+    fn what_failed_is_not_buried() {
+        let output = OUTPUT
+            .replace("test result: F", "failures:\n---- b stdout ----\nwhy\n\ntest result: F");
+        let kept = without_successes(&output);
+        assert!(kept.contains("test b ... FAILED") && kept.contains("why"), "{kept}");
+        assert!(!kept.contains("test a ... ok") && !kept.contains("some words first"), "{kept}");
+    }
+
+    #[test]
+    fn a_test_that_runs_itself_inside_a_rig_counts_once() {
+        let inside = "\
+     Running tests/machines.rs (target/debug/deps/machines-26018f0c93d0db01)
+running 2 tests
+test a ...
+running 1 test
+test a ... ok
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out; finished in 1.92s
+ok
+test b ...
+running 1 test
+FAILED
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.92s
+     Running tests/other.rs (target/debug/deps/other-0000000000000000)
+running 1 test
+test c ... ok
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 4.40s
+";
+        // b's inner run was killed before it summed up.
+        assert_eq!(tests(inside).counts, Counts { passed: 2, failed: 1, skipped: 0 });
     }
 
     #[test]
