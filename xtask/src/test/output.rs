@@ -85,24 +85,27 @@ pub fn tests(output: &str) -> Tests {
     found
 }
 
-/// The same output without what passed: that is most of it, and hides what didn't.
-pub fn without_successes(output: &str) -> String {
+/// What failed and why: each binary's section of failures under the binary's name, and cargo's errors.
+/// The rest is long (helpers of the tests write, too) and hides it. All of it when no test failed.
+pub fn failures(output: &str) -> String {
     let mut kept = String::new();
-    let mut success = false;
+    let (mut binary, mut inside) = ("", false);
     for line in output.lines() {
-        match line.trim() {
-            "successes:" => success = true,
-            "failures:" => success = false,
-            sum if sum.starts_with("test result: ") => success = false,
-            _ => {}
-        }
-        let passed = line.starts_with("test ") && line.ends_with("... ok");
-        if !success && !passed {
+        let words = line.trim();
+        if words.starts_with("Running ") || words.starts_with("Doc-tests ") {
+            (binary, inside) = (words, false);
+        } else if words == "failures:" && !inside {
+            inside = true;
+            kept.push_str(binary);
+            kept.push('\n');
+        } else if words.starts_with("test result: ") {
+            inside = false;
+        } else if inside || line.starts_with("error: ") {
             kept.push_str(line);
             kept.push('\n');
         }
     }
-    kept
+    if kept.contains("---- ") { kept } else { output.to_owned() }
 }
 
 /// What follows `SKIP: ` or `SKIPPED: `, or `SKIPPED ` when a name comes first.
@@ -171,11 +174,23 @@ test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
 
     #[test]
     fn what_failed_is_not_buried() {
-        let output = OUTPUT
-            .replace("test result: F", "failures:\n---- b stdout ----\nwhy\n\ntest result: F");
-        let kept = without_successes(&output);
-        assert!(kept.contains("test b ... FAILED") && kept.contains("why"), "{kept}");
-        assert!(!kept.contains("test a ... ok") && !kept.contains("some words first"), "{kept}");
+        let section = "failures:\n\n---- b stdout ----\nwhy\n\nfailures:\n    b\n\ntest result: F";
+        let output = OUTPUT.replace("test result: F", section);
+        let kept =
+            failures(&format!("     Running tests/y.rs (y)\n{output}error: 1 target failed\n"));
+        let lines: Vec<_> = kept.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(
+            lines,
+            [
+                "Running tests/y.rs (y)",
+                "---- b stdout ----",
+                "why",
+                "failures:",
+                "    b",
+                "error: 1 target failed"
+            ]
+        );
+        assert_eq!(failures("error: could not compile"), "error: could not compile");
     }
 
     #[test]

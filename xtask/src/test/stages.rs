@@ -99,7 +99,7 @@ fn tests(command: &mut Command, more: &[&str]) -> Outcome {
     let found = output::tests(&text);
     let mut counts = found.counts;
     let note = format!("{} passed", counts.passed);
-    let mut output = output::without_successes(&text);
+    let mut output = output::failures(&text);
     if !status.success() && counts.failed == 0 {
         // It didn't come as far as a test's failure: not compiled, or died.
         counts.failed = 1;
