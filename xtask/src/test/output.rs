@@ -43,25 +43,82 @@ pub struct Tests {
 
 /// Reads `cargo test -- --show-output`.
 ///
-/// A test that can't run here prints `SKIP: name: reason` and returns; libtest counts it as passed, here
-/// it is a skip. Ignored tests are skips too.
+/// A test that can't run here prints `SKIP: reason` (`SKIP: name: reason` where libtest doesn't name it)
+/// and returns; libtest counts it as passed, here it is a skip. Ignored tests are skips too.
 pub fn tests(output: &str) -> Tests {
     let mut found = Tests::default();
+    let mut passed = 0_usize;
+    let mut pretended = BTreeSet::new();
+    let mut speaker = None;
+    // How many tests each run that isn't summed up yet announced, the outermost first.
+    let mut runs: Vec<usize> = Vec::new();
     for line in output.lines().map(str::trim) {
-        if let Some(skip) = line.strip_prefix("SKIP: ") {
-            found.skips.insert(skip.to_owned());
+        if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----"))
+        {
+            speaker = Some(name);
+        } else if let Some(reason) = skip(line) {
+            pretended.insert(speaker.map_or_else(|| reason.to_owned(), |name| named(name, reason)));
         } else if let Some((name, why)) = ignored(line) {
             found.skips.insert(format!("{name}: {why}"));
         } else if let Some(figures) = line.strip_prefix("test result: ") {
-            found.counts.passed += figure(figures, " passed");
-            found.counts.failed += figure(figures, " failed");
+            let [ok, red, ignored] =
+                [" passed", " failed", " ignored"].map(|word| figure(figures, word));
+            // An inner run that was killed has no sum: this one is of the run with as many tests.
+            while runs.pop().is_some_and(|announced| announced != ok + red + ignored) {}
+            if runs.is_empty() {
+                passed += ok;
+                found.counts.failed += red;
+                speaker = None;
+            }
+        } else if line.starts_with("Running ") || line.starts_with("Doc-tests ") {
+            // Cargo's own line: whatever was killed before its sum is over.
+            runs.clear();
+        } else if let Some(announced) = line.strip_prefix("running ") {
+            runs.extend(
+                announced.split_once(" test").and_then(|(number, _)| number.parse::<usize>().ok()),
+            );
         }
     }
-    let said = output.lines().filter(|line| ignored(line.trim()).is_some()).count();
-    let pretended = found.skips.len().saturating_sub(said);
-    found.counts.passed = found.counts.passed.saturating_sub(pretended);
+    found.counts.passed = passed.saturating_sub(pretended.len());
+    found.skips.append(&mut pretended);
     found.counts.skipped = found.skips.len();
     found
+}
+
+/// What failed and why: each binary's section of failures under the binary's name, and cargo's errors.
+/// The rest is long (helpers of the tests write, too) and hides it. All of it when no test failed.
+pub fn failures(output: &str) -> String {
+    let mut kept = String::new();
+    let (mut binary, mut inside) = ("", false);
+    for line in output.lines() {
+        let words = line.trim();
+        if words.starts_with("Running ") || words.starts_with("Doc-tests ") {
+            (binary, inside) = (words, false);
+        } else if words == "failures:" && !inside {
+            inside = true;
+            kept.push_str(binary);
+            kept.push('\n');
+        } else if words.starts_with("test result: ") {
+            inside = false;
+        } else if inside || line.starts_with("error: ") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    if kept.contains("---- ") { kept } else { output.to_owned() }
+}
+
+/// What follows `SKIP: ` or `SKIPPED: `, or `SKIPPED ` when a name comes first.
+fn skip(line: &str) -> Option<&str> {
+    ["SKIP: ", "SKIPPED: ", "SKIPPED "].iter().find_map(|word| line.strip_prefix(word))
+}
+
+/// `name: reason`, whether the reason begins with the name or not.
+fn named(name: &str, reason: &str) -> String {
+    let short = name.rsplit("::").next().unwrap_or(name);
+    let reason =
+        reason.strip_prefix(short).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason);
+    format!("{name}: {reason}")
 }
 
 /// `test NAME ... ignored` or `test NAME ... ignored, REASON`.
@@ -81,7 +138,7 @@ mod unit {
     use super::*;
 
     const OUTPUT: &str = "\
-running 4 tests
+running 6 tests
 test a ... ok
 test b ... FAILED
 test c ... ignored, takes an hour
@@ -92,7 +149,14 @@ successes:
 ---- d stdout ----
 SKIP: d: no user namespaces here
 
-test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+---- e stdout ----
+some words first
+SKIPPED: no ip tool
+
+---- f stdout ----
+SKIPPED: no ip tool
+
+test result: FAILED. 4 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
      Running tests/x.rs
 test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
@@ -100,9 +164,56 @@ test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
     #[test]
     fn a_skip_is_not_a_pass() {
         let found = tests(OUTPUT);
-        assert_eq!(found.counts, Counts { passed: 13, failed: 1, skipped: 2 });
+        assert_eq!(found.counts, Counts { passed: 13, failed: 1, skipped: 4 });
         let skips: Vec<_> = found.skips.iter().map(String::as_str).collect();
-        assert_eq!(skips, ["c: takes an hour", "d: no user namespaces here"]);
+        assert_eq!(
+            skips,
+            ["c: takes an hour", "d: no user namespaces here", "e: no ip tool", "f: no ip tool"]
+        );
+    }
+
+    #[test]
+    fn what_failed_is_not_buried() {
+        let section = "failures:\n\n---- b stdout ----\nwhy\n\nfailures:\n    b\n\ntest result: F";
+        let output = OUTPUT.replace("test result: F", section);
+        let kept =
+            failures(&format!("     Running tests/y.rs (y)\n{output}error: 1 target failed\n"));
+        let lines: Vec<_> = kept.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(
+            lines,
+            [
+                "Running tests/y.rs (y)",
+                "---- b stdout ----",
+                "why",
+                "failures:",
+                "    b",
+                "error: 1 target failed"
+            ]
+        );
+        assert_eq!(failures("error: could not compile"), "error: could not compile");
+    }
+
+    #[test]
+    fn a_test_that_runs_itself_inside_a_rig_counts_once() {
+        let inside = "\
+     Running tests/machines.rs (target/debug/deps/machines-26018f0c93d0db01)
+running 2 tests
+test a ...
+running 1 test
+test a ... ok
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out; finished in 1.92s
+ok
+test b ...
+running 1 test
+FAILED
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.92s
+     Running tests/other.rs (target/debug/deps/other-0000000000000000)
+running 1 test
+test c ... ok
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 4.40s
+";
+        // b's inner run was killed before it summed up.
+        assert_eq!(tests(inside).counts, Counts { passed: 2, failed: 1, skipped: 0 });
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Outcome;
@@ -13,7 +13,8 @@ use super::stages::FIRMWARE_TARGETS;
 use crate::Place;
 
 /// Programs that tests call, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 3] = [("cc", "gcc libc6-dev"), ("make", "make"), ("git", "git")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("cc", "gcc libc6-dev"), ("make", "make"), ("git", "git"), ("ip", "iproute2")];
 /// Cargo's subcommands, and the rustup components that bring them.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
 
@@ -147,7 +148,9 @@ fn sysroot() -> Option<String> {
 
 fn in_path(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    // Users' paths often lack what is root's.
+    let root = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(root).any(|directory| directory.join(program).is_file())
 }
 
 /// The owner of this process's directory in /proc is its effective user (proc(5)).

@@ -41,7 +41,7 @@ pub const ALL: &[Stage] = &[
         let mut command = place.cargo();
         command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
         // One at a time: the scenarios measure time.
-        tests(command.env("HB_BIN_DIR", place.release_binaries()), &["--test-threads=1"])
+        tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &["--test-threads=1"])
     }),
     ("demo", demo),
 ];
@@ -99,7 +99,7 @@ fn tests(command: &mut Command, more: &[&str]) -> Outcome {
     let found = output::tests(&text);
     let mut counts = found.counts;
     let note = format!("{} passed", counts.passed);
-    let mut output = text;
+    let mut output = output::failures(&text);
     if !status.success() && counts.failed == 0 {
         // It didn't come as far as a test's failure: not compiled, or died.
         counts.failed = 1;
