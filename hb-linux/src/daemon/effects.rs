@@ -86,6 +86,8 @@ impl Effects {
     ) -> After {
         match action {
             Action::Run { ticket, group, resource, verb } => {
+                // Before the start: what no standing order covers would outlive this process.
+                self.keep_standing_order(node, settings);
                 match &settings.groups[group.index()].resources[usize::from(resource)] {
                     ResourceLine::Address { written, spec } => {
                         let outcome = self.address(written, spec, verb, now);
@@ -233,7 +235,7 @@ impl Effects {
                     answered = true;
                 }
                 Received::Message(FromHelper::LogDropped { lines }) => {
-                    warn!("{lines} log lines were lost")
+                    warn!("{lines} log lines were lost");
                 }
                 Received::Nothing => return answered,
                 Received::Gone => {

@@ -300,7 +300,7 @@ impl Daemon {
             match self.links[transmit.link.index()].send(&frame[..transmit.len]) {
                 Ok(()) => {}
                 Err(WireError::Busy | WireError::Lost(_)) => {
-                    self.node.handle_blocked(now, transmit.link)
+                    self.node.handle_blocked(now, transmit.link);
                 }
             }
             now = self.clock.now();

@@ -66,7 +66,7 @@ pub enum Link {
     /// Framed by COBS.
     Serial(Box<FramePort<Wire>>),
     /// One frame each.
-    Datagram(Port),
+    Datagram(Box<Port>),
 }
 
 impl Link {
@@ -76,7 +76,7 @@ impl Link {
         let port = Port::open(medium);
         match medium {
             Medium::Serial { .. } => Self::Serial(Box::new(FramePort::new(Wire(port)))),
-            _ => Self::Datagram(port),
+            _ => Self::Datagram(Box::new(port)),
         }
     }
 

@@ -39,8 +39,8 @@ use crate::log::Sink;
 use crate::net::Addresses;
 use crate::resources::{self, Helper};
 
-/// Exit code for files that can't be used, as `hb check` has it.
-const BAD_CONFIGURATION: u8 = 2;
+/// Exit code for files that can't be used (sysexits.h: EX_CONFIG): the unit does not restart on it.
+const BAD_CONFIGURATION: u8 = 78;
 /// In the environment of a process that goes on as a new life: the id that it must begin above.
 const LIFE_ABOVE: &str = "HEARTBEAT_LIFE_ABOVE";
 

@@ -105,7 +105,7 @@ pub fn start(
         match link.port().failure() {
             None => info!("{}", link.port().description()),
             Some(failure) => {
-                warn!("{}: {failure}; going on without it and trying again", link.port().name())
+                warn!("{}: {failure}; going on without it and trying again", link.port().name());
             }
         }
     }

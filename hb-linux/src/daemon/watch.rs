@@ -47,7 +47,7 @@ impl Watch {
                 self.device = Some(Box::new(device));
             }
             Err(error) => {
-                error!(target: CRIT, "watchdog {}: {error}; running without it", path.display())
+                error!(target: CRIT, "watchdog {}: {error}; running without it", path.display());
             }
         }
     }
@@ -82,10 +82,10 @@ impl Watch {
                 "the watchdog stays armed (nowayout): start heartbeat again, or the machine is reset"
             ),
             Ok(Closed::Unknown) => {
-                info!("watchdog told to disarm; this kernel does not tell whether it did")
+                info!("watchdog told to disarm; this kernel does not tell whether it did");
             }
             Err(error) => {
-                error!(target: CRIT, "the watchdog stays armed ({error}): the machine will be reset")
+                error!(target: CRIT, "the watchdog stays armed ({error}): the machine will be reset");
             }
         }
     }

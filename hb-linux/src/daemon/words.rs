@@ -70,7 +70,7 @@ impl Words {
             Event::Peer { state, silent } => self.tell_peer(state, silent),
             Event::PeerLife { boot } => debug!("{peer} is heard in life {boot}"),
             Event::ReturnedAfterPartition => {
-                error!(target: CRIT, "Cluster node {peer} returning after partition.")
+                error!(target: CRIT, "Cluster node {peer} returning after partition.");
             }
             Event::LateHeartbeat { interval } => {
                 warn!("Late heartbeat: Node {peer}: interval {} ms", interval.millis());
@@ -103,7 +103,7 @@ impl Words {
                 if won { "this is its home, the peer gives it up" } else { "the peer is its home, giving it up" }
             ),
             Event::Stall { late } => {
-                warn!("this process was not scheduled for {} ms", late.millis())
+                warn!("this process was not scheduled for {} ms", late.millis());
             }
             Event::BootIdTaken { heard } => error!(
                 target: CRIT,
@@ -146,10 +146,10 @@ impl Words {
             (LinkState::Up, _) => info!("Link {peer}:{link} up."),
             (LinkState::Down, _) => warn!("Link {peer}:{link} dead."),
             (LinkState::OneWay, true) => {
-                warn!("Link {peer}:{link} one-way: {peer} does not hear us on it.")
+                warn!("Link {peer}:{link} one-way: {peer} does not hear us on it.");
             }
             (LinkState::OneWay, false) => {
-                warn!("Link {peer}:{link} one-way: we do not hear {peer} on it.")
+                warn!("Link {peer}:{link} one-way: we do not hear {peer} on it.");
             }
         }
     }

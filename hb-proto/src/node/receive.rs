@@ -156,7 +156,7 @@ impl Node {
         match state {
             PeerState::Left => self.peer_is_gone(now),
             PeerState::Alive if before.is_gone() => {
-                self.made_contact(now, before == PeerState::Dead && !new_life)
+                self.made_contact(now, before == PeerState::Dead && !new_life);
             }
             _ => {}
         }

@@ -78,7 +78,8 @@ impl Node {
         let changed = told != self.outbox.told || self.d.hello_due;
         let spaced_at = self.outbox.sent_at + keepalive.percent(OFF_SCHEDULE_PERCENT);
         self.outbox.change_due = None;
-        if !scheduled && !(changed && spaced_at <= now) {
+        let may_leave = scheduled || changed && spaced_at <= now;
+        if !may_leave {
             self.outbox.change_due = changed.then_some(spaced_at);
             return;
         }

@@ -107,9 +107,7 @@ impl<P> FramePort<P> {
             self.deframer.push(self.chunk[at]);
         }
         self.at = stop;
-        if end.is_none() {
-            return None;
-        }
+        end?;
         self.at += 1;
         self.deframer.push(cobs::DELIMITER).or(Some(Ok(&[])))
     }

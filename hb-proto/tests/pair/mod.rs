@@ -273,7 +273,7 @@ impl Pair {
                     order.expect("an order under way").0 = now;
                 }
                 Action::DropAddresses { group } => {
-                    machine.held.retain(|held| *held != (group.0, 0))
+                    machine.held.retain(|held| *held != (group.0, 0));
                 }
                 Action::Announce { .. } => self.announced += 1,
                 Action::Depart { .. } => machine.departed = true,
