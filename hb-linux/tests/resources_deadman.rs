@@ -56,6 +56,11 @@ fn entry_owner() {
     while !bench.dir.join("leave").exists() {
         std::thread::sleep(Duration::from_millis(10));
     }
+    // It would outlive us: a farewell touches nothing.
+    for ticket in [100, 99] {
+        helper.send(&ToHelper::Abort { ticket }).unwrap();
+        assert_eq!(done(&mut helper).1, Outcome::Aborted);
+    }
     helper.farewell(PATIENCE).unwrap();
     std::process::exit(0);
 }

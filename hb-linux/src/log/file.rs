@@ -274,16 +274,32 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn dir(name: &str) -> PathBuf {
+    /// A directory that goes with its test.
+    struct Dir(PathBuf);
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    impl Dir {
+        fn join(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    fn dir(name: &str) -> Dir {
         let dir = std::env::temp_dir().join(format!("hb-log-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
-        dir
+        Dir(dir)
     }
 
     #[test]
     fn lines_are_appended_to_a_file_of_mode_640() {
-        let path = dir("append").join("ha-log");
+        let dir = dir("append");
+        let path = dir.join("ha-log");
         fs::write(&path, "before\n").unwrap();
         fs::remove_file(&path).unwrap();
         let mut file = LogFile::new(&path);

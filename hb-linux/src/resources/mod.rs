@@ -16,7 +16,12 @@
 //! When the socket closes without a [`ToHelper::Farewell`] the daemon is gone (killed, panicked), and
 //! the helper carries out the last [`ToHelper::StandingOrder`]: the addresses first, one system call
 //! each, then the scripts' `stop`, in the order given within a group, groups side by side. It is a
-//! help, not a proof: the watchdog is what ends a node whose helper died as well.
+//! help, not a proof: the watchdog is what ends a node whose helper died as well. A service manager
+//! must leave the helper and the services alone when the daemon dies (systemd.kill(5):
+//! `KillMode=process`), or it kills both and leaves the addresses.
+//!
+//! So a resource belongs into the standing order before its `start` is ordered, and out of it after
+//! its `stop` is confirmed.
 //!
 //! # What a script can rely on
 //! Called as `script ARG… start|stop|status`, in a process group of its own, working directory `/`,
