@@ -1,4 +1,5 @@
 //! Scenarios and rigs.
 
+pub mod bench;
 pub mod inside;
 pub mod netns;

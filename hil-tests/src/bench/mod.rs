@@ -1,0 +1,196 @@
+//! `cargo xtask bench failover`: what a failover costs, in milliseconds, in CPU, in memory, in bytes;
+//! measured from outside, beside peers, beside what was promised.
+//!
+//! It is its rig's supervising process: two machines in namespaces, real daemons, release binaries. Every
+//! time is a client's, every byte count the wire's. What it needs is root, or user namespaces; the peers
+//! need root.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use hb_linux::rig::machine::Programs;
+use hb_linux::rig::{RigError, host};
+
+mod client;
+mod cost;
+mod failover;
+mod machine;
+mod report;
+mod stack;
+mod wire;
+
+use machine::{Conditions, StallRecorder};
+use report::Results;
+use stack::{DEFAULT, FASTEST, GUIDE, Ours, Pair, Stack, Timing};
+
+#[derive(Parser)]
+#[command(name = "bench", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measure failovers and what they cost
+    Failover(Options),
+    /// Keep a pair running, for strace and the like; prints the PIDs
+    Hold {
+        /// guide, default or fastest
+        #[arg(default_value = "fastest")]
+        settings: String,
+        /// How long
+        #[arg(default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+/// What to measure.
+#[derive(clap::Args, Clone, Debug)]
+struct Options {
+    /// Debian's heartbeat and keepalived too, in the same run with the same probe
+    #[arg(long)]
+    peers: bool,
+    /// Runs of everything that is measured more than once
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    runs: usize,
+    /// Only measurements whose names contain this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Three runs, short windows: to see that it works, not to publish
+    #[arg(long)]
+    quick: bool,
+    /// The load test's length in minutes; 0 leaves it out
+    #[arg(long, value_name = "MINUTES")]
+    load: Option<f64>,
+    /// Where the results go
+    #[arg(long, value_name = "DIR", default_value = "docs/validation/runs")]
+    out: PathBuf,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
+    }
+
+    const fn runs(&self) -> usize {
+        if self.quick { 3 } else { self.runs }
+    }
+}
+
+/// The benchmark's command line. Call it before the process has a second thread.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Failover(options) => measure(&options),
+        Task::Hold { settings, seconds } => hold(&settings, seconds),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("bench: {error}");
+        ExitCode::from(2)
+    })
+}
+
+/// What a rig starts: the binaries beside this one.
+fn programs() -> Result<Programs, RigError> {
+    let myself = std::env::current_exe()
+        .map_err(|source| RigError::Io { what: "finding this program".into(), source })?;
+    let programs = Programs {
+        hb: myself.with_file_name("hb"),
+        heartbeatd: myself.with_file_name("heartbeatd"),
+    };
+    for program in [&programs.hb, &programs.heartbeatd] {
+        std::fs::metadata(program).map_err(|source| RigError::Io {
+            what: format!("{}: expected it beside this program", program.display()),
+            source,
+        })?;
+    }
+    Ok(programs)
+}
+
+fn named(settings: &str) -> Option<Timing> {
+    [GUIDE, DEFAULT, FASTEST].into_iter().find(|timing| timing.name == settings)
+}
+
+fn hold(settings: &str, seconds: u64) -> Result<ExitCode, RigError> {
+    let Some(timing) = named(settings) else {
+        eprintln!("bench: {settings:?}: expected guide, default or fastest");
+        return Ok(ExitCode::from(2));
+    };
+    let programs = programs()?;
+    host::enter()?;
+    let mut ours = Ours::new(timing);
+    let files = Ours::new(timing);
+    let pair = Pair::start(&programs, &mut ours, |bench| files.install(bench, true))?;
+    for node in hb_linux::rig::bench::Node::BOTH {
+        let machine = pair.bench.machine(node);
+        for process in cost::processes(machine.pid()?) {
+            println!("{} {} {}", machine.name(), process.pid, process.name);
+        }
+        println!("{} {}", machine.name(), machine.log_file("ha-log").display());
+    }
+    std::thread::sleep(Duration::from_secs(seconds));
+    for node in hb_linux::rig::bench::Node::BOTH {
+        println!("{}", pair.bench.machine(node).ha_log());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(options: &Options) -> Result<ExitCode, RigError> {
+    let programs = programs()?;
+    let mut results = Results::new(Conditions::here(&programs.hb));
+    host::enter()?;
+    let stalls = StallRecorder::start();
+    for timing in [FASTEST, DEFAULT, GUIDE] {
+        ours(options, &programs, timing, &stalls, &mut results)?;
+    }
+    finish(options, &results)
+}
+
+/// A measurement that fails is reported like one that was not made, and the others go on.
+fn attempt(results: &mut Results, name: &str, outcome: Result<(), RigError>) {
+    if let Err(error) = outcome {
+        results.skip(name, format!("FAILED: {error}"));
+    }
+}
+
+fn ours(
+    options: &Options,
+    programs: &Programs,
+    timing: Timing,
+    stalls: &StallRecorder,
+    results: &mut Results,
+) -> Result<(), RigError> {
+    let mut stack = Ours::new(timing);
+    let files = Ours::new(timing);
+    let name = format!("ours-{}", timing.name);
+    if !options.wants(&name) {
+        return Ok(());
+    }
+    let outcome =
+        Pair::start(programs, &mut stack as &mut dyn Stack, |bench| files.install(bench, true))
+            .and_then(|mut pair| {
+                for figure in failover::power(&mut pair, stalls, options.runs())? {
+                    results.add(failover::promised(figure, timing));
+                }
+                let figure = failover::handover(&mut pair, stalls, options.runs())?;
+                results.add(failover::promised(figure, timing));
+                Ok(())
+            });
+    attempt(results, &name, outcome);
+    Ok(())
+}
+
+fn finish(options: &Options, results: &Results) -> Result<ExitCode, RigError> {
+    println!("\n{}", results.summary());
+    let written = results.write(&options.out).map_err(|source| RigError::Io {
+        what: format!("writing into {}", options.out.display()),
+        source,
+    })?;
+    for path in written {
+        println!("written: {}", path.display());
+    }
+    Ok(if results.broken() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
