@@ -19,7 +19,7 @@ fn ms(span: Duration) -> f64 {
 }
 
 /// An outage around `event`, until now.
-fn outage(pair: &Pair<'_>, stalls: &StallRecorder, event: Instant) -> Result<Sample, RigError> {
+fn outage(pair: &Pair, stalls: &StallRecorder, event: Instant) -> Result<Sample, RigError> {
     let now = Instant::now();
     let lasted = pair.client.outage(event, now);
     let lasted = lasted.ok_or_else(|| pair.not_reached("the client is answered"))?;
@@ -35,7 +35,7 @@ fn outage(pair: &Pair<'_>, stalls: &StallRecorder, event: Instant) -> Result<Sam
 /// # Errors
 /// The pair doesn't do what it is for.
 pub fn power(
-    pair: &mut Pair<'_>,
+    pair: &mut Pair,
     stalls: &StallRecorder,
     runs: usize,
 ) -> Result<[Figure; 2], RigError> {
@@ -50,12 +50,12 @@ pub fn power(
     Ok([lost, failback])
 }
 
-fn figure(pair: &Pair<'_>, what: &str) -> Figure {
+fn figure(pair: &Pair, what: &str) -> Figure {
     let stack = &pair.stack;
     Figure::new(what, stack.name(), stack.timing().label, "ms").remark(stack.remark())
 }
 
-fn progress(pair: &Pair<'_>, run: usize, runs: usize, first: &Sample, second: &Sample) {
+fn progress(pair: &Pair, run: usize, runs: usize, first: &Sample, second: &Sample) {
     let name = pair.stack.name();
     let label = pair.stack.timing().label;
     eprintln!(
@@ -70,7 +70,7 @@ fn progress(pair: &Pair<'_>, run: usize, runs: usize, first: &Sample, second: &S
 }
 
 fn power_loss(
-    pair: &mut Pair<'_>,
+    pair: &mut Pair,
     stalls: &StallRecorder,
     timing: Timing,
     run: usize,
@@ -104,7 +104,7 @@ fn power_loss(
     Ok(sample)
 }
 
-fn power_on(pair: &mut Pair<'_>, stalls: &StallRecorder) -> Result<Sample, RigError> {
+fn power_on(pair: &mut Pair, stalls: &StallRecorder) -> Result<Sample, RigError> {
     let event = Instant::now();
     pair.power_on(Node::One)?;
     let home = pair.first_answer_of(Node::One, event)?;
@@ -119,11 +119,7 @@ fn power_on(pair: &mut Pair<'_>, stalls: &StallRecorder) -> Result<Sample, RigEr
 ///
 /// # Errors
 /// The pair doesn't do what it is for.
-pub fn handover(
-    pair: &mut Pair<'_>,
-    stalls: &StallRecorder,
-    runs: usize,
-) -> Result<Figure, RigError> {
+pub fn handover(pair: &mut Pair, stalls: &StallRecorder, runs: usize) -> Result<Figure, RigError> {
     let timing = pair.stack.timing();
     let mut figure = figure(pair, "planned handover: outage");
     for run in 0..runs {

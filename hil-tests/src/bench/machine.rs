@@ -119,10 +119,26 @@ impl StallRecorder {
     /// No thread can be had.
     #[must_use]
     pub fn start() -> Self {
+        Self::at_priority(false)
+    }
+
+    /// The same at realtime priority: it sees the host's own pauses only.
+    ///
+    /// # Panics
+    /// No thread can be had.
+    #[must_use]
+    pub fn start_in_real_time() -> Self {
+        Self::at_priority(true)
+    }
+
+    fn at_priority(real: bool) -> Self {
         let stalls = Arc::new(Mutex::new(Vec::new()));
         let end = Arc::new(AtomicBool::new(false));
         let (its_stalls, its_end) = (stalls.clone(), end.clone());
         let thread = std::thread::spawn(move || {
+            if real {
+                real_time();
+            }
             let mut before = Instant::now();
             while !its_end.load(Ordering::Relaxed) {
                 std::thread::sleep(NAP);

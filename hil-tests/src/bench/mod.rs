@@ -10,20 +10,28 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use hb_linux::rig::bench::Node;
 use hb_linux::rig::machine::Programs;
 use hb_linux::rig::{RigError, host};
 
+mod bare_loop;
 mod client;
 mod cost;
 mod failover;
+mod idle;
+mod load;
 mod machine;
+mod peers;
 mod report;
+mod run;
+mod splits;
 mod stack;
 mod wire;
 
 use machine::{Conditions, StallRecorder};
 use report::Results;
-use stack::{DEFAULT, FASTEST, GUIDE, Ours, Pair, Stack, Timing};
+use run::{Peers, Run};
+use stack::{DEFAULT, FASTEST, GUIDE, Ours, Pair, Timing};
 
 #[derive(Parser)]
 #[command(name = "bench", max_term_width = 100)]
@@ -44,6 +52,16 @@ enum Task {
         /// How long
         #[arg(default_value_t = 60)]
         seconds: u64,
+    },
+    /// Inside a machine of the rig: the bare loop of the daemon's system calls
+    #[command(hide = true)]
+    BareLoop {
+        /// 1 or 2
+        machine: u8,
+        /// Milliseconds
+        keepalive_ms: u64,
+        /// Of /dev/ttyS0
+        baud: u32,
     },
 }
 
@@ -78,6 +96,15 @@ impl Options {
     const fn runs(&self) -> usize {
         if self.quick { 3 } else { self.runs }
     }
+
+    /// How long an idle pair is watched.
+    const fn window(&self) -> Duration {
+        Duration::from_secs(if self.quick { 5 } else { 60 })
+    }
+
+    fn load_minutes(&self) -> f64 {
+        self.load.unwrap_or(if self.quick { 0.25 } else { 10.0 })
+    }
 }
 
 /// The benchmark's command line. Call it before the process has a second thread.
@@ -86,6 +113,12 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Failover(options) => measure(&options),
         Task::Hold { settings, seconds } => hold(&settings, seconds),
+        Task::BareLoop { machine, keepalive_ms, baud } => {
+            let node = if machine == 1 { Node::One } else { Node::Two };
+            bare_loop::run(node, Duration::from_millis(keepalive_ms), baud)
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(|source| RigError::Io { what: "the bare loop".into(), source })
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("bench: {error}");
@@ -121,10 +154,9 @@ fn hold(settings: &str, seconds: u64) -> Result<ExitCode, RigError> {
     };
     let programs = programs()?;
     host::enter()?;
-    let mut ours = Ours::new(timing);
-    let files = Ours::new(timing);
-    let pair = Pair::start(&programs, &mut ours, |bench| files.install(bench, true))?;
-    for node in hb_linux::rig::bench::Node::BOTH {
+    let ours = Ours::new(timing);
+    let pair = Pair::start(&programs, Box::new(ours), |bench| ours.install(bench, true))?;
+    for node in Node::BOTH {
         let machine = pair.bench.machine(node);
         for process in cost::processes(machine.pid()?) {
             println!("{} {} {}", machine.name(), process.pid, process.name);
@@ -132,7 +164,7 @@ fn hold(settings: &str, seconds: u64) -> Result<ExitCode, RigError> {
         println!("{} {}", machine.name(), machine.log_file("ha-log").display());
     }
     std::thread::sleep(Duration::from_secs(seconds));
-    for node in hb_linux::rig::bench::Node::BOTH {
+    for node in Node::BOTH {
         println!("{}", pair.bench.machine(node).ha_log());
     }
     Ok(ExitCode::SUCCESS)
@@ -140,47 +172,15 @@ fn hold(settings: &str, seconds: u64) -> Result<ExitCode, RigError> {
 
 fn measure(options: &Options) -> Result<ExitCode, RigError> {
     let programs = programs()?;
-    let mut results = Results::new(Conditions::here(&programs.hb));
+    let results = Results::new(Conditions::here(&programs.hb));
+    let peers = if options.peers { Some(Peers::fetch()) } else { None };
     host::enter()?;
-    let stalls = StallRecorder::start();
-    for timing in [FASTEST, DEFAULT, GUIDE] {
-        ours(options, &programs, timing, &stalls, &mut results)?;
+    let mut run = Run { options, programs, stalls: StallRecorder::start(), results };
+    run.ours();
+    if let Some(peers) = peers {
+        run.peers(&peers);
     }
-    finish(options, &results)
-}
-
-/// A measurement that fails is reported like one that was not made, and the others go on.
-fn attempt(results: &mut Results, name: &str, outcome: Result<(), RigError>) {
-    if let Err(error) = outcome {
-        results.skip(name, format!("FAILED: {error}"));
-    }
-}
-
-fn ours(
-    options: &Options,
-    programs: &Programs,
-    timing: Timing,
-    stalls: &StallRecorder,
-    results: &mut Results,
-) -> Result<(), RigError> {
-    let mut stack = Ours::new(timing);
-    let files = Ours::new(timing);
-    let name = format!("ours-{}", timing.name);
-    if !options.wants(&name) {
-        return Ok(());
-    }
-    let outcome =
-        Pair::start(programs, &mut stack as &mut dyn Stack, |bench| files.install(bench, true))
-            .and_then(|mut pair| {
-                for figure in failover::power(&mut pair, stalls, options.runs())? {
-                    results.add(failover::promised(figure, timing));
-                }
-                let figure = failover::handover(&mut pair, stalls, options.runs())?;
-                results.add(failover::promised(figure, timing));
-                Ok(())
-            });
-    attempt(results, &name, outcome);
-    Ok(())
+    finish(options, &run.results)
 }
 
 fn finish(options: &Options, results: &Results) -> Result<ExitCode, RigError> {
@@ -192,5 +192,5 @@ fn finish(options: &Options, results: &Results) -> Result<ExitCode, RigError> {
     for path in written {
         println!("written: {}", path.display());
     }
-    Ok(if results.broken() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if results.all_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

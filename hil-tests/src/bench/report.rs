@@ -197,6 +197,8 @@ pub struct Results {
     pub figures: Vec<Figure>,
     /// What was not: name, reason.
     pub skipped: Vec<(String, String)>,
+    /// What should have been and broke off: name, reason.
+    pub failed: Vec<(String, String)>,
     /// Raw material of figures: by name.
     pub raw: BTreeMap<String, Value>,
 }
@@ -205,7 +207,13 @@ impl Results {
     /// Nothing measured yet.
     #[must_use]
     pub const fn new(conditions: Conditions) -> Self {
-        Self { conditions, figures: Vec::new(), skipped: Vec::new(), raw: BTreeMap::new() }
+        Self {
+            conditions,
+            figures: Vec::new(),
+            skipped: Vec::new(),
+            failed: Vec::new(),
+            raw: BTreeMap::new(),
+        }
     }
 
     /// Adds a figure, and shows it.
@@ -221,15 +229,22 @@ impl Results {
         self.skipped.push((name.into(), reason));
     }
 
+    /// Says that a measurement broke off.
+    pub fn fail(&mut self, name: &str, reason: impl Into<String>) {
+        let reason = reason.into();
+        println!("FAILED: {name}: {reason}");
+        self.failed.push((name.into(), reason));
+    }
+
     /// Keeps raw material.
     pub fn keep(&mut self, name: impl Into<String>, raw: impl Serialize) {
         self.raw.insert(name.into(), serde_json::to_value(raw).unwrap_or(Value::Null));
     }
 
-    /// Promises that were not kept.
+    /// Whether every promise was kept, and nothing broke off.
     #[must_use]
-    pub fn broken(&self) -> usize {
-        self.figures.iter().filter(|figure| figure.kept() == Some(false)).count()
+    pub fn all_well(&self) -> bool {
+        self.failed.is_empty() && self.figures.iter().all(|figure| figure.kept() != Some(false))
     }
 
     /// The summary, in Markdown; a terminal shows it well enough.
@@ -260,10 +275,12 @@ impl Results {
         for figure in &self.figures {
             let _ = writeln!(text, "{}", figure.row());
         }
-        if !self.skipped.is_empty() {
-            text.push_str("\nNot measured:\n\n");
-            for (name, reason) in &self.skipped {
-                let _ = writeln!(text, "- {name}: {reason}");
+        for (title, list) in [("Not measured", &self.skipped), ("Broke off", &self.failed)] {
+            if !list.is_empty() {
+                let _ = writeln!(text, "\n{title}:\n");
+            }
+            for (name, reason) in list {
+                let _ = writeln!(text, "- {name}: {}", reason.lines().next().unwrap_or_default());
             }
         }
         text

@@ -91,23 +91,23 @@ pub trait Stack {
 }
 
 /// Two machines with power, a stack on them, and the client.
-pub struct Pair<'a> {
+pub struct Pair {
     /// The client; before the rig, which it is plugged into.
     pub client: Client,
     /// The rig.
     pub bench: Bench,
     /// What runs on it.
-    pub stack: &'a mut dyn Stack,
+    pub stack: Box<dyn Stack>,
 }
 
-impl<'a> Pair<'a> {
+impl Pair {
     /// Builds the rig and powers both machines on; returns when the first serves and both settled.
     ///
     /// # Errors
     /// What couldn't be made, or was not reached.
     pub fn start(
         programs: &Programs,
-        stack: &'a mut dyn Stack,
+        stack: Box<dyn Stack>,
         install: impl FnOnce(&Bench) -> Result<(), RigError>,
     ) -> Result<Self, RigError> {
         let options = Options::of_the_guide(programs.clone());
@@ -192,7 +192,7 @@ impl<'a> Pair<'a> {
 }
 
 /// This heartbeat.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ours {
     timing: Timing,
 }
@@ -211,7 +211,7 @@ impl Ours {
     ///
     /// # Errors
     /// What the file system answered.
-    pub fn install(&self, bench: &Bench, third: bool) -> Result<(), RigError> {
+    pub fn install(self, bench: &Bench, third: bool) -> Result<(), RigError> {
         let Timing { keepalive_ms, deadtime_ms, baud, .. } = self.timing;
         let mut text = format!(
             "logfile /var/log/ha-log\nkeepalive {keepalive_ms}ms\ndeadtime {deadtime_ms}ms\n\
