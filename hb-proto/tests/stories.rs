@@ -174,6 +174,29 @@ fn stopped_daemon_drops_its_address_first_when_continued() {
     assert_eq!(stalls, 1);
 }
 
+/// … and the peer, which serves by then, goes on serving: it need not give way to who gives up.
+#[test]
+fn who_took_over_from_a_stopped_daemon_is_not_disturbed_by_its_return() {
+    let mut pair = Pair::with(|config| config.auto_failback = false);
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    pair.machines[A].script_time = ms(700);
+    pair.machines[A].stopped = true;
+    pair.run(ms(25_000));
+    assert!(pair.serves(B));
+    let (orders, announced) = (pair.orders.len(), pair.announced);
+    pair.machines[A].stopped = false;
+    pair.run(ms(10_000));
+    assert!(pair.serves(B) && !pair.serves(A));
+    assert!(
+        pair.orders[orders..].iter().all(|order| order.0 == A),
+        "B is left alone: {:?}",
+        &pair.orders[orders..]
+    );
+    assert_eq!(pair.announced, announced + 1, "and announces once more, after A has let go");
+}
+
 #[test]
 fn orderly_leave_is_taken_over_without_waiting() {
     let mut pair = Pair::started();
