@@ -126,6 +126,7 @@ pub struct Decisions {
     restart_above: Option<BootId>,
     /// When a frame of its own last passed encoding, framing and decoding (R10).
     self_checked_at: Option<Instant>,
+    outbox: Outbox,
 }
 
 impl Decisions {
@@ -152,6 +153,7 @@ impl Decisions {
         self.hello_at = self.hello_at.rebased(by);
         self.left = self.left.map(|(seq, at)| (seq, at.rebased(by)));
         self.self_checked_at = self.self_checked_at.map(|at| at.rebased(by));
+        self.outbox = self.outbox.rebased(by);
         self
     }
 }
@@ -162,7 +164,6 @@ pub struct Node {
     config: Config,
     keys: KeyRing,
     d: Decisions,
-    outbox: Outbox,
     statistics: Statistics,
     link_statistics: Vec<LinkStatistics, MAX_LINKS>,
     events: Deque<Event, MAX_EVENTS>,
@@ -205,13 +206,13 @@ impl Node {
             departed: false,
             restart_above: None,
             self_checked_at: None,
+            outbox: Outbox::default(),
         };
         let link_statistics = config.links.iter().map(|_| LinkStatistics::default()).collect();
         let mut node = Self {
             config,
             keys,
             d,
-            outbox: Outbox::default(),
             statistics: Statistics::default(),
             link_statistics,
             events: Deque::new(),
@@ -335,6 +336,14 @@ impl Node {
             })
     }
 
+    /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
+    pub fn rebase(&mut self, by: Duration) {
+        self.d = self.d.clone().rebased(by);
+        for statistics in &mut self.link_statistics {
+            statistics.rebase(by);
+        }
+    }
+
     // ---- inputs
 
     /// First call after waking up, before anything that arrived is looked at.
@@ -429,7 +438,7 @@ impl Node {
             groups,
             owed,
             self.link_due(),
-            self.outbox.change_due,
+            self.d.outbox.change_due,
             self.ground_due(),
         ]
         .into_iter()
