@@ -181,6 +181,7 @@ impl Node {
         let len = message::encode(&header, &message, &self.keys, &mut frame);
         let Some(line) = cobs::encode(&frame[..len], &mut line) else { return false };
         let mut deframer = Deframer::new();
+        deframer.push(cobs::DELIMITER);
         let (delimiter, bytes) = line.split_last().unwrap_or((&0, &[]));
         bytes.iter().for_each(|&byte| {
             deframer.push(byte);
