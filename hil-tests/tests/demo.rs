@@ -19,8 +19,7 @@ struct Demo {
 
 impl Demo {
     fn start(name: &str, arguments: &[&str]) -> Self {
-        let temporary =
-            std::env::temp_dir().join(format!("hb-demo-{name}.{}", std::process::id()));
+        let temporary = std::env::temp_dir().join(format!("hb-demo-{name}.{}", std::process::id()));
         fs::create_dir_all(&temporary).unwrap();
         let mut child = Command::new(&programs().hb)
             .arg("demo")
@@ -47,7 +46,7 @@ impl Demo {
 
     /// Reads all that is left, and the exit code.
     fn end(&mut self) -> (String, Option<i32>) {
-        let text: Vec<String> = self.lines.by_ref().lines().map(Result::unwrap).collect();
+        let text: Vec<String> = (&mut self.lines).lines().map(Result::unwrap).collect();
         (text.join("\n"), self.child.wait().unwrap().code())
     }
 

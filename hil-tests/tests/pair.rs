@@ -40,9 +40,9 @@ fn without_eth1_the_serial_line_carries_the_heartbeat() {
         };
         let patience = Duration::from_secs(5);
         pair.wait_for("eth1 down, ttyS0 up", patience, |one, two| {
-            [one, two].into_iter().all(|status| {
-                link("eth1", "down")(status) && link("/dev/ttyS0", "up")(status)
-            })
+            [one, two]
+                .into_iter()
+                .all(|status| link("eth1", "down")(status) && link("/dev/ttyS0", "up")(status))
         });
         pair.expect_holder_stays(Node::One, Duration::from_secs(2));
         pair.expect_never_two_holders();
