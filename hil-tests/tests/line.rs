@@ -173,8 +173,9 @@ fn a_reader_that_sleeps_finds_a_bounded_past() {
         carried.delivered + carried.overrun == sent as u64
     });
     let (bytes, _) = read(&mut b, sent, Duration::from_millis(200));
-    // Some bursts more: the kernel moves bytes to where they are counted in its own time.
-    assert!(bytes.len() <= RECEIVE_BUFFER + 128, "{} stale bytes", bytes.len());
+    // On a busy host the kernel is late to move bytes to where they are counted; a bare pty would
+    // have kept nearly all of the flood.
+    assert!(bytes.len() < 2 * RECEIVE_BUFFER, "{} stale bytes", bytes.len());
     assert!(bytes.len() > RECEIVE_BUFFER / 2, "{} bytes", bytes.len());
 }
 
