@@ -27,7 +27,7 @@ const TAKEOVER_PATIENCE: Duration = Duration::from_secs(6);
 /// How long an unplugged cable must leave all as it is: six times deadtime.
 const WATCH: Duration = Duration::from_millis(3000);
 /// A gap that a busy host may make: no takeover is that quick, its deadtime alone is longer.
-const HICCUP: Duration = Duration::from_millis(250);
+const HICCUP: Duration = Duration::from_millis(400);
 /// A look at the picture between two steps.
 const PAUSE: Duration = Duration::from_millis(1000);
 /// The client asks only so often: the moment of a change is known no better.
