@@ -231,8 +231,7 @@ fn two_daemons_turn_without_allocating() {
         let [one, two] = ports;
         line.attach(Side::A, one);
         line.attach(Side::B, two);
-        let options =
-            [files(&scratch.0, "alpha", &ttys[0]), files(&scratch.0, "beta", &ttys[1])];
+        let options = [files(&scratch.0, "alpha", &ttys[0]), files(&scratch.0, "beta", &ttys[1])];
         let shared = Shared { phase: AtomicUsize::new(PAUSE), settled: AtomicUsize::new(0) };
         let mut lan = Lan::new();
         let (namespace, its_namespace) = mpsc::channel();
