@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use hb_proto::action::Action;
 use hb_proto::id::{BootId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
@@ -274,6 +275,10 @@ impl Daemon {
         for _ in 0..ROUNDS_A_TURN {
             let mut decide = false;
             while let Some(action) = self.node.poll_action(now) {
+                if !matches!(action, Action::DropAddresses { .. }) {
+                    // In the log the reason comes before what is done about it.
+                    self.tell(now);
+                }
                 match self.effects.carry_out(&mut self.node, &self.settings, action, now) {
                     After::GoOn => {}
                     After::Decide => decide = true,

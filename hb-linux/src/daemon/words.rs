@@ -25,7 +25,9 @@ pub struct Words {
     links: Vec<String>,
     peer: String,
     rejected: Limiter<{ Reject::COUNT }>,
-    acquired_first: bool,
+    /// The first group after the start is being acquired.
+    acquiring_first: bool,
+    initialised: bool,
 }
 
 impl Words {
@@ -45,7 +47,8 @@ impl Words {
             links: settings.media.iter().map(crate::config::Medium::name).collect(),
             peer: settings.peer.clone(),
             rejected: Limiter::new(REJECT_BURST),
-            acquired_first: false,
+            acquiring_first: false,
+            initialised: false,
         }
     }
 
@@ -126,7 +129,7 @@ impl Words {
         }
     }
 
-    fn tell_peer(&self, state: PeerState, silent: Duration) {
+    fn tell_peer(&mut self, state: PeerState, silent: Duration) {
         let peer = &self.peer;
         match state {
             PeerState::Alive => info!("Status update for node {peer}: status active"),
@@ -137,6 +140,9 @@ impl Words {
             }
             PeerState::Left => info!("node {peer}: has left in good order"),
             PeerState::Unknown => {}
+        }
+        if !std::mem::replace(&mut self.initialised, true) {
+            info!("heartbeat initialization complete.");
         }
     }
 
@@ -154,7 +160,7 @@ impl Words {
         }
     }
 
-    fn tell_acquiring(&self, group: GroupId, cause: Cause) {
+    fn tell_acquiring(&mut self, group: GroupId, cause: Cause) {
         let peer = &self.peer;
         match cause {
             Cause::PeerDead => {
@@ -166,7 +172,8 @@ impl Words {
             Cause::PeerLeft | Cause::Takeover => info!("Resources being acquired from {peer}."),
             Cause::Standby => info!("{peer} stands by: acquiring its resources"),
             Cause::Failback => info!("{peer} gives our resources back"),
-            Cause::Startup | Cause::Leave | Cause::AuthorityLost => {}
+            Cause::Startup => self.acquiring_first = true,
+            Cause::Leave | Cause::AuthorityLost => {}
         }
         info!("Acquiring resource group: {}", self.group(group));
     }
@@ -182,9 +189,8 @@ impl Words {
         match change {
             Change::Started => {
                 info!("resource group {} is running", self.group(group));
-                if !std::mem::replace(&mut self.acquired_first, true) {
+                if std::mem::take(&mut self.acquiring_first) {
                     info!("Initial resource acquisition complete");
-                    info!("heartbeat initialization complete.");
                 }
             }
             Change::Stopped => debug!("resource group {} is stopped", self.group(group)),
@@ -227,14 +233,17 @@ impl Words {
         }
         let total = detection.unwrap_or(Duration::ZERO) + takeover;
         let verdict = if total <= budget { "within" } else { "BEYOND" };
-        let detection = detection.map_or(0, Duration::millis);
-        info!(
-            "{} taken over ({}): detection {detection} ms + takeover {} ms, {verdict} the budget of {} ms",
-            self.group(group),
-            cause.name(),
-            takeover.millis(),
-            budget.millis()
-        );
+        let (group, cause) = (self.group(group), cause.name());
+        let (takeover, budget) = (takeover.millis(), budget.millis());
+        match detection.map(Duration::millis) {
+            Some(detection) => info!(
+                "{group} taken over ({cause}): detection {detection} ms + takeover {takeover} ms, {verdict} the \
+                 budget of {budget} ms"
+            ),
+            None => info!(
+                "{group} taken over ({cause}) in {takeover} ms, {verdict} the budget of {budget} ms"
+            ),
+        }
     }
 }
 

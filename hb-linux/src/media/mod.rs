@@ -181,8 +181,8 @@ impl Port {
         }
     }
 
-    /// Exactly one read. For UDP, `buf` holds at least [`MAX_FRAME`] bytes, otherwise a datagram could
-    /// be cut; a serial line brings its bytes in pieces anyway.
+    /// Exactly one read. On UDP `buf` holds at least [`MAX_FRAME`] bytes, otherwise a datagram could
+    /// be cut; the bytes of a serial line may come in any pieces.
     pub fn receive(&mut self, buf: &mut [u8]) -> Receive {
         debug_assert!(
             buf.len() >= MAX_FRAME || matches!(self.link, Link::Serial(_)),

@@ -156,7 +156,7 @@ const OFF_SCHEDULE: u8 = 1 << 2;
 const WANTS_HELLO: u8 = 1 << 3;
 
 /// The heartbeat itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Status {
     /// The receiver's links (bits by the receiver's own numbers) on which the sender hears it.
     pub hears: u8,
@@ -182,7 +182,7 @@ impl Status {
 }
 
 /// What changes rarely, at the end of a hello.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, Hash)]
 pub struct Settings {
     /// Oldest version the sender understands.
     pub min_version: u8,
@@ -232,7 +232,7 @@ impl Settings {
 }
 
 /// Answers the last hello that came by the link which this one leaves by: gives that link's round trip.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct HelloEcho {
     /// Sequence number of that hello.
     pub seq: u32,
@@ -240,8 +240,15 @@ pub struct HelloEcho {
     pub held_us: u32,
 }
 
+impl HelloEcho {
+    fn from_bytes(bytes: [[u8; 4]; 2]) -> Option<Self> {
+        let [seq, held_us] = bytes.map(u32::from_le_bytes);
+        (seq != 0).then_some(Self { seq, held_us })
+    }
+}
+
 /// A status with what changes rarely. Replaces every tenth status, and goes out at once when it changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Hello {
     /// As in a status frame.
     pub status: Status,
@@ -261,7 +268,7 @@ pub struct Hello {
 }
 
 /// The body of a frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Message {
     /// A heartbeat.
     Status(Status),
@@ -297,7 +304,9 @@ struct PackedHello {
     failed: [u8; 2],
     wants: [u8; 2],
     knows: [u8; 3],
-    echo: Option<HelloEcho>,
+    /// Number and holding time; number 0 for none. Of fixed size, so that no figure for people changes
+    /// how long a frame occupies the line.
+    echo: [[u8; 4]; 2],
 }
 
 impl From<&Status> for PackedStatus {
@@ -372,7 +381,9 @@ pub fn encode(
                 failed: hello.failed.to_le_bytes(),
                 wants: hello.wants.to_le_bytes(),
                 knows: three_bytes(hello.knows.map_or(0, BootId::value)),
-                echo: hello.echo,
+                echo: hello
+                    .echo
+                    .map_or([[0; 4]; 2], |echo| [echo.seq, echo.held_us].map(u32::to_le_bytes)),
             },
             body,
         ),
@@ -430,7 +441,7 @@ impl Opened<'_> {
                     failed: u16::from_le_bytes(packed.failed),
                     wants: u16::from_le_bytes(packed.wants),
                     knows: BootId::new(from_three(packed.knows)),
-                    echo: packed.echo,
+                    echo: HelloEcho::from_bytes(packed.echo),
                 }))
             }
             _ => Err(Reject::Decode),
