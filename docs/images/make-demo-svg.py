@@ -10,7 +10,7 @@ from html import escape
 
 WIDTH, HEIGHT, MARGIN = 7.8, 17, 14  # of a character cell, and around the text; pixels
 COLOURS = {31: "#ff6b6b", 32: "#69db7c", 33: "#ffd43b", 34: "#74c0fc"}
-BLOCKS = {"█": 1.0, "▒": 0.5}  # drawn as rectangles: fonts leave gaps between them
+BLOCKS = {"█": (1.0, 1.0), "▄": (0.5, 1.0), "▒": (1.0, 0.5)}  # height, opacity; rectangles, since fonts leave gaps
 
 
 def cells(line, style):
@@ -39,8 +39,9 @@ def draw(line, row, style):
             out.append(f'<text x="{x:.1f}" y="{y + 13}" fill="{colour}" {length}{weight}>{escape(run[1])}</text>')
             run = None
         if char in BLOCKS:
-            out.append(f'<rect x="{MARGIN + column * WIDTH:.1f}" y="{y}" width="{WIDTH}" height="{HEIGHT}" '
-                       f'fill="{look[0]}" opacity="{BLOCKS[char]}"/>')
+            part, opacity = BLOCKS[char]
+            out.append(f'<rect x="{MARGIN + column * WIDTH:.1f}" y="{y + HEIGHT * (1 - part):.1f}" width="{WIDTH}" '
+                       f'height="{HEIGHT * part}" fill="{look[0]}" opacity="{opacity}"/>')
         elif column < 999:
             run = (run[0], run[1] + char, look) if run else (column, char, look) if char != " " else None
     return out
