@@ -66,6 +66,7 @@ impl From<Cannot> for Stop {
     fn from(cannot: Cannot) -> Self {
         match cannot {
             Cannot::Missing(missing) => Self::Missing(missing),
+            Cannot::Refused(why) => Self::Failed(format!("refused: {why}")),
             Cannot::Broken(why) => Self::Broken(why),
         }
     }

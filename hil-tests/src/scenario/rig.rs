@@ -32,6 +32,8 @@ impl fmt::Display for Missing {
 pub enum Cannot {
     /// It never can.
     Missing(Missing),
+    /// The cluster refused an operator's command; its own words.
+    Refused(String),
     /// It broke.
     Broken(String),
 }

@@ -3,7 +3,7 @@
 use hb_proto::time::{Duration, Instant};
 
 use super::cluster::{Cluster, Link, Machine};
-use super::rig::{Moment, Rig, Source};
+use super::rig::{Cannot, Moment, Rig, Source};
 use super::verb::{Conduct, Verb, Way};
 use super::{Stop, Told};
 
@@ -75,6 +75,20 @@ impl<'rig> Scenario<'rig> {
         self.say(self.mark, verb.to_string());
         self.starts_allowed += 1;
         Ok(self.rig.act(verb)?)
+    }
+
+    /// An operator's command that the cluster must refuse.
+    ///
+    /// # Errors
+    /// It doesn't, or the rig lacks the verb, or broke.
+    pub fn expect_refused(&mut self, verb: Verb) -> Told {
+        let now = self.rig.now();
+        self.say(now, format!("{verb}: must be refused"));
+        match self.rig.act(verb) {
+            Err(Cannot::Refused(_)) => Ok(()),
+            Ok(()) => Err(Stop::Failed(format!("{verb}: was not refused"))),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// Lets time pass.
