@@ -68,6 +68,14 @@ impl LinkStatistics {
         self.count_jitter(now, seq, regular, keepalive);
     }
 
+    pub(crate) fn rebase(&mut self, by: Duration) {
+        let pairs = [&mut self.last_regular, &mut self.hello_sent, &mut self.hello_heard];
+        for (_, at) in pairs.into_iter().flatten() {
+            *at = at.rebased(by);
+        }
+        self.last_at = self.last_at.map(|at| at.rebased(by));
+    }
+
     /// Only two scheduled frames in a row tell how far the link shifts them.
     fn count_jitter(&mut self, now: Instant, seq: u32, regular: bool, keepalive: Duration) {
         if !regular || keepalive == Duration::ZERO {

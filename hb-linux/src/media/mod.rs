@@ -181,9 +181,14 @@ impl Port {
         }
     }
 
-    /// Exactly one read. `buf` holds at least [`MAX_FRAME`] bytes, otherwise a datagram could be cut.
+    /// Exactly one read. On UDP `buf` holds at least [`MAX_FRAME`] bytes, otherwise a datagram could
+    /// be cut; the bytes of a serial line may come in any pieces.
     pub fn receive(&mut self, buf: &mut [u8]) -> Receive {
-        debug_assert!(buf.len() >= MAX_FRAME, "a buffer of {} bytes would cut frames", buf.len());
+        debug_assert!(
+            buf.len() >= MAX_FRAME || matches!(self.link, Link::Serial(_)),
+            "a buffer of {} bytes would cut frames",
+            buf.len()
+        );
         let received = match &mut self.link {
             Link::Serial(serial) => serial.receive(buf),
             Link::Udp(udp) => udp.receive(buf),

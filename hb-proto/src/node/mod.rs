@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, MAX_GROUPS, MAX_LINKS};
 use crate::event::{Cause, Event};
 use crate::group::{Group, Phase};
 use crate::id::{BootId, GroupId, LinkId, Voter};
-use crate::link::Link;
+use crate::link::{Link, LinkTimes};
 use crate::peer::{Peer, PeerState};
 use crate::statistics::{LinkStatistics, Statistics};
 use crate::time::{Duration, Instant};
@@ -126,6 +126,7 @@ pub struct Decisions {
     restart_above: Option<BootId>,
     /// When a frame of its own last passed encoding, framing and decoding (R10).
     self_checked_at: Option<Instant>,
+    outbox: Outbox,
 }
 
 impl Decisions {
@@ -152,6 +153,7 @@ impl Decisions {
         self.hello_at = self.hello_at.rebased(by);
         self.left = self.left.map(|(seq, at)| (seq, at.rebased(by)));
         self.self_checked_at = self.self_checked_at.map(|at| at.rebased(by));
+        self.outbox = self.outbox.rebased(by);
         self
     }
 }
@@ -162,7 +164,6 @@ pub struct Node {
     config: Config,
     keys: KeyRing,
     d: Decisions,
-    outbox: Outbox,
     statistics: Statistics,
     link_statistics: Vec<LinkStatistics, MAX_LINKS>,
     events: Deque<Event, MAX_EVENTS>,
@@ -205,13 +206,13 @@ impl Node {
             departed: false,
             restart_above: None,
             self_checked_at: None,
+            outbox: Outbox::default(),
         };
         let link_statistics = config.links.iter().map(|_| LinkStatistics::default()).collect();
         let mut node = Self {
             config,
             keys,
             d,
-            outbox: Outbox::default(),
             statistics: Statistics::default(),
             link_statistics,
             events: Deque::new(),
@@ -335,6 +336,14 @@ impl Node {
             })
     }
 
+    /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
+    pub fn rebase(&mut self, by: Duration) {
+        self.d = self.d.clone().rebased(by);
+        for statistics in &mut self.link_statistics {
+            statistics.rebase(by);
+        }
+    }
+
     // ---- inputs
 
     /// First call after waking up, before anything that arrived is looked at.
@@ -429,7 +438,7 @@ impl Node {
             groups,
             owed,
             self.link_due(),
-            self.outbox.change_due,
+            self.d.outbox.change_due,
             self.ground_due(),
         ]
         .into_iter()
@@ -478,29 +487,28 @@ impl Node {
         }
     }
 
+    fn link_times(&self) -> LinkTimes {
+        let timing = &self.config.timing;
+        LinkTimes { deadtime: self.d.peer.deadtime(timing), grace: timing.warntime }
+    }
+
     fn judge_links(&mut self, now: Instant) {
-        let deadtime = self.d.peer.deadtime(&self.config.timing);
-        let peer = self.d.peer.state();
-        let audible = matches!(peer, PeerState::Alive | PeerState::Late);
+        let times = self.link_times();
+        let audible = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
         let hears = self.d.ledger.voice(self.config.me.peer()).map_or(0, |voice| voice.hears);
         for at in 0..self.d.links.len() {
-            let link = LinkId(at as u8);
-            let peer_hears = audible && hears & link.bit() != 0;
-            let state = self.d.links[at].judge(now, deadtime, peer_hears);
-            let former = core::mem::replace(&mut self.d.links[at].state, state);
-            if former != state {
-                let heard = self.d.links[at].heard_lately(now, deadtime);
-                self.tell(Event::Link { link, state, heard });
+            let id = LinkId(at as u8);
+            let link = &mut self.d.links[at];
+            if link.judge(now, times, audible && hears & id.bit() != 0) {
+                let (state, heard) = (link.state, link.heard_lately(now, times.deadtime));
+                self.tell(Event::Link { link: id, state, heard });
             }
         }
     }
 
-    /// When the next link falls silent.
     fn link_due(&self) -> Option<Instant> {
-        let deadtime = self.d.peer.deadtime(&self.config.timing);
-        let heard =
-            |link: &Link| link.heard_at.filter(|_| link.state != crate::link::LinkState::Down);
-        let due = self.d.links.iter().filter_map(heard).map(|at| at + deadtime);
+        let times = self.link_times();
+        let due = self.d.links.iter().flat_map(|link| link.due(times));
         due.filter(|&at| at > self.d.decided_at).min()
     }
 

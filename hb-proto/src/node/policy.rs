@@ -213,6 +213,7 @@ impl Node {
             node.d.life != Life::Up
                 || node.d.plans[group.index()].yielded
                 || node.d.plans[group.index()].standby
+                || node.d.plans[group.index()].lost
                 || node.d.groups[group.index()].has_failed()
         })
     }

@@ -24,12 +24,12 @@ const ASK_STATUS: Duration = Duration::from_millis(200);
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// Nobody who hasn't taken over by then will.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(6);
-/// How long an unplugged cable must leave all as it is: four times deadtime.
-const WATCH: Duration = Duration::from_millis(2000);
+/// How long an unplugged cable must leave all as it is: six times deadtime.
+const WATCH: Duration = Duration::from_millis(3000);
 /// A gap that a busy host may make: no takeover is that quick, its deadtime alone is longer.
 const HICCUP: Duration = Duration::from_millis(250);
 /// A look at the picture between two steps.
-const PAUSE: Duration = Duration::from_millis(600);
+const PAUSE: Duration = Duration::from_millis(1000);
 /// The client asks only so often: the moment of a change is known no better.
 const RESOLUTION: Duration = Duration::from_millis(2 * ASK_EVERY.as_millis() as u64);
 
