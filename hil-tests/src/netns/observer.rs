@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use hb_linux::net::packet::{ETHERTYPE_ARP, PacketSocket};
 use hb_proto::time::Instant;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -67,8 +68,11 @@ impl Growing {
 struct Followed {
     /// In the machine's network; None without power.
     socket: Option<Socket>,
+    /// All ARP that the machine sends to where the clients are.
+    wire: Option<PacketSocket>,
     scripts: Growing,
-    logs: Vec<Growing>,
+    /// ha-log, and what the daemon says on its standard output and error.
+    logs: [Growing; 2],
     /// Since when it has had no power.
     dead_since: Option<Instant>,
     /// Addresses that it has, by group and position.
@@ -82,6 +86,7 @@ struct Seen {
     machines: [Followed; 2],
     journal: Vec<Entry>,
     lines: Vec<Moment>,
+    announcements: Vec<(Instant, Machine, Ipv4Addr)>,
 }
 
 /// Rig time from the two clocks that observations come with.
@@ -146,6 +151,16 @@ pub fn listen() -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Hears all ARP on an interface of the rig.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn tap(interface: &str) -> io::Result<PacketSocket> {
+    let interfaces = hb_linux::net::interfaces()?;
+    let index = interfaces.iter().find(|one| one.name == interface).map(|one| one.index);
+    PacketSocket::listen(index.ok_or(io::ErrorKind::NotFound)?, ETHERTYPE_ARP)
+}
+
 impl Observer {
     /// Follows two machines' files; `log` finds a file of a machine's /var/log.
     ///
@@ -158,16 +173,23 @@ impl Observer {
     ) -> io::Result<Self> {
         let machines = Machine::BOTH.map(|machine| Followed {
             socket: None,
+            wire: None,
             scripts: Growing::new(log(machine, JOURNAL)),
-            logs: vec![
+            logs: [
                 Growing::new(log(machine, "ha-log")),
                 Growing::new(log(machine, "heartbeatd.out")),
             ],
             dead_since: None,
             addresses: Vec::new(),
         });
-        let (journal, lines) = (Vec::new(), Vec::new());
-        let seen = Arc::new(Mutex::new(Seen { clock, cluster, machines, journal, lines }));
+        let seen = Arc::new(Mutex::new(Seen {
+            clock,
+            cluster,
+            machines,
+            journal: Vec::new(),
+            lines: Vec::new(),
+            announcements: Vec::new(),
+        }));
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let end = Arc::new(AtomicBool::new(false));
         let (its_seen, its_wake, its_end) = (seen.clone(), wake.clone(), end.clone());
@@ -177,11 +199,13 @@ impl Observer {
         Ok(Self { seen, wake, end, thread: Some(thread) })
     }
 
-    /// The machine has power; `socket` was opened in its network by [`listen`].
-    pub fn power_on(&self, machine: Machine, socket: Socket) {
+    /// The machine has power; `socket` was opened in its network by [`listen`], `wire` by
+    /// [`tap`] on the rig's end of its cable.
+    pub fn power_on(&self, machine: Machine, socket: Socket, wire: PacketSocket) {
         let mut seen = lock(&self.seen);
         let followed = &mut seen.machines[machine.index()];
-        (followed.socket, followed.dead_since) = (Some(socket), None);
+        (followed.socket, followed.wire) = (Some(socket), Some(wire));
+        followed.dead_since = None;
         drop(seen);
         self.wake();
     }
@@ -192,7 +216,8 @@ impl Observer {
         let mut seen = lock(&self.seen);
         seen.look();
         let followed = &mut seen.machines[machine.index()];
-        (followed.socket, followed.dead_since) = (None, Some(at));
+        (followed.socket, followed.wire) = (None, None);
+        followed.dead_since = Some(at);
         followed.addresses.clear();
         seen.journal.retain(|entry| entry.machine != machine || entry.at <= at);
         let held: Vec<(usize, usize)> = seen
@@ -214,6 +239,15 @@ impl Observer {
         let mut journal = seen.journal.clone();
         journal.sort_by_key(|entry| entry.at);
         journal
+    }
+
+    /// When the machine announced the address.
+    #[must_use]
+    pub fn announcements(&self, machine: Machine, ip: Ipv4Addr) -> Vec<Instant> {
+        let mut seen = lock(&self.seen);
+        seen.look();
+        let its = seen.announcements.iter().filter(|one| (one.1, one.2) == (machine, ip));
+        its.map(|one| one.0).collect()
     }
 
     /// All lines of the logs so far.
@@ -249,7 +283,12 @@ fn run(seen: &Mutex<Seen>, wake: &OwnedFd, end: &AtomicBool) {
         let sockets: Vec<OwnedFd> = lock(seen)
             .machines
             .iter()
-            .filter_map(|machine| machine.socket.as_ref()?.as_fd().try_clone_to_owned().ok())
+            .flat_map(|machine| {
+                let socket = machine.socket.as_ref().map(AsFd::as_fd);
+                let wire = machine.wire.as_ref().map(AsFd::as_fd);
+                [socket, wire].into_iter().flatten()
+            })
+            .filter_map(|fd| fd.try_clone_to_owned().ok())
             .collect();
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
         fds.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
@@ -263,6 +302,7 @@ impl Seen {
     fn look(&mut self) {
         self.look_at_addresses();
         for machine in Machine::BOTH {
+            self.look_at_wire(machine);
             self.look_at_scripts(machine);
             self.look_at_logs(machine);
         }
@@ -310,6 +350,17 @@ impl Seen {
         self.journal.push(Entry { at, machine, group: which.0, resource: which.1, deed });
     }
 
+    fn look_at_wire(&mut self, machine: Machine) {
+        let at = self.clock.now();
+        let mut frame = [0; 64];
+        let Some(wire) = &self.machines[machine.index()].wire else { return };
+        while let Ok(length) = wire.receive(&mut frame) {
+            if let Some(ip) = gratuitous(&frame[..length]) {
+                self.announcements.push((at, machine, ip));
+            }
+        }
+    }
+
     fn look_at_scripts(&mut self, machine: Machine) {
         let followed = &mut self.machines[machine.index()];
         let (lines, dead_since) = (followed.scripts.lines(), followed.dead_since);
@@ -334,7 +385,14 @@ impl Seen {
     fn look_at_logs(&mut self, machine: Machine) {
         let at = self.clock.now();
         let logs = &mut self.machines[machine.index()].logs;
-        let lines: Vec<String> = logs.iter_mut().flat_map(Growing::lines).collect();
+        let lines: Vec<String> = match logs {
+            [log, words] => {
+                let mut lines = log.lines();
+                // The daemon's own output repeats its log; what it repeats not is worth a look.
+                lines.extend(words.lines().into_iter().filter(|line| !is_log_line(line)));
+                lines
+            }
+        };
         let moment = |text| Moment { at, source: Source::Log(machine), text };
         self.lines.extend(lines.into_iter().map(moment));
     }
@@ -366,6 +424,19 @@ fn script_line(line: &str) -> Option<(u64, &str, Deed)> {
         _ => return None,
     };
     Some((at, name, deed))
+}
+
+/// `1999/09/16_09:13:25 INFO: text`.
+fn is_log_line(line: &str) -> bool {
+    line.as_bytes().get(10) == Some(&b'_') && line.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// The address that an ARP packet announces: sender and target are the same (RFC 5227 §3).
+fn gratuitous(frame: &[u8]) -> Option<Ipv4Addr> {
+    // Ethernet header, then RFC 826: sender's protocol address at 14, target's at 24.
+    let at = |from: usize| -> Option<[u8; 4]> { frame.get(from..from + 4)?.try_into().ok() };
+    let (sender, target) = (at(14 + 14)?, at(14 + 24)?);
+    (sender == target).then(|| sender.into())
 }
 
 fn receive(socket: &Socket) -> Vec<(Ipv4Addr, bool)> {

@@ -135,7 +135,9 @@ impl Up {
             .in_network(observer::listen)
             .map_err(broken)?
             .map_err(broken)?;
-        self.observer.power_on(machine, socket);
+        // As the bench names them: its own end of the machine's eth0.
+        let wire = observer::tap(&format!("n{}eth0", machine.index() + 1)).map_err(broken)?;
+        self.observer.power_on(machine, socket, wire);
         self.ends[machine.index()].clear();
         for (network, from) in self.cuts.clone() {
             self.cut_way(network, from, true);
@@ -460,6 +462,11 @@ impl Rig for Namespaces {
         let begin = self.clock.host(from);
         let overlap = client_of(self.up.as_ref(), group, |record| record.overlap(begin))?;
         Ok(overlap.map(|overlap| self.clock.at(overlap.at)))
+    }
+
+    fn announcements(&mut self, machine: Machine, group: usize) -> Result<Vec<Instant>, Missing> {
+        let up = self.up.as_ref();
+        Ok(up.map_or_else(Vec::new, |up| up.observer.announcements(machine, files::address(group))))
     }
 
     fn told(

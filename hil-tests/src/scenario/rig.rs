@@ -216,6 +216,13 @@ pub trait Rig {
     /// There is no client for this group.
     fn overlap(&mut self, group: usize, from: Instant) -> Result<Option<Instant>, Missing>;
 
+    /// When the machine told its neighbours, unasked, that it has the group's address: gratuitous
+    /// ARP on the wire.
+    ///
+    /// # Errors
+    /// This rig doesn't see that.
+    fn announcements(&mut self, machine: Machine, group: usize) -> Result<Vec<Instant>, Missing>;
+
     /// How often the machine's log had this phrase at or after `since`.
     ///
     /// # Errors
