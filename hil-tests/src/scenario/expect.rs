@@ -4,7 +4,7 @@ use hb_proto::link::LinkState;
 use hb_proto::peer::PeerState;
 use hb_proto::time::{Duration, Instant};
 
-use super::cluster::{Link, Machine};
+use super::cluster::{Link, Machine, Resource};
 use super::phrase::Phrase;
 use super::rig::{Deed, Entry, View};
 use super::tell::Scenario;
@@ -101,6 +101,14 @@ impl Scenario<'_> {
         Ok(())
     }
 
+    /// Fails with what was seen unless `is`.
+    ///
+    /// # Errors
+    /// It isn't.
+    pub fn expect(&mut self, what: &str, is: impl FnOnce() -> bool) -> Told {
+        if is() { Ok(()) } else { Err(self.failed(format!("not so: {what}"))) }
+    }
+
     fn failed(&mut self, why: String) -> Stop {
         let now = self.now();
         self.say(now, format!("FAILED: {why}"));
@@ -136,6 +144,11 @@ impl Scenario<'_> {
             Err(_) => true,
         };
         holdings.all(who, group, count) && client && (split || !holdings.any(who.other(), group))
+    }
+
+    /// Whether the machine has anything of the group.
+    pub fn holds_any(&mut self, group: usize, who: Machine) -> bool {
+        Holdings::of(&self.rig.journal()).any(who, group)
     }
 
     pub(super) fn split_allowed(&self, at: Instant) -> bool {
@@ -189,6 +202,106 @@ impl Scenario<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// As [`Self::expect_no_takeover`], whatever moved before now.
+    ///
+    /// # Errors
+    /// Something is started or stopped.
+    pub fn expect_no_takeover_from_now(&mut self, span: Duration) -> Told {
+        self.mark = self.now();
+        self.expect_no_takeover(span)
+    }
+
+    /// Nothing was started anywhere since `since`: who holds something has held it all along.
+    ///
+    /// # Errors
+    /// Something was.
+    pub fn expect_no_starts_since(&mut self, since: Instant) -> Told {
+        let started =
+            self.rig.journal().into_iter().find(|entry| {
+                entry.at >= since && matches!(entry.deed, Deed::Starting | Deed::Held)
+            });
+        match started {
+            Some(entry) => Err(self.failed(format!("expected no start; saw {entry:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The machine has tried to start a resource this often, from the beginning of the story.
+    ///
+    /// # Errors
+    /// More or less often.
+    pub fn expect_starts(
+        &mut self,
+        group: usize,
+        resource: usize,
+        who: Machine,
+        times: usize,
+    ) -> Told {
+        let wanted = (who, group, resource, Deed::Starting);
+        let journal = self.rig.journal();
+        let starts = journal
+            .iter()
+            .filter(|entry| (entry.machine, entry.group, entry.resource, entry.deed) == wanted)
+            .count();
+        self.expect(
+            &format!("{who} started resource {resource} {times} times, saw {starts}"),
+            || starts == times,
+        )
+    }
+
+    /// Within `limit` of the last verb the machine's service address of the group is gone.
+    ///
+    /// # Errors
+    /// It isn't.
+    pub fn expect_address_gone_within(
+        &mut self,
+        group: usize,
+        who: Machine,
+        limit: Duration,
+    ) -> Told {
+        let name = self.cluster.groups[group].name;
+        let addresses: Vec<usize> = self
+            .cluster
+            .resources()
+            .filter(|(of, _, kind)| *of == group && **kind == Resource::Address)
+            .map(|(_, at, _)| at)
+            .collect();
+        self.until(&format!("the address of {name} is gone from {who}"), limit, |s| {
+            let holdings = Holdings::of(&s.rig.journal());
+            addresses.iter().all(|at| !holdings.has(who, group, *at))
+        })?;
+        // A busy host may have looked late; the journal knows when it was.
+        let (mark, gone) = (self.mark, self.released_at(group, who));
+        let took = gone.map_or(Duration::ZERO, |gone| gone.since(mark));
+        let within = took <= limit + self.rig.resolution();
+        self.expect(&format!("gone within {limit}, took {took}"), || within)
+    }
+
+    /// When the machine lost the group's first resource last.
+    pub fn released_at(&mut self, group: usize, who: Machine) -> Option<Instant> {
+        let wanted = (who, group, 0, Deed::Released);
+        let journal = self.rig.journal();
+        journal
+            .iter()
+            .rfind(|entry| (entry.machine, entry.group, entry.resource, entry.deed) == wanted)
+            .map(|entry| entry.at)
+    }
+
+    /// When the machine announced the group's address on the wire, since `since`.
+    ///
+    /// # Errors
+    /// The rig doesn't see that.
+    pub fn announced_since(
+        &mut self,
+        group: usize,
+        who: Machine,
+        since: Instant,
+    ) -> Result<Vec<Instant>, Stop> {
+        let mut times = self.rig.announcements(who, group).map_err(Stop::Missing)?;
+        times.retain(|at| *at >= since);
+        Ok(times)
     }
 
     /// Within `limit` of the last verb nobody has anything of the group.

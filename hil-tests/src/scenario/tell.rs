@@ -55,6 +55,29 @@ impl<'rig> Scenario<'rig> {
         self.power_on(Machine::B)
     }
 
+    /// Starts both, waits until A holds the first group and all links are up: where most stories
+    /// begin.
+    ///
+    /// # Errors
+    /// The rig can't, or the cluster doesn't come so far.
+    pub fn begin(&mut self, cluster: Cluster) -> Told {
+        self.start(cluster)?;
+        self.expect_holder(0, Machine::A)?;
+        self.settle()
+    }
+
+    /// When rig time began.
+    #[must_use]
+    pub const fn start_of_time(&self) -> Instant {
+        Instant::ZERO
+    }
+
+    /// What this rig's host adds to any limit.
+    #[must_use]
+    pub fn slack(&self) -> Duration {
+        self.rig.slack()
+    }
+
     /// What the cluster is made of.
     #[must_use]
     pub const fn cluster(&self) -> &Cluster {
