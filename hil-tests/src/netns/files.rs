@@ -96,6 +96,11 @@ start)
     : >$state
     note held
     ;;
+outside)
+    # Started, but not by heartbeat.
+    : >$state
+    note outside
+    ;;
 stop)
     [ -e $state ] && note stopping
     odd

@@ -407,7 +407,7 @@ impl Seen {
             .filter(|entry| !matches!(entry.deed, Deed::Starting | Deed::Stopping))
             .collect();
         about.sort_by_key(|entry| entry.at);
-        about.last().is_some_and(|entry| entry.deed == Deed::Held)
+        about.last().is_some_and(|entry| matches!(entry.deed, Deed::Held | Deed::Outside))
     }
 }
 
@@ -418,6 +418,7 @@ fn script_line(line: &str) -> Option<(u64, &str, Deed)> {
     let deed = match deed {
         "starting" => Deed::Starting,
         "held" => Deed::Held,
+        "outside" => Deed::Outside,
         "failed" => Deed::StartFailed,
         "stopping" => Deed::Stopping,
         "released" => Deed::Released,

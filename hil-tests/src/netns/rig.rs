@@ -299,7 +299,7 @@ impl Up {
                 fs::write(file, files::conduct(conduct)).map_err(broken)?;
             }
             Verb::StartOutside(at, name) => {
-                self.run(at, "/etc/ha.d/resource.d/rec", &[name, "start"])?;
+                self.run(at, "/etc/ha.d/resource.d/rec", &[name, "outside"])?;
             }
             Verb::Standby(at) => self.hb(at, "standby")?,
             Verb::Takeover(at) => self.hb(at, "takeover")?,
@@ -567,6 +567,7 @@ fn resource_line(cluster: &Cluster, entry: &Entry) -> Moment {
     let what = match entry.deed {
         Deed::Starting => "is being started",
         Deed::Held => "is here",
+        Deed::Outside => "is here, started by something else",
         Deed::StartFailed => "did not start",
         Deed::Stopping => "is being stopped",
         Deed::Released => "is gone",

@@ -31,9 +31,9 @@ impl Holdings {
     pub(super) fn note(&mut self, entry: &Entry) {
         let what = (entry.machine, entry.group, entry.resource);
         match entry.deed {
-            Deed::Held if !self.held.contains(&what) => self.held.push(what),
+            Deed::Held | Deed::Outside if !self.held.contains(&what) => self.held.push(what),
             Deed::Released | Deed::StartFailed => self.held.retain(|held| *held != what),
-            Deed::Held | Deed::Starting | Deed::Stopping => {}
+            Deed::Held | Deed::Outside | Deed::Starting | Deed::Stopping => {}
         }
     }
 

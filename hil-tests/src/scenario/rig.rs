@@ -54,6 +54,8 @@ pub enum Deed {
     Starting,
     /// From here on the machine has it.
     Held,
+    /// The same, and it wasn't heartbeat that started it.
+    Outside,
     /// A start ended, and the machine doesn't have it.
     StartFailed,
     /// A stop began. Addresses have none.

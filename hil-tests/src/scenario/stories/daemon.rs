@@ -40,6 +40,7 @@ pub fn a_stopped_daemon_drops_its_address_first(s: &mut Scenario<'_>) -> Told {
     let since = s.now();
     s.continue_daemon(A)?;
     s.expect_address_gone_within(0, A, Duration::from_millis(100))?;
+    s.expect_released_within(0, A, Duration::from_secs(2))?;
     s.forbid_split();
     s.settle()?;
     s.run_for_ms(1000);

@@ -69,6 +69,7 @@ pub fn a_frozen_holder_thaws(s: &mut Scenario<'_>) -> Told {
     s.run_for_ms(2000);
     s.thaw(A)?;
     s.expect_address_gone_within(0, A, Duration::from_millis(100))?;
+    s.expect_released_within(0, A, Duration::from_secs(2))?;
     s.forbid_split();
     s.settle()?;
     s.expect_holder_stays(0, B, Duration::from_millis(500))

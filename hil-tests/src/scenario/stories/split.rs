@@ -34,6 +34,7 @@ pub fn all_links_cut_and_healed(s: &mut Scenario<'_>) -> Told {
     let healed = s.now();
     s.heal_all()?;
     s.expect_address_gone_within(0, B, CONTACT)?;
+    s.expect_released_within(0, B, CONTACT)?;
     s.forbid_split();
     s.expect_holder_within(0, A, CONTACT)?;
     s.run_for_ms(1500);
@@ -89,6 +90,8 @@ pub fn a_healed_split_of_two_groups_goes_home(s: &mut Scenario<'_>) -> Told {
     s.heal_all()?;
     s.expect_address_gone_within(0, B, CONTACT)?;
     s.expect_address_gone_within(1, A, CONTACT)?;
+    s.expect_released_within(0, B, CONTACT)?;
+    s.expect_released_within(1, A, CONTACT)?;
     s.forbid_split();
     s.expect_holder_within(0, A, CONTACT)?;
     s.expect_holder_within(1, B, CONTACT)?;
