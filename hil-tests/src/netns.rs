@@ -11,6 +11,10 @@
 //! pair.expect_never_two_holders();
 //! ```
 
+pub mod files;
+pub mod observer;
+pub mod rig;
+
 use std::fs;
 use std::time::{Duration, Instant};
 
