@@ -2,7 +2,7 @@
 """Draws a terminal's contents as SVG: how demo.svg is made (docs/testing.md).
 
     tmux new-session -d -x 132 -y 40 'target/release/hb demo; sleep 60'
-    sleep 15; tmux capture-pane -e -p | docs/images/make-demo-svg.py > docs/images/demo.svg
+    sleep 10; tmux capture-pane -e -p | docs/images/make-demo-svg.py > docs/images/demo.svg
 """
 import re
 import sys
@@ -34,9 +34,9 @@ def draw(line, row, style):
     for column, char, *look in [*cells(line, style), (999, " ", None, False, False)]:
         if run and (run[0] + len(run[1]) != column or run[2] != look or char in BLOCKS):
             x, colour, bold, dim = MARGIN + run[0] * WIDTH, *run[2]
-            weight = ' font-weight="bold"' * bold + ' opacity=".6"' * dim
-            length = f'textLength="{len(run[1]) * WIDTH:.1f}"'
-            out.append(f'<text x="{x:.1f}" y="{y + 13}" fill="{colour}" {length}{weight}>{escape(run[1])}</text>')
+            weight, text = ' font-weight="bold"' * bold + ' opacity=".6"' * dim, run[1].rstrip()
+            length = f'textLength="{len(text) * WIDTH:.1f}"'
+            out.append(f'<text x="{x:.1f}" y="{y + 13}" fill="{colour}" {length}{weight}>{escape(text)}</text>')
             run = None
         if char in BLOCKS:
             part, opacity = BLOCKS[char]
