@@ -261,6 +261,7 @@ impl Daemon {
         }
         self.tend_at = now + TEND_EVERY;
         self.words.catch_up(now);
+        self.effects.tell_unlogged();
         for at in 0..self.links.len() {
             if self.links[at].tend() == Some(Tended::Reopened) {
                 info!("{}", self.links[at].port().description());

@@ -406,7 +406,8 @@ impl Node {
         if let Some(statistics) = self.link_statistics.get_mut(link.index()) {
             statistics.rejected[reason.index()] += 1;
         }
-        if reason != Reject::Own {
+        // Half of the room: what strangers cause must not displace what the node itself has to tell.
+        if reason != Reject::Own && self.events.len() < MAX_EVENTS / 2 {
             self.tell(Event::Rejected { link, reason });
         }
     }
