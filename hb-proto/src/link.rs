@@ -109,3 +109,20 @@ impl Link {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table above [`LinkState`], cell by cell: its words are those of tests/matrix.rs.
+    #[test]
+    fn judged_as_the_table_says() {
+        let deadtime = Duration::from_millis(500);
+        let heard = Link { heard_at: Some(Instant::from_millis(1000)), ..Link::default() };
+        let cells = [(1499, true), (1499, false), (1500, true), (1500, false)]
+            .map(|(ms, hears)| heard.judge(Instant::from_millis(ms), deadtime, hears).name());
+        assert_eq!(cells, ["up", "one-way", "one-way", "down"]);
+        let never = Link::default();
+        assert_eq!(never.judge(Instant::ZERO, deadtime, false), LinkState::Down);
+    }
+}

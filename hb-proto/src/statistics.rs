@@ -2,7 +2,7 @@
 
 use heapless::{Deque, Vec};
 
-use crate::event::Cause;
+use crate::event::Failover;
 use crate::id::BootId;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
@@ -123,20 +123,6 @@ impl LinkStatistics {
     }
 }
 
-/// A failover, measured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Failover {
-    /// Why.
-    pub cause: Cause,
-    /// From the peer's last frame to the decision; none where nothing had to be detected.
-    pub detection: Option<Duration>,
-    /// From the decision until the group ran.
-    pub takeover: Duration,
-    /// What the configuration promises for both.
-    pub budget: Duration,
-}
-
 /// Figures of the node as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
@@ -150,4 +136,81 @@ pub struct Statistics {
     pub frames: u64,
     /// Events that found no room and were not told.
     pub events_lost: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const KEEPALIVE: Duration = Duration::from_millis(100);
+
+    fn boot(id: u32) -> BootId {
+        BootId::new(id).expect("in range")
+    }
+
+    /// The window against a list of what arrived, for every step up to twice its size, twice in a row.
+    #[test]
+    fn loss_is_the_share_of_the_last_128_frames() {
+        let window = LOSS_WINDOW as usize;
+        for first in 1..=2 * LOSS_WINDOW {
+            for second in [1, 2, 63, 64, 65, 126, 127, 128, 129, 255, u32::MAX / 2] {
+                let (mut statistics, now) = (LinkStatistics::default(), Instant::ZERO);
+                let mut arrived: Vec<bool> = [true].into();
+                statistics.arrived(now, boot(1), 1, true, KEEPALIVE);
+                for (seq, step) in [(1 + first, first), (1 + first + second, second)] {
+                    statistics.arrived(now, boot(1), seq, true, KEEPALIVE);
+                    // Longer than any window, however far the numbers jump.
+                    let lost = (step - 1).min(4 * LOSS_WINDOW) as usize;
+                    arrived.extend(std::iter::repeat_n(false, lost).chain([true]));
+                }
+                let last = &arrived[arrived.len().saturating_sub(window)..];
+                let came = last.iter().filter(|&&came| came).count();
+                let loss = 1.0 - came as f32 / last.len() as f32;
+                assert_eq!(statistics.loss(now, KEEPALIVE), Some(loss), "{first}, {second}");
+            }
+        }
+    }
+
+    /// What is overdue shifts the window as if it had been counted; all of it lost is 1, never more.
+    #[test]
+    fn overdue_frames_are_lost_ones() {
+        let mut statistics = LinkStatistics::default();
+        for seq in 1..=200 {
+            statistics.arrived(Instant::ZERO, boot(1), seq, true, KEEPALIVE);
+        }
+        for overdue in 0..=300 {
+            // One keepalive is the next frame's own time.
+            let now = Instant::ZERO + KEEPALIVE.times(overdue + 1);
+            let lost = overdue.min(u64::from(LOSS_WINDOW)) as f32 / LOSS_WINDOW as f32;
+            assert_eq!(statistics.loss(now, KEEPALIVE), Some(lost), "{overdue}");
+        }
+        assert_eq!(statistics.loss(Instant::NEVER, Duration::ZERO), Some(1.0));
+        assert_eq!(LinkStatistics::default().loss(Instant::NEVER, KEEPALIVE), None);
+    }
+
+    /// A new life, and a number that goes back, begin a new window: nothing is called lost.
+    #[test]
+    fn a_new_life_loses_nothing() {
+        let mut statistics = LinkStatistics::default();
+        for (life, seq) in [(1, 1000), (1, 1200), (2, 1), (2, u32::MAX), (2, 3), (3, u32::MAX)] {
+            statistics.arrived(Instant::ZERO, boot(life), seq, true, KEEPALIVE);
+        }
+        assert_eq!(statistics.loss(Instant::ZERO, KEEPALIVE), Some(0.0));
+    }
+
+    #[test]
+    fn round_trips_keep_the_newest_and_saturate() {
+        let mut statistics = LinkStatistics::default();
+        assert_eq!(statistics.rtt(50), None);
+        for micros in 0..200 {
+            statistics.round_trip(Duration::from_micros(micros));
+        }
+        let percentiles = [0, 50, 99, 100].map(|p| statistics.rtt(p).map(Duration::micros));
+        assert_eq!(percentiles, [Some(136), Some(168), Some(199), Some(199)]);
+        statistics.round_trip(Duration::MAX);
+        assert_eq!(statistics.rtt(100).map(Duration::micros), Some(u64::from(u32::MAX)));
+    }
 }

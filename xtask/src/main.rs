@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod test;
 
 #[derive(Parser)]
@@ -31,12 +32,20 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// For the benchmark; `failover --help` lists all
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
+        Chore::Bench { args } => bench::run(&args),
     }
 }
 

@@ -10,6 +10,7 @@ use hb_proto::id::{BootId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
+use hb_proto::wire::port::CHUNK;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -192,15 +193,16 @@ impl Daemon {
             }
             Link::Serial(framed) => {
                 for _ in 0..FRAMES_A_TURN {
-                    if !matches!(framed.fill(), Ok(1..)) {
-                        break;
-                    }
+                    let Ok(bytes @ 1..) = framed.fill() else { break };
                     while let Some(frame) = framed.next_frame() {
                         match frame {
                             // Refusals are counted and told as events.
                             Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
                             Err(_) => self.node.handle_damage(id),
                         }
+                    }
+                    if bytes < CHUNK {
+                        break;
                     }
                 }
             }

@@ -1,12 +1,12 @@
 //! What happened, in the log's words. Phrases that tools of the classics look for are kept.
 
 use hb_proto::config::ResourceKind;
+use hb_proto::event::Failover;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
 use hb_proto::id::{GroupId, LinkId};
 use hb_proto::link::LinkState;
 use hb_proto::peer::PeerState;
-use hb_proto::statistics::Failover;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
 use tracing::{debug, error, info, warn};
@@ -16,6 +16,10 @@ use crate::log::{CRIT, Limiter};
 
 /// Lines a minute for each reason for which frames are dropped.
 const REJECT_BURST: u32 = 3;
+/// Lines a minute about late heartbeats, and about our own stalls.
+const REPEATED_BURST: u32 = 10;
+const LATE: usize = 0;
+const STALLED: usize = 1;
 
 /// Tells events to the log.
 pub struct Words {
@@ -25,6 +29,8 @@ pub struct Words {
     links: Vec<String>,
     peer: String,
     rejected: Limiter<{ Reject::COUNT }>,
+    /// Late heartbeats and stalls of our own, which a busy machine may have many a second of.
+    repeated: Limiter<2>,
     /// The first group after the start is being acquired.
     acquiring_first: bool,
     initialised: bool,
@@ -47,6 +53,7 @@ impl Words {
             links: settings.media.iter().map(crate::config::Medium::name).collect(),
             peer: settings.peer.clone(),
             rejected: Limiter::new(REJECT_BURST),
+            repeated: Limiter::new(REPEATED_BURST),
             acquiring_first: false,
             initialised: false,
         }
@@ -75,7 +82,7 @@ impl Words {
             Event::ReturnedAfterPartition => {
                 error!(target: CRIT, "Cluster node {peer} returning after partition.");
             }
-            Event::LateHeartbeat { interval } => {
+            Event::LateHeartbeat { interval } if self.repeated.admit(LATE, now) => {
                 warn!("Late heartbeat: Node {peer}: interval {} ms", interval.millis());
             }
             Event::Link { link, state, heard } => self.tell_link(link, state, heard),
@@ -105,9 +112,11 @@ impl Words {
                 self.group(group),
                 if won { "this is its home, the peer gives it up" } else { "the peer is its home, giving it up" }
             ),
-            Event::Stall { late } => {
+            Event::Stall { late } if self.repeated.admit(STALLED, now) => {
                 warn!("this process was not scheduled for {} ms", late.millis());
             }
+            // Beyond the limit: counted, and told once a minute.
+            Event::LateHeartbeat { .. } | Event::Stall { .. } => {}
             Event::BootIdTaken { heard } => error!(
                 target: CRIT,
                 "a later life ({heard}) of this node is known: its life number was lost or copied; starting again above it"
@@ -126,6 +135,11 @@ impl Words {
         while let Some(held_back) = self.rejected.poll_suppressed(now) {
             let reason = Reject::ALL[held_back.reason];
             warn!("frames dropped ({}): {held_back}", explain(reason));
+        }
+        while let Some(held_back) = self.repeated.poll_suppressed(now) {
+            let what =
+                if held_back.reason == LATE { "late heartbeats" } else { "stalls of this process" };
+            warn!("{what}: {held_back}");
         }
     }
 

@@ -343,6 +343,18 @@ impl Bench {
         &self.lines[line]
     }
 
+    /// The switch of a network, for another client than [`Self::start_client`]'s.
+    #[must_use]
+    pub fn switch(&self, network: Network) -> &Switch {
+        &self.switches[network.index()]
+    }
+
+    /// The rig's end of a machine's cable: what passes there is on the wire.
+    #[must_use]
+    pub fn wire(node: Node, network: Network) -> String {
+        rig_side(node, network)
+    }
+
     /// Plugs the client into the public network; it starts asking the service address.
     ///
     /// # Errors

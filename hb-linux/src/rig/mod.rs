@@ -23,12 +23,12 @@ pub mod host;
 pub mod init;
 pub mod intruder;
 pub mod line;
-mod links;
+pub mod links;
 pub mod machine;
 pub mod probe;
 pub mod run;
 pub mod switch;
-mod sys;
+pub mod sys;
 mod tty;
 pub mod web;
 

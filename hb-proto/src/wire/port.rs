@@ -81,7 +81,7 @@ impl Deframer {
 }
 
 /// Bytes taken from the port in one read. More than one frame, so that a drained line needs few calls.
-const CHUNK: usize = 128;
+pub const CHUNK: usize = 128;
 
 /// Frames over an [`embedded_io`] byte port.
 ///
