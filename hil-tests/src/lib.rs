@@ -2,3 +2,4 @@
 
 pub mod inside;
 pub mod netns;
+pub mod sim;
