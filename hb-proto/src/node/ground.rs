@@ -56,7 +56,9 @@ impl Node {
         let shown = voice.groups.state(group);
         if shown == GroupState::Running && !self.mismatches() {
             let home = self.config.groups[group.index()].home == self.config.me;
-            return home.then_some(Ground::Winner);
+            // What the peer showed before a stall of ours says nothing of now (R10).
+            let lately = voice.at >= self.d.peer.attentive_since();
+            return (home && lately).then_some(Ground::Winner);
         }
         if self.d.plans[group.index()].bridge_until > now {
             return Some(Ground::Contact);

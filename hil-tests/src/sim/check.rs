@@ -86,6 +86,8 @@ pub struct Checks {
     /// Who had each group's address last, and how often that changed.
     last_holder: [Option<Who>; 16],
     pub moves: [u32; 16],
+    /// A start sequence that began in a split: what it began, it may finish.
+    split_start: [[bool; 16]; 2],
     held_before: [[u16; 16]; 2],
     turns: [(At, u32); 2],
 }
@@ -209,7 +211,8 @@ impl World {
         if self.checks.last_holder[group].replace(who) != Some(who) {
             self.checks.moves[group] += 1;
         }
-        if self.has_address(1 - who, group) && !self.is_split(who) {
+        let excused = self.is_split(who) || self.checks.split_start[who][group];
+        if self.has_address(1 - who, group) && !excused {
             let silence = self.silence(who);
             self.violate(format!(
                 "{} takes the address of group {group}, which {} has; it was handed a frame {silence} µs ago",
@@ -264,7 +267,13 @@ impl World {
                 let other = &self.machines[1 - who];
                 let left = other.held[group];
                 let honest = !other.lied_to && !self.orphans_work(1 - who, what.group);
-                if left != 0 && honest && !self.is_split(who) {
+                let split = self.is_split(who);
+                if what.resource == 0 {
+                    self.checks.split_start[who][group] = split;
+                } else if left != 0 && honest && !split {
+                    self.counts.late_starts += 1;
+                }
+                if left != 0 && honest && !split && !self.checks.split_start[who][group] {
                     let silence = self.silence(who);
                     self.violate(format!(
                         "{} starts {what:?} while {} still has {left:b} of it; it was handed a frame {silence} µs ago",

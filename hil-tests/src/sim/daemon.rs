@@ -478,6 +478,8 @@ impl World {
     }
 
     fn tend_watchdog(&mut self, who: Who, daemon: &mut Daemon) {
+        // Read again: what was allowed when the turn began may have ended since (H13).
+        daemon.now = self.local(who);
         let may = daemon.node.may_feed_watchdog(daemon.now);
         self.note_feeding(who, daemon, may);
         if daemon.watching && may && daemon.now.since(daemon.fed_at) >= FEED_EVERY {

@@ -118,7 +118,10 @@ impl Knobs {
         let fast = timing.keepalive < millis(40);
         let links = (0..rng.between(1, 3)).map(|_| match rng.between(0, 2) {
             0 if fast => LinkKind::Serial { baud: 115_200 },
-            0 => LinkKind::Serial { baud: rng.pick(&[9_600, 19_200, 115_200]) },
+            0 if timing.keepalive >= millis(100) => {
+                LinkKind::Serial { baud: rng.pick(&[9_600, 19_200, 115_200]) }
+            }
+            0 => LinkKind::Serial { baud: 38_400 },
             1 => LinkKind::Broadcast,
             _ => LinkKind::Unicast,
         });

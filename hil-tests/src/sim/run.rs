@@ -203,7 +203,7 @@ impl fmt::Display for Outcome {
         writeln!(f, "  faults: {}", if kinds.is_empty() { "none".into() } else { kinds.join(", ") })?;
         writeln!(
             f,
-            "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets",
+            "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets, {} late starts, {} scripts unheard",
             c.orders,
             c.starts,
             c.stops,
@@ -211,7 +211,9 @@ impl fmt::Display for Outcome {
             Duration::from_micros(self.longest_split_us),
             c.conflicts,
             c.lost_authority,
-            c.watchdog_resets
+            c.watchdog_resets,
+            c.late_starts,
+            c.unheard
         )?;
         writeln!(
             f,

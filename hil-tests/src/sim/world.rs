@@ -1,6 +1,6 @@
 //! The world: two machines, the links between them, and what happens when.
 
-use hb_proto::action::Outcome;
+use hb_proto::action::Verb;
 use hb_proto::config::Config;
 use hb_proto::id::BootId;
 use hb_proto::node::Node;
@@ -58,6 +58,10 @@ pub struct Counts {
     pub stalls_seen: u64,
     pub starving: u64,
     pub watchdog_resets: u64,
+    /// Resources that a split's winner started after contact, while the loser still had some of the group.
+    pub late_starts: u64,
+    /// Scripts that changed something after their helper was killed.
+    pub unheard: u64,
     pub lost: u64,
     pub faults: [u64; Fault::KINDS.len()],
 }
@@ -76,6 +80,7 @@ pub struct World {
     pub(super) rng: Rng,
     pub(super) tokens: u64,
     pub(super) handed: Vec<Handed>,
+    mended: bool,
     configs: [Config; 2],
     keys: KeyRing,
     plan: Vec<Planned>,
@@ -109,6 +114,7 @@ impl World {
             rng,
             tokens: 0,
             handed: Vec::new(),
+            mended: false,
             configs: [0, 1].map(|who| knobs.config(who)),
             keys: keys(),
             plan,
@@ -182,7 +188,7 @@ impl World {
             }
             Happening::Bites(who, epoch, feedings) => self.watchdog_bites(who, epoch, feedings),
             Happening::Crash(who, epoch) => {
-                if self.is_now(who, epoch, Happening::Crash(who, epoch)) {
+                if self.is_now(who, epoch, Happening::Crash(who, epoch)) && !self.mended {
                     self.kill_daemon(who);
                 }
             }
@@ -326,7 +332,7 @@ impl World {
 
     fn respawn(&mut self, who: Who) {
         let machine = &self.machines[who];
-        if machine.daemon.is_some() || machine.left {
+        if machine.daemon.is_some() || machine.left || machine.power != Power::On {
             return;
         }
         if self.knobs.respawn_waits && machine.helpers.iter().any(|helper| helper.orphan) {
@@ -444,9 +450,15 @@ impl World {
             daemon.answers.push_back((ticket, outcome));
             self.plan_turn(who);
         }
-        let failed = job.ticket.is_none() && outcome == Outcome::Failed;
+        let machine = &mut self.machines[who];
+        let orphan = !machine.helpers.iter().any(|helper| helper.id == job.helper);
+        if orphan && job.verb == Verb::Start {
+            // What the node was told is not what came of it.
+            machine.lied_to = true;
+            self.counts.unheard += 1;
+        }
         self.tell(who, || {
-            let orphan = if failed { ", unheard" } else { "" };
+            let orphan = if orphan { ", unheard" } else { "" };
             format!("{:?} {}/{} ends{orphan}", job.verb, job.what.group, job.what.resource)
         });
         self.start_jobs(who);
@@ -582,7 +594,8 @@ impl World {
 
     fn command(&mut self, who: Who, command: super::fault::Command) {
         if command == super::fault::Command::Start {
-            self.start_daemon(who);
+            self.machines[who].left = false;
+            self.respawn(who);
         } else if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
             daemon.commands.push_back(command);
         }
@@ -592,8 +605,14 @@ impl World {
     /// Faults stop for good: everything is mended, switched on, continued and started.
     pub fn mend_everything(&mut self) {
         self.tell(0, || "*** everything is mended, for good".into());
+        self.mended = true;
         self.apply(Fault::MendAll);
         for who in 0..2 {
+            if self.machines[who].lied_to {
+                // Only a person can find what a script lied about.
+                self.apply(Fault::Thaw(who));
+                self.reset(who);
+            }
             for link in 0..self.wires[who].len() {
                 self.apply(Fault::Weather { from: who, link, weather: super::fault::Weather::default() });
             }
