@@ -2,7 +2,7 @@
 
 use heapless::{Deque, Vec};
 
-use crate::event::Cause;
+use crate::event::Failover;
 use crate::id::BootId;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
@@ -68,6 +68,14 @@ impl LinkStatistics {
         self.count_jitter(now, seq, regular, keepalive);
     }
 
+    pub(crate) fn rebase(&mut self, by: Duration) {
+        let pairs = [&mut self.last_regular, &mut self.hello_sent, &mut self.hello_heard];
+        for (_, at) in pairs.into_iter().flatten() {
+            *at = at.rebased(by);
+        }
+        self.last_at = self.last_at.map(|at| at.rebased(by));
+    }
+
     /// Only two scheduled frames in a row tell how far the link shifts them.
     fn count_jitter(&mut self, now: Instant, seq: u32, regular: bool, keepalive: Duration) {
         if !regular || keepalive == Duration::ZERO {
@@ -113,20 +121,6 @@ impl LinkStatistics {
         let mask = if window < LOSS_WINDOW { (1 << window) - 1 } else { u128::MAX };
         Some(1.0 - (kept & mask).count_ones() as f32 / window as f32)
     }
-}
-
-/// A failover, measured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Failover {
-    /// Why.
-    pub cause: Cause,
-    /// From the peer's last frame to the decision; none where nothing had to be detected.
-    pub detection: Option<Duration>,
-    /// From the decision until the group ran.
-    pub takeover: Duration,
-    /// What the configuration promises for both.
-    pub budget: Duration,
 }
 
 /// Figures of the node as a whole.

@@ -1,4 +1,6 @@
 //! Scenarios and rigs.
 
+pub mod bench;
 pub mod inside;
 pub mod netns;
+pub mod scenario;

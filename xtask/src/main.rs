@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod fuzz;
 mod test;
 
@@ -40,6 +41,13 @@ enum Chore {
         /// Only these
         targets: Vec<String>,
     },
+    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// For the benchmark; `failover --help` lists all
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -47,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Bench { args } => bench::run(&args),
     }
 }
 

@@ -178,10 +178,11 @@ impl Node {
 
     /// A split heals: the home node goes on, the other stops; once it has, the winner announces again.
     fn compare(&mut self, now: Instant, group: GroupId, before: GroupState, shown: GroupState) {
-        if self.d.ledger.stance(group) != Stance::Running || self.mismatches() {
+        let lost = self.d.plans[group.index()].lost;
+        if self.d.ledger.stance(group) != Stance::Running || lost || self.mismatches() {
             return;
         }
-        let won = self.config.groups[group.index()].home == self.config.me;
+        let won = self.wins_conflict(group);
         let plan = &mut self.d.plans[group.index()];
         if shown == GroupState::Running && !core::mem::replace(&mut plan.conflict, true) {
             self.tell(Event::Conflict { group, won });
