@@ -83,7 +83,7 @@ fn fuzz(place: &Place, target: &str, seconds: u64) -> Result<String, String> {
         .args([&corpus, &seeds])
         .arg("--")
         .arg(format!("-max_total_time={seconds}"))
-        .args(["-print_final_stats=1", "-timeout=10", &format!("-max_len={MAX_LEN}")])
+        .args(["-print_final_stats=1", "-timeout=120", &format!("-max_len={MAX_LEN}")])
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
