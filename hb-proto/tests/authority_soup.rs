@@ -100,3 +100,28 @@ fn topology_swaps_with_quick_restarts() {
         Ok(())
     });
 }
+
+/// A group that is asked for and given up again every few milliseconds, while answers to former
+/// requests are still on their way (R7).
+#[test]
+fn quick_handovers_with_late_answers() {
+    run("quick handovers", 1500, |soup, _| {
+        soup.late = (soup.random.between(20_000, 350_000), soup.random.between(20, 60));
+        soup.loss = soup.random.below(5);
+        while soup.now < 3_000_000 {
+            for who in 0..2 {
+                if soup.random.percent(4) {
+                    soup.machines[who].wants = !soup.machines[who].wants;
+                    // A change leaves at once.
+                    soup.machines[who].heartbeat_at = soup.now;
+                }
+            }
+            if soup.random.percent(2) {
+                let (from, to) = (soup.random.below(3) as usize, soup.random.below(3) as usize);
+                soup.cut[from][to] = !soup.cut[from][to];
+            }
+            soup.step()?;
+        }
+        Ok(())
+    });
+}

@@ -185,6 +185,7 @@ fn serial_lines_carry_the_vectors() {
         assert_eq!(cobs::encode(frame, &mut out), Some(&line[..]), "{on_line}");
         assert_eq!(line.len(), STATUS_SERIAL_BYTES, "{on_line}");
         let mut deframer = Deframer::new();
+        assert_eq!(deframer.push(cobs::DELIMITER), None, "a line that was just opened");
         let found: Vec<_> = line
             .iter()
             .filter_map(|&b| deframer.push(b).map(|found| found.map(<[u8]>::to_vec)))

@@ -140,7 +140,12 @@ impl Soup {
             ledger: None,
             clock: Clock {
                 epoch: random.below(1_000_000_000_000),
-                rate: random.between(Clock::SLOWEST, Clock::FASTEST),
+                // Half of them as far off as is allowed.
+                rate: match random.below(4) {
+                    0 => Clock::SLOWEST,
+                    1 => Clock::FASTEST,
+                    _ => random.between(Clock::SLOWEST, Clock::FASTEST),
+                },
             },
             boot: 0,
             heartbeat_at: 0,
