@@ -25,6 +25,8 @@ pub enum Cause {
     Takeover,
     /// The group's home is back.
     Failback,
+    /// The peer asks for it: its home is back, or an operator wants it there.
+    PeerWants,
     /// This node leaves.
     Leave,
     /// Authority ended: the peer's promise ran out, or the peer won after a split.
@@ -42,6 +44,7 @@ impl Cause {
             Self::Standby => "standby",
             Self::Takeover => "takeover",
             Self::Failback => "failback",
+            Self::PeerWants => "the peer wants it",
             Self::Leave => "leave",
             Self::AuthorityLost => "authority-lost",
         }

@@ -116,7 +116,10 @@ fn link(node: &Node, at: usize, now: Instant) -> Link {
         },
         jitter_us: statistics.jitter.map(Duration::micros),
         longest_gap_ms: heard.then(|| statistics.longest_gap.millis()),
-        loss: statistics.loss(now, node.peer_keepalive()).map(f64::from),
+        // Four digits: a share of at most 128 frames has no more to say.
+        loss: statistics
+            .loss(now, node.peer_keepalive())
+            .map(|loss| (f64::from(loss) * 1e4).round() / 1e4),
         sent: statistics.sent,
         received: statistics.received,
         rejected: rejected.collect(),
@@ -152,7 +155,10 @@ fn failover(failover: &ProtoFailover) -> Option<Failover> {
         ProtoCause::Takeover => Cause::Takeover,
         ProtoCause::Failback => Cause::Failback,
         // Neither is a group's move to this node.
-        ProtoCause::Startup | ProtoCause::Leave | ProtoCause::AuthorityLost => return None,
+        ProtoCause::Startup
+        | ProtoCause::PeerWants
+        | ProtoCause::Leave
+        | ProtoCause::AuthorityLost => return None,
     };
     Some(Failover {
         cause,

@@ -187,7 +187,7 @@ impl Words {
             Cause::Standby => info!("{peer} stands by: acquiring its resources"),
             Cause::Failback => info!("{peer} gives our resources back"),
             Cause::Startup => self.acquiring_first = true,
-            Cause::Leave | Cause::AuthorityLost => {}
+            Cause::PeerWants | Cause::Leave | Cause::AuthorityLost => {}
         }
         info!("Acquiring resource group: {}", self.group(group));
     }

@@ -75,8 +75,7 @@ impl Node {
             && self.d.facts.is_some_and(|facts| has(facts.wants, group))
             && self.peer_can_take(now, group)
         {
-            let cause = if self.is_home(group) { Cause::Takeover } else { Cause::Failback };
-            self.give_up(group, cause);
+            self.give_up(group, Cause::PeerWants);
         }
     }
 
