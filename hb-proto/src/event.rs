@@ -21,6 +21,8 @@ pub enum Cause {
     PeerLeft,
     /// The peer was told to stand by.
     Standby,
+    /// Its start failed on the peer.
+    PeerFailed,
     /// This node was told to take over.
     Takeover,
     /// The group's home is back.
@@ -42,6 +44,7 @@ impl Cause {
             Self::PeerDead => "peer-dead",
             Self::PeerLeft => "peer-left",
             Self::Standby => "standby",
+            Self::PeerFailed => "peer-failed",
             Self::Takeover => "takeover",
             Self::Failback => "failback",
             Self::PeerWants => "the peer wants it",

@@ -151,7 +151,8 @@ fn failover(failover: &ProtoFailover) -> Option<Failover> {
     let cause = match failover.cause {
         ProtoCause::PeerDead => Cause::PeerDead,
         ProtoCause::PeerLeft => Cause::PeerLeft,
-        ProtoCause::Standby => Cause::Standby,
+        // Either way the peer gives it up and stays.
+        ProtoCause::Standby | ProtoCause::PeerFailed => Cause::Standby,
         ProtoCause::Takeover => Cause::Takeover,
         ProtoCause::Failback => Cause::Failback,
         // Neither is a group's move to this node.
