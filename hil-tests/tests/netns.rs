@@ -127,7 +127,7 @@ fn run(chosen: &[&'static Story]) -> ExitCode {
                 break;
             }
             let kept = evidence(one.story.name);
-            let _ = std::fs::rename(&kept, kept.with_added_extension(attempt.to_string()));
+            let _ = std::fs::rename(&kept, evidence(&format!("{}.{attempt}", one.story.name)));
             let why = one.text.trim_end().lines().last().unwrap_or_default().to_owned();
             println!("test netns::{}: told again, alone: {why}", one.story.name);
             *one = tell_in_rig(&hb, one.story);
