@@ -109,3 +109,44 @@ impl Link {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: LinkTimes =
+        LinkTimes { deadtime: Duration::from_millis(500), grace: Duration::from_millis(300) };
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    /// The table above [`LinkState`], cell by cell: its words are those of tests/matrix.rs.
+    #[test]
+    fn judged_as_the_table_says() {
+        let cells =
+            [(1499, true), (1499, false), (1500, true), (1500, false)].map(|(ms, hears)| {
+                let mut link = Link { heard_at: Some(at(1000)), ..Link::default() };
+                link.judge(at(ms), TIMES, hears);
+                // What has lasted: one direction alone must for the grace.
+                link.heard_at = link.heard_at.map(|heard| heard + TIMES.grace);
+                link.judge(at(ms) + TIMES.grace, TIMES, hears);
+                link.state().name()
+            });
+        assert_eq!(cells, ["up", "one-way", "one-way", "down"]);
+        let mut never = Link::default();
+        assert!(!never.judge(Instant::ZERO, TIMES, false));
+        assert_eq!(never.state(), LinkState::Down);
+    }
+
+    #[test]
+    fn one_direction_alone_must_last() {
+        let mut link = Link { heard_at: Some(at(1000)), ..Link::default() };
+        assert!(link.judge(at(1000), TIMES, true), "up");
+        assert!(!link.judge(at(1100), TIMES, false), "perhaps the other end is just slower");
+        assert!(!link.judge(at(1399), TIMES, false));
+        assert!(link.judge(at(1400), TIMES, false));
+        assert_eq!(link.state(), LinkState::OneWay);
+        assert!(link.judge(at(1410), TIMES, true), "and ends at once");
+    }
+}

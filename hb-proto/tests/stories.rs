@@ -3,6 +3,7 @@
 mod pair;
 
 use hb_proto::action::{Action, Outcome, Verb};
+use hb_proto::config::LinkKind;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
 use hb_proto::id::{BootId, LinkId, Voter};
@@ -374,6 +375,31 @@ fn a_rebased_node_goes_on_alike() {
     }
     assert!(now.since(pair.now) > ms(600));
     assert_eq!(one.holder(WEB), Some(Voter::B));
+}
+
+/// The guide's minimum: one null-modem line at 19200 baud and nothing else.
+#[test]
+fn a_serial_line_alone_carries_the_pair() {
+    let serial = || std::iter::once(LinkKind::Serial { baud: 19200 }).collect();
+    let mut pair = Pair::with(|config| config.links = serial());
+    pair.start(A);
+    pair.start(B);
+    pair.run_until(ms(1000), "A serves", |pair| pair.serves(A));
+    pair.run(ms(3000));
+    pair.power_off(A);
+    pair.run_until(ms(600), "B serves", |pair| pair.serves(B));
+    pair.run(ms(3000));
+    pair.start(A);
+    pair.run_until(ms(1000), "A serves again", |pair| pair.serves(A));
+    pair.run(ms(3000));
+    pair.power_off(B);
+    pair.run(ms(3000));
+    let orders = pair.orders.len();
+    pair.start(B);
+    pair.run(ms(5000));
+    assert!(pair.serves(A));
+    assert_eq!(pair.orders.len(), orders, "the standby's return disturbs nobody");
+    assert_eq!(pair.double, ms(0));
 }
 
 #[test]

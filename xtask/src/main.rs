@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod bench;
+mod fuzz;
 mod test;
 
 #[derive(Parser)]
@@ -31,12 +33,29 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Fuzz each target for a while with libFuzzer (nightly); crashes go to fuzz/artifacts
+    Fuzz {
+        /// For each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only these
+        targets: Vec<String>,
+    },
+    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// For the benchmark; `failover --help` lists all
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
+        Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Bench { args } => bench::run(&args),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What happened, in the log's words. Phrases that tools of the classics look for are kept.
 
 use hb_proto::config::ResourceKind;
+use hb_proto::event::Failover;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
 use hb_proto::id::{GroupId, LinkId};
 use hb_proto::link::LinkState;
 use hb_proto::peer::PeerState;
-use hb_proto::statistics::Failover;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
 use tracing::{debug, error, info, warn};

@@ -22,10 +22,8 @@ use rustix::io::Errno;
 use crate::config::Medium;
 pub use failure::Failure;
 
-/// Shorter datagrams can't be a frame (protocol.md §5); the kernel drops them.
-pub const MIN_FRAME: usize = 17;
-/// Longer datagrams can't be a frame (protocol.md §5); the kernel drops them. Bytes.
-pub const MAX_FRAME: usize = 256;
+/// What can't be a frame (protocol.md §5) is dropped by the kernel: shorter or longer datagrams.
+pub use hb_proto::wire::{MAX_FRAME, MIN_FRAME};
 /// The most bytes that a serial line is handed at once: the longest frame with COBS overhead (one byte
 /// in 254, rounded up) and its delimiter.
 pub const MAX_SERIAL: usize = MAX_FRAME + 2 + 1;

@@ -17,9 +17,9 @@ const SLOW_RETRY: u64 = 30;
 /// | from \ to | stopped | starting | running | stopping |
 /// |---|---|---|---|---|
 /// | stopped | – | told to start | – | – |
-/// | starting | – | – | last start done | told to stop, or a start failed |
+/// | starting | – | a start done, the next one's turn | last start done | told to stop, or a start failed |
 /// | running | – | – | – | told to stop |
-/// | stopping | every stop confirmed | – | – | – |
+/// | stopping | every stop confirmed | – | – | a stop confirmed, the next one's turn |
 ///
 /// A life begins in *stopping*, with a look at each resource before it is stopped (clean start, R9).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

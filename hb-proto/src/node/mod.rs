@@ -4,12 +4,15 @@
 //! outputs (`poll_*`). The crate's first page says what to call when.
 
 mod commands;
+mod decisions;
 mod ground;
 mod policy;
 mod receive;
 mod send;
 
 pub use commands::Refusal;
+pub use decisions::Decisions;
+use decisions::{PeerFacts, Plan, has};
 pub use ground::Ground;
 pub use receive::Accepted;
 pub use send::{FrameKind, Transmit};
@@ -18,8 +21,8 @@ use heapless::{Deque, Vec};
 
 use crate::action::{Action, Outcome, TicketId};
 use crate::authority::{FrameName, Ledger, Promisee, Stance, Terms};
-use crate::config::{Config, ConfigError, MAX_GROUPS, MAX_LINKS};
-use crate::event::{Cause, Event};
+use crate::config::{Config, ConfigError, MAX_LINKS};
+use crate::event::Event;
 use crate::group::{Group, Phase};
 use crate::id::{BootId, GroupId, LinkId, Voter};
 use crate::link::{Link, LinkTimes};
@@ -28,135 +31,13 @@ use crate::statistics::{LinkStatistics, Statistics};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
-use crate::wire::message::{GroupState, Life, Settings};
+use crate::wire::message::{GroupState, Life};
 
 use send::Outbox;
 
 /// Events kept for the driver: all that one bounded drain of frames on eight links can cause and more.
 /// They are for people; beyond that they are counted as lost.
 const MAX_EVENTS: usize = 64;
-
-/// What the peer's last hello said.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct PeerFacts {
-    haresources: u64,
-    settings: u64,
-    lease: Duration,
-    keepalive: Duration,
-    arbiter: Option<u32>,
-    declines: u16,
-    failed: u16,
-    wants: u16,
-}
-
-impl PeerFacts {
-    fn of(hello: &crate::wire::message::Hello) -> Self {
-        let Settings { keepalive_ms, lease_ms, arbiter, .. } = hello.settings;
-        let digests = hello.settings.digests();
-        Self {
-            haresources: digests.haresources,
-            settings: digests.settings,
-            lease: Duration::from_millis(u64::from(lease_ms)),
-            keepalive: Duration::from_millis(u64::from(keepalive_ms)),
-            arbiter,
-            declines: hello.declines,
-            failed: hello.failed,
-            wants: hello.wants,
-        }
-    }
-}
-
-const fn has(set: u16, group: GroupId) -> bool {
-    set >> group.0 & 1 == 1
-}
-
-/// What this node intends with one group, beyond its stance.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-struct Plan {
-    /// Addresses must go before anything else is done.
-    drop_pending: bool,
-    /// The neighbours must be told again.
-    announce_pending: bool,
-    /// Authority was lost; told once, until the group is stopped.
-    lost: bool,
-    /// An operator wants it to go to the peer.
-    standby: bool,
-    /// An operator wants it here.
-    wanted: bool,
-    /// It is being stopped for the peer.
-    handing_over: bool,
-    /// It was given to the peer on purpose: don't ask for it back while the peer is there.
-    yielded: bool,
-    /// A handover gets this long before this node looks whether the peer took it.
-    yield_until: Instant,
-    /// Since when the peer, fresh, leaves it alone.
-    peer_idle_since: Option<Instant>,
-    /// Contact was made while this node ran it without the peer's promise: until then it may go on.
-    bridge_until: Instant,
-    /// Both nodes were seen running it.
-    conflict: bool,
-    /// That both nodes failed was told.
-    both_failed: bool,
-    /// Why it is asked for, since when, and how long the peer had been silent then.
-    acquiring: Option<(Cause, Instant, Option<Duration>)>,
-}
-
-/// Everything that decides what this node does next: no figures for people, no bytes.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Decisions {
-    ledger: Ledger,
-    peer: Peer,
-    facts: Option<PeerFacts>,
-    mismatch_told: bool,
-    links: Vec<Link, MAX_LINKS>,
-    groups: Vec<Group, MAX_GROUPS>,
-    plans: Vec<Plan, MAX_GROUPS>,
-    life: Life,
-    /// Every group was confirmed stopped: this node is heard and hears (R9).
-    clean: bool,
-    /// When time was last let pass: nothing before it is still due.
-    decided_at: Instant,
-    keepalive_at: Instant,
-    hello_at: Instant,
-    hello_due: bool,
-    tickets: u32,
-    /// First frame that said `left`, and when.
-    left: Option<(u32, Instant)>,
-    departed: bool,
-    restart_above: Option<BootId>,
-    /// When a frame of its own last passed encoding, framing and decoding (R10).
-    self_checked_at: Option<Instant>,
-    outbox: Outbox,
-}
-
-impl Decisions {
-    /// The same as seen from an epoch that lies `by` later.
-    #[must_use]
-    pub fn rebased(mut self, by: Duration) -> Self {
-        self.ledger = self.ledger.rebased(by);
-        self.peer = self.peer.rebased(by);
-        for link in &mut self.links {
-            *link = link.rebased(by);
-        }
-        for group in &mut self.groups {
-            *group = group.clone().rebased(by);
-        }
-        for plan in &mut self.plans {
-            plan.yield_until = plan.yield_until.rebased(by);
-            plan.bridge_until = plan.bridge_until.rebased(by);
-            plan.peer_idle_since = plan.peer_idle_since.map(|at| at.rebased(by));
-            plan.acquiring =
-                plan.acquiring.map(|(cause, at, silent)| (cause, at.rebased(by), silent));
-        }
-        self.decided_at = self.decided_at.rebased(by);
-        self.keepalive_at = self.keepalive_at.rebased(by);
-        self.hello_at = self.hello_at.rebased(by);
-        self.left = self.left.map(|(seq, at)| (seq, at.rebased(by)));
-        self.self_checked_at = self.self_checked_at.map(|at| at.rebased(by));
-        self.outbox = self.outbox.rebased(by);
-        self
-    }
-}
 
 /// One node of the pair.
 #[derive(Clone)]
@@ -525,7 +406,8 @@ impl Node {
         if let Some(statistics) = self.link_statistics.get_mut(link.index()) {
             statistics.rejected[reason.index()] += 1;
         }
-        if reason != Reject::Own {
+        // Half of the room: what strangers cause must not displace what the node itself has to tell.
+        if reason != Reject::Own && self.events.len() < MAX_EVENTS / 2 {
             self.tell(Event::Rejected { link, reason });
         }
     }

@@ -2,11 +2,11 @@
 
 use super::{Node, has};
 use crate::authority::Stance;
+use crate::event::Failover;
 use crate::event::{Cause, Event};
 use crate::group::{Change, Phase};
 use crate::id::GroupId;
 use crate::peer::PeerState;
-use crate::statistics::Failover;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{GroupState, Life};
 

@@ -39,6 +39,9 @@ pub const MIN_VERSION: u8 = 1;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 9;
 
+/// Bytes of a status' body.
+pub const STATUS_LEN: usize = 13;
+
 const KIND_STATUS: u8 = 1;
 const KIND_HELLO: u8 = 2;
 

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::STATUS_SERIAL_BYTES;
-use crate::wire::auth::Key;
-use crate::wire::cobs;
+use crate::wire::auth::{HMAC_TAG, Key};
+use crate::wire::{MIN_FRAME, cobs};
 
 fn keys() -> KeyRing {
     let mut list = Vec::new();
@@ -65,6 +65,7 @@ fn worst_status_takes_32_bytes_on_the_line() {
     let mut line = [0; MAX_FRAME + 2];
     let on_line = cobs::encode(&frame[..len], &mut line).expect("fits").len();
     assert_eq!(on_line, STATUS_SERIAL_BYTES);
+    assert_eq!(len, HEADER_LEN + STATUS_LEN + HMAC_TAG);
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn rejects_in_order() {
         let len = keys.seal(&mut frame, len).expect("fits");
         open(&frame[..len], &keys).and_then(|opened| opened.message()).expect_err("edited")
     };
-    assert_eq!(open(&[0; 5], &keys).map(drop), Err(Reject::Length));
+    assert_eq!(open(&[0; MIN_FRAME - 1], &keys).map(drop), Err(Reject::Length));
     assert_eq!(open(&[0; 30], &keys).map(drop), Err(Reject::Key));
     assert_eq!(open(&[0xFF; 30], &keys).map(drop), Err(Reject::Tag));
     assert_eq!(sealed(&|frame, len| (frame[0] |= 7 << 5, len).1), Reject::Version);
@@ -114,7 +115,7 @@ fn rejects_in_order() {
     assert_eq!(sealed(&|_, len| len + 1), Reject::Trailing);
     assert_eq!(sealed(&|frame, len| (frame[1] = 9 << 4 | 15, len).1), Reject::Decode);
     assert_eq!(sealed(&|frame, len| (frame[len - 1] |= 0xF0, len).1), Reject::Meaning);
-    assert_eq!(sealed(&|_, _| HEADER_LEN), Reject::Decode);
+    assert_eq!(sealed(&|_, _| HEADER_LEN), Reject::Length);
 }
 
 prop_compose! {
