@@ -45,6 +45,8 @@ pub fn a_new_life_waits_for_the_end_of_the_last(s: &mut Scenario<'_>) -> Told {
 /// Continued, it drops the address before it does anything else, and leaves the peer alone.
 pub fn a_stopped_daemon_drops_its_address_first(s: &mut Scenario<'_>) -> Told {
     s.begin(Cluster::two_nodes().group("web", A).auto_failback(false))?;
+    // A stop that takes long: what goes before it goes first.
+    s.script(A, "web", Conduct::Slow(Duration::from_millis(800)))?;
     s.allow_split();
     s.stop_daemon(A)?;
     s.expect_holder_within(0, B, s.budget(0))?;
