@@ -12,6 +12,7 @@
 //! ```
 
 pub mod files;
+pub mod host;
 pub mod observer;
 pub mod rig;
 

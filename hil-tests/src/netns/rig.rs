@@ -18,6 +18,7 @@ use hb_proto::peer::PeerState;
 use hb_proto::time::{Duration, Instant};
 
 use super::files;
+use super::host::{self, Stalls};
 use super::observer::{self, Clock, Observer};
 use crate::scenario::cluster::{Cluster, Link, Machine};
 use crate::scenario::phrase::Phrase;
@@ -26,8 +27,13 @@ use crate::scenario::rig::{
 };
 use crate::scenario::verb::{Noise, Verb, Way, Weather};
 
-/// What a host that runs other tests adds to any limit.
-const SLACK: Duration = Duration::from_millis(400);
+/// What looking, asking and starting processes add to any limit on an idle host.
+const SLACK: Duration = Duration::from_millis(200);
+/// A process that is to start waits for its turn this many times, roughly: for `hb`, the helper,
+/// a shell, and what that starts.
+const TURNS: u64 = 3;
+/// A stall of this length is worth a line of the timeline.
+const STALL: Duration = Duration::from_millis(50);
 /// The observer may be late by this much on a busy host.
 const RESOLUTION: Duration = Duration::from_millis(50);
 /// A node is asked this often at most: each question costs its daemon a snapshot.
@@ -51,6 +57,7 @@ struct Up {
     bench: Bench,
     cluster: Cluster,
     observer: Observer,
+    stalls: Stalls,
     /// The page that the client asks for, served from power-on on: whoever has the address answers.
     pages: [Option<Child>; 2],
     busy: Vec<(Machine, Child)>,
@@ -78,6 +85,7 @@ fn node(machine: Machine) -> Node {
     Node::BOTH[machine.index()]
 }
 
+#[allow(clippy::needless_pass_by_value)] // for map_err
 fn broken(error: impl ToString) -> Cannot {
     Cannot::Broken(error.to_string())
 }
@@ -114,8 +122,11 @@ impl Up {
             bench.machine(node(machine)).log_file(name)
         })
         .map_err(broken)?;
+        let stalls = Stalls::record(clock).map_err(broken)?;
+        host::prefer_wires();
         Ok(Self {
             bench,
+            stalls,
             cluster: cluster.clone(),
             observer,
             pages: [None, None],
@@ -424,8 +435,13 @@ impl Rig for Namespaces {
         std::thread::sleep(span(time));
     }
 
-    fn slack(&self) -> Duration {
-        SLACK
+    fn slack(&self, since: Instant) -> Duration {
+        let stalls = self.up.as_ref().map(|up| up.stalls.since(since));
+        SLACK + stalls.unwrap_or_default().times(TURNS)
+    }
+
+    fn doubts(&self) -> Option<String> {
+        self.up.as_ref()?.stalls.doubts(self.now())
     }
 
     fn resolution(&self) -> Duration {
@@ -506,6 +522,12 @@ impl Rig for Namespaces {
         let mut moments = up.observer.lines(<[Moment]>::to_vec);
         moments.extend(up.observer.journal().iter().map(|entry| resource_line(&up.cluster, entry)));
         moments.extend(self.client_lines(up));
+        let stalls = up.stalls.noted().into_iter().filter(|(_, late)| *late >= STALL);
+        moments.extend(stalls.map(|(at, late)| Moment {
+            at,
+            source: Source::Host,
+            text: format!("kept a thread waiting for {} ms until now", late.millis()),
+        }));
         moments
     }
 

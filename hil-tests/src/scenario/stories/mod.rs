@@ -41,6 +41,7 @@ pub const ALL: &[Story] = stories![
     power::started_within_initdead_the_group_starts_on_contact,
     daemon::a_killed_daemon_leaves_nothing_behind,
     daemon::a_killed_daemon_started_again_at_once,
+    daemon::a_new_life_waits_for_the_end_of_the_last,
     daemon::a_stopped_daemon_drops_its_address_first,
     daemon::a_stopped_standby_changes_nothing,
     links::each_link_is_cut_and_healed,
