@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod sim;
 mod test;
 
 #[derive(Parser)]
@@ -31,12 +32,27 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --shrink S, --timeline
+    Sim {
+        /// For the simulator
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure: `sim` is a simulated day
+    Bench {
+        /// What
+        #[arg(value_parser = ["sim"])]
+        what: String,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
+        Chore::Sim { args } => sim::run(&args),
+        // The only one so far.
+        Chore::Bench { what: _ } => sim::bench(),
     }
 }
 

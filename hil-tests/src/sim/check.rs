@@ -18,6 +18,7 @@ use super::daemon::Daemon;
 use super::fault::{NAMES, Who};
 use super::machine::What;
 use super::queue::At;
+use super::wire::Port;
 use super::world::World;
 
 /// One second from contact to one holder.
@@ -44,18 +45,12 @@ pub struct Handed {
 impl Handed {
     /// What the checker keeps of it.
     #[must_use]
-    pub fn of(
-        frame: &[u8],
-        whole: bool,
-        clean: bool,
-        result: Result<Accepted, Reject>,
-    ) -> Self {
+    pub fn of(frame: &[u8], whole: bool, clean: bool, result: Result<Accepted, Reject>) -> Self {
         // The header's boot id and number (protocol.md §5), read without the node's help.
         let name = match frame {
-            [_, _, b0, b1, b2, s0, s1, s2, s3, ..] => (
-                u32::from_le_bytes([*b0, *b1, *b2, 0]),
-                u32::from_le_bytes([*s0, *s1, *s2, *s3]),
-            ),
+            [_, _, b0, b1, b2, s0, s1, s2, s3, ..] => {
+                (u32::from_le_bytes([*b0, *b1, *b2, 0]), u32::from_le_bytes([*s0, *s1, *s2, *s3]))
+            }
             _ => (0, 0),
         };
         Self { name, whole, clean, result }
@@ -251,7 +246,9 @@ impl World {
         verb: Verb,
     ) {
         self.counts.orders += 1;
-        self.tell(who, || format!("orders {verb:?} {}/{} ({})", what.group, what.resource, ticket.0));
+        self.tell(who, || {
+            format!("orders {verb:?} {}/{} ({})", what.group, what.resource, ticket.0)
+        });
         let group = usize::from(what.group);
         let confirmed = daemon.confirmed[group];
         let bit = 1_u16 << what.resource;
@@ -349,6 +346,22 @@ impl World {
         }
     }
 
+    /// A stalled reader must never kill a living peer: nobody is judged dead while frames wait to be read.
+    /// The driver reads again once; who loses the processor twice in one turn (`late` still) is counted.
+    pub(super) fn note_judgement(&mut self, who: Who, daemon: &Daemon, was_gone: bool, late: bool) {
+        let dies = !was_gone && daemon.node.peer().state().is_gone();
+        if !dies || !daemon.ports.iter().any(Port::is_ready) {
+            return;
+        }
+        self.counts.false_deaths += 1;
+        if !late && !daemon.again {
+            self.violate(format!(
+                "{} takes its peer for dead while frames of it wait to be read",
+                NAMES[who]
+            ));
+        }
+    }
+
     fn count_turn(&mut self, who: Who) {
         self.counts.turns += 1;
         let (second, turns) = &mut self.checks.turns[who];
@@ -357,7 +370,10 @@ impl World {
         }
         *turns += 1;
         if *turns > TURNS_A_SECOND {
-            self.violate(format!("{}'s loop spins: {TURNS_A_SECOND} turns in a second", NAMES[who]));
+            self.violate(format!(
+                "{}'s loop spins: {TURNS_A_SECOND} turns in a second",
+                NAMES[who]
+            ));
         }
     }
 
@@ -376,9 +392,10 @@ impl World {
             let id = GroupId(group as u8);
             let honest = !machine.lied_to && !self.orphans_work(who, id.0);
             let runs = machine.held[group] != 0
-                && daemon.node.group(id).is_some_and(|here| {
-                    honest || here.phase() != Phase::Stopped
-                });
+                && daemon
+                    .node
+                    .group(id)
+                    .is_some_and(|here| honest || here.phase() != Phase::Stopped);
             if runs && daemon.node.ground(id, self.local_of(who)).is_none() {
                 self.violate(format!(
                     "{} may feed its watchdog while group {group} runs without authority",
