@@ -81,6 +81,7 @@ impl Story {
         }
         let input = self.input(u)?;
         self.node_turn(&input);
+        self.now = self.now + input.late;
         if self.twins[0].departed { self.restart() } else { Ok(()) }
     }
 
@@ -171,6 +172,9 @@ impl Story {
         }
         if u.ratio(1, 8)? {
             input.blocked = u.arbitrary()?;
+        }
+        if u.ratio(1, 8)? {
+            input.late = Duration::from_micros(u.int_in_range(1..=600_000)?);
         }
         Ok(input)
     }
