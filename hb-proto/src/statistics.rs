@@ -9,6 +9,9 @@ use crate::wire::Reject;
 
 /// Round trips kept for percentiles: about a minute of hellos at the default rate.
 pub const RTT_SAMPLES: usize = 64;
+/// Hellos whose echo is awaited: one more leaves before the echo of the last comes back when the two
+/// nodes' hellos cross, and several in the course of a handover.
+const HELLOS_KEPT: usize = 8;
 /// Frames over which loss is told: 12.8 s at 100 ms.
 pub const LOSS_WINDOW: u32 = 128;
 
@@ -37,8 +40,8 @@ pub struct LinkStatistics {
     seen: u32,
     last_regular: Option<(u32, Instant)>,
     last_at: Option<Instant>,
-    /// Number and time of the last hello sent by this link: gives the round trip when it is echoed.
-    pub(crate) hello_sent: Option<(u32, Instant)>,
+    /// Numbers and times of the last hellos sent by this link: give the round trip when one is echoed.
+    hellos_sent: Deque<(u32, Instant), HELLOS_KEPT>,
     /// Number and time of the last hello heard on it.
     pub(crate) hello_heard: Option<(u32, Instant)>,
 }
@@ -68,9 +71,22 @@ impl LinkStatistics {
         self.count_jitter(now, seq, regular, keepalive);
     }
 
+    pub(crate) fn hello_left(&mut self, seq: u32, now: Instant) {
+        if self.hellos_sent.is_full() {
+            self.hellos_sent.pop_front();
+        }
+        // Room was made above.
+        let _ = self.hellos_sent.push_back((seq, now));
+    }
+
+    /// When hello `seq` was sent by this link, if it was one of the last few.
+    pub(crate) fn hello_left_at(&self, seq: u32) -> Option<Instant> {
+        self.hellos_sent.iter().find(|sent| sent.0 == seq).map(|&(_, at)| at)
+    }
+
     pub(crate) fn rebase(&mut self, by: Duration) {
-        let pairs = [&mut self.last_regular, &mut self.hello_sent, &mut self.hello_heard];
-        for (_, at) in pairs.into_iter().flatten() {
+        let pairs = [&mut self.last_regular, &mut self.hello_heard];
+        for (_, at) in pairs.into_iter().flatten().chain(&mut self.hellos_sent) {
             *at = at.rebased(by);
         }
         self.last_at = self.last_at.map(|at| at.rebased(by));

@@ -28,3 +28,22 @@ fn a_flood_does_not_displace_other_events() {
     let statistics = node.link_statistics(LinkId(1)).expect("a link");
     assert_eq!(statistics.rejected.iter().sum::<u64>(), 64, "each is counted");
 }
+
+/// Hellos of both nodes cross on a slow network, whatever the phase between them: each node has its
+/// round trip nevertheless.
+#[test]
+fn the_round_trip_is_measured_when_hellos_cross() {
+    for phase in (0..1000).step_by(70) {
+        let mut pair = Pair::new();
+        pair.latency = ms(60);
+        pair.start(A);
+        pair.run(ms(phase));
+        pair.start(B);
+        pair.run(ms(20_000));
+        for who in [A, B] {
+            let statistics = pair.node(who).link_statistics(LinkId(1)).expect("a link");
+            let rtt = statistics.rtt(50).unwrap_or_else(|| panic!("{phase} ms: {who} has none"));
+            assert!(rtt >= ms(119) && rtt <= ms(125), "{phase} ms: {who}: {rtt}");
+        }
+    }
+}

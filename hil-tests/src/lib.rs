@@ -4,3 +4,4 @@ pub mod bench;
 pub mod inside;
 pub mod netns;
 pub mod scenario;
+pub mod sim;

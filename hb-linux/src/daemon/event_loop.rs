@@ -163,6 +163,8 @@ impl Daemon {
         if let Some(turn) = self.carry_out(now) {
             return Ok(turn);
         }
+        // Read again: a turn that lost the processor must not feed on what was true when it began.
+        let now = self.clock.now();
         self.watch.tend(self.node.may_feed_watchdog(now), now);
         Ok(Turn::GoOn)
     }

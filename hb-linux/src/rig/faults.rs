@@ -93,6 +93,11 @@ impl Faulty {
         Self { faults, dice: Dice::new(faults.seed), under_way: VecDeque::new(), held: None }
     }
 
+    /// Other faults from now on, from fresh dice; what is under way stays so.
+    pub(super) fn change(&mut self, faults: Faults) {
+        (self.faults, self.dice) = (faults, Dice::new(faults.seed));
+    }
+
     /// Decides the fate of a frame. Four throws for each, whatever they decide.
     pub(super) fn put(&mut self, now: Instant, frame: &[u8]) {
         let lost = self.dice.hits(self.faults.loss);
@@ -238,6 +243,20 @@ mod tests {
         let mut numbers: Vec<u32> = out.iter().map(|&(number, _)| number).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..1000).collect::<Vec<_>>(), "nothing is lost");
+    }
+
+    #[test]
+    fn healing_loses_nothing_and_keeps_the_order() {
+        let start = Instant::now();
+        let delay = Duration::from_millis(50);
+        let mut faulty = Faulty::new(Faults { delay, ..Faults::default() });
+        faulty.put(start, b"one");
+        faulty.change(Faults::default());
+        faulty.put(start, b"two");
+        assert_eq!(faulty.take(start), None);
+        assert_eq!(faulty.due(), Some(start + delay));
+        assert_eq!(faulty.take(start + delay).as_deref(), Some(&b"one"[..]));
+        assert_eq!(faulty.take(start + delay).as_deref(), Some(&b"two"[..]));
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Switch {
     }
 
     /// Lets what passes one way through the port of `interface` suffer, also after it is unplugged
-    /// and plugged in again; `None` heals it, and what is under way is lost.
+    /// and plugged in again; `None` heals it. What is under way arrives when it would have.
     pub fn faults(&self, interface: &str, way: Way, faults: Option<Faults>) {
         let mut ports = lock(&self.ports);
         ports.suffering.retain(|(other, other_way, _)| other != interface || *other_way != way);
@@ -289,10 +289,13 @@ impl Ports {
 
 impl Port {
     fn suffer(&mut self, way: Way, faults: Option<Faults>) {
-        let faulty = faults.map(Faulty::new);
-        match way {
-            Way::Out => self.out_faults = faulty,
-            Way::In => self.in_faults = faulty,
+        let faulty = match way {
+            Way::Out => &mut self.out_faults,
+            Way::In => &mut self.in_faults,
+        };
+        match (faulty, faults) {
+            (Some(faulty), faults) => faulty.change(faults.unwrap_or_default()),
+            (none, faults) => *none = faults.map(Faulty::new),
         }
     }
 

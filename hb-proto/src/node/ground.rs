@@ -56,7 +56,9 @@ impl Node {
         let voice = self.d.ledger.voice(self.config.me.peer()).filter(|_| running)?;
         let shown = voice.groups.state(group);
         if shown == GroupState::Running && !self.mismatches() {
-            return self.wins_conflict(group).then_some(Ground::Winner);
+            // What the peer showed before a stall of ours says nothing of now (R10).
+            let lately = voice.at >= self.d.peer.attentive_since();
+            return (lately && self.wins_conflict(group)).then_some(Ground::Winner);
         }
         if self.d.plans[group.index()].bridge_until > now {
             return Some(Ground::Contact);

@@ -92,8 +92,8 @@ impl Node {
         statistics.arrived(now, header.boot, header.seq, regular, keepalive);
         let Message::Hello(hello) = message else { return };
         statistics.hello_heard = Some((header.seq, now));
-        if let (Some(echo), Some((seq, sent_at))) = (hello.echo, statistics.hello_sent)
-            && echo.seq == seq
+        if let Some(echo) = hello.echo
+            && let Some(sent_at) = statistics.hello_left_at(echo.seq)
         {
             let held = Duration::from_micros(u64::from(echo.held_us));
             statistics.round_trip(now.since(sent_at).saturating_sub(held));

@@ -239,7 +239,7 @@ impl Node {
                     seq,
                     held_us: u32::try_from(now.since(heard_at).micros()).unwrap_or(u32::MAX),
                 });
-                statistics.hello_sent = Some((self.d.outbox.seq, now));
+                statistics.hello_left(self.d.outbox.seq, now);
                 (Message::Hello(Hello { echo, ..hello }), FrameKind::Hello)
             }
             Message::Status(_) => (message, FrameKind::Status),
