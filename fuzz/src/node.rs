@@ -144,8 +144,11 @@ impl Story {
         let mut input = Input::default();
         if u.ratio(3, 4)? {
             input.frames = deliveries(u, &mut self.to_node)?;
-            for (_, frame) in &mut input.frames {
+            for (link, frame) in &mut input.frames {
                 self.spoil(u, frame)?;
+                if u.ratio(1, 32)? {
+                    *link = LinkId(u.arbitrary()?);
+                }
             }
         }
         let any_link = LinkId(u.int_in_range(0..=8)?);

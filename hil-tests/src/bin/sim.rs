@@ -15,7 +15,8 @@ use hil_tests::sim::world::World;
 
 use hb_proto::config::LinkKind;
 
-const USAGE: &str = "usage: sim [--seed S|COMMIT] [--runs N] [--kind soup|swaps|singles|pairs] [--timeline]
+const USAGE: &str =
+    "usage: sim [--seed S|COMMIT] [--runs N] [--kind soup|swaps|singles|pairs] [--timeline]
        sim --shrink S [--kind soup|swaps|singles|pairs] [--case N]
        sim --bench";
 
@@ -84,7 +85,11 @@ fn print_schedule(plan: &Plan) {
     for Planned { at, fault } in &plan.faults {
         println!("  {:>6}.{:06}  {fault}", at / 1_000_000, at % 1_000_000);
     }
-    println!("  {:>6}.{:06}  mended for good", plan.mended_at / 1_000_000, plan.mended_at % 1_000_000);
+    println!(
+        "  {:>6}.{:06}  mended for good",
+        plan.mended_at / 1_000_000,
+        plan.mended_at % 1_000_000
+    );
 }
 
 fn report(plan: &Plan, at: usize, outcome: &Outcome) {
@@ -106,7 +111,12 @@ fn shrink_one(plan: &Plan) -> u8 {
     for line in &outcome.timeline {
         println!("{line}");
     }
-    println!("{} after {tries} runs: {} of {} events left", plan.label, small.faults.len(), plan.faults.len());
+    println!(
+        "{} after {tries} runs: {} of {} events left",
+        plan.label,
+        small.faults.len(),
+        plan.faults.len()
+    );
     println!("{:?}", outcome.verdict);
     print_schedule(&small);
     outcome.verdict.exit_code()
@@ -162,7 +172,10 @@ fn run_all(options: &Options) -> Result<u8, String> {
             for line in &outcome.timeline {
                 println!("{line}");
             }
-            if options.runs == 1 && options.kind.starts_with('s') && !options.kind.contains("singles") {
+            if options.runs == 1
+                && options.kind.starts_with('s')
+                && !options.kind.contains("singles")
+            {
                 report(plan, at, &outcome);
             } else if !outcome.verdict.is_good() {
                 println!("{} (seed {seed}, case {at}): {:?}", plan.label, outcome.verdict);

@@ -44,18 +44,12 @@ pub struct Handed {
 impl Handed {
     /// What the checker keeps of it.
     #[must_use]
-    pub fn of(
-        frame: &[u8],
-        whole: bool,
-        clean: bool,
-        result: Result<Accepted, Reject>,
-    ) -> Self {
+    pub fn of(frame: &[u8], whole: bool, clean: bool, result: Result<Accepted, Reject>) -> Self {
         // The header's boot id and number (protocol.md §5), read without the node's help.
         let name = match frame {
-            [_, _, b0, b1, b2, s0, s1, s2, s3, ..] => (
-                u32::from_le_bytes([*b0, *b1, *b2, 0]),
-                u32::from_le_bytes([*s0, *s1, *s2, *s3]),
-            ),
+            [_, _, b0, b1, b2, s0, s1, s2, s3, ..] => {
+                (u32::from_le_bytes([*b0, *b1, *b2, 0]), u32::from_le_bytes([*s0, *s1, *s2, *s3]))
+            }
             _ => (0, 0),
         };
         Self { name, whole, clean, result }
@@ -251,7 +245,9 @@ impl World {
         verb: Verb,
     ) {
         self.counts.orders += 1;
-        self.tell(who, || format!("orders {verb:?} {}/{} ({})", what.group, what.resource, ticket.0));
+        self.tell(who, || {
+            format!("orders {verb:?} {}/{} ({})", what.group, what.resource, ticket.0)
+        });
         let group = usize::from(what.group);
         let confirmed = daemon.confirmed[group];
         let bit = 1_u16 << what.resource;
@@ -357,7 +353,10 @@ impl World {
         }
         *turns += 1;
         if *turns > TURNS_A_SECOND {
-            self.violate(format!("{}'s loop spins: {TURNS_A_SECOND} turns in a second", NAMES[who]));
+            self.violate(format!(
+                "{}'s loop spins: {TURNS_A_SECOND} turns in a second",
+                NAMES[who]
+            ));
         }
     }
 
@@ -376,9 +375,10 @@ impl World {
             let id = GroupId(group as u8);
             let honest = !machine.lied_to && !self.orphans_work(who, id.0);
             let runs = machine.held[group] != 0
-                && daemon.node.group(id).is_some_and(|here| {
-                    honest || here.phase() != Phase::Stopped
-                });
+                && daemon
+                    .node
+                    .group(id)
+                    .is_some_and(|here| honest || here.phase() != Phase::Stopped);
             if runs && daemon.node.ground(id, self.local_of(who)).is_none() {
                 self.violate(format!(
                     "{} may feed its watchdog while group {group} runs without authority",

@@ -142,7 +142,8 @@ impl World {
         if due >= daemon.turn_at {
             return;
         }
-        let late = if self.knobs.sched_us > 1 { self.rng.between(1, self.knobs.sched_us) } else { 1 };
+        let late =
+            if self.knobs.sched_us > 1 { self.rng.between(1, self.knobs.sched_us) } else { 1 };
         self.plan_turn_at(who, due.saturating_add(late));
     }
 

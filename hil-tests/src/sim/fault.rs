@@ -167,7 +167,11 @@ impl Fault {
             Self::Scripts(..) => 11,
             Self::Operator(..) => 12,
             Self::WallStep(..) => 13,
-            Self::PowerOn(_) | Self::Thaw(_) | Self::Continue(_) | Self::Mend { .. } | Self::MendAll => {
+            Self::PowerOn(_)
+            | Self::Thaw(_)
+            | Self::Continue(_)
+            | Self::Mend { .. }
+            | Self::MendAll => {
                 return None;
             }
         })
@@ -190,7 +194,9 @@ impl fmt::Display for Fault {
             Self::KillDaemon(who) => write!(f, "{}'s daemon is killed", NAMES[who]),
             Self::KillHelper(who) => write!(f, "{}'s helper is killed", NAMES[who]),
             Self::KillBoth(who) => write!(f, "{}'s daemon and helper are killed", NAMES[who]),
-            Self::CrashLoop(who, times) => write!(f, "{}'s daemon crashes {times} times", NAMES[who]),
+            Self::CrashLoop(who, times) => {
+                write!(f, "{}'s daemon crashes {times} times", NAMES[who])
+            }
             Self::Cut { from, link } => write!(f, "link {link} from {} is cut", NAMES[from]),
             Self::Mend { from, link } => write!(f, "link {link} from {} is mended", NAMES[from]),
             Self::CutAll => f.write_str("all links are cut"),

@@ -206,7 +206,10 @@ pub fn failures(knobs: &Knobs) -> Vec<Failure> {
             lasting(vec![Fault::Freeze(who)], vec![Fault::Thaw(who)]);
             lasting(vec![Fault::Stop(who)], vec![Fault::Continue(who)]);
             for link in 0..links {
-                lasting(vec![Fault::Cut { from: who, link }], vec![Fault::Mend { from: who, link }]);
+                lasting(
+                    vec![Fault::Cut { from: who, link }],
+                    vec![Fault::Mend { from: who, link }],
+                );
             }
             let out = |cut: bool| {
                 let one = |link| match cut {

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use hb_proto::config::{
-    Config, Digests, GroupConfig, LinkKind, Patience, ResourceKind, Timing,
-};
+use hb_proto::config::{Config, Digests, GroupConfig, LinkKind, Patience, ResourceKind, Timing};
 use hb_proto::id::Voter;
 use hb_proto::time::Duration;
 

@@ -107,11 +107,14 @@ fn ping_pong_in_faults(world: &World, plan: &Plan) -> Option<Verdict> {
         Fault::CrashLoop(_, times) => u64::from(times),
         _ => 0,
     });
-    let allowed =
-        4 + 3 * (plan.faults.len() as u64 + crashes.sum::<u64>()) + if stormy { deadtimes } else { 0 };
+    let allowed = 4
+        + 3 * (plan.faults.len() as u64 + crashes.sum::<u64>())
+        + if stormy { deadtimes } else { 0 };
     let most = world.checks.moves.into_iter().max().unwrap_or(0);
     (u64::from(most) > allowed).then(|| {
-        Verdict::Liveness(format!("ping-pong: a group changed hands {most} times, {allowed} allowed"))
+        Verdict::Liveness(format!(
+            "ping-pong: a group changed hands {most} times, {allowed} allowed"
+        ))
     })
 }
 
@@ -200,7 +203,11 @@ impl fmt::Display for Outcome {
         )?;
         let kinds = Fault::KINDS.iter().zip(c.faults).filter(|(_, times)| *times > 0);
         let kinds: Vec<_> = kinds.map(|(kind, times)| format!("{times} {kind}")).collect();
-        writeln!(f, "  faults: {}", if kinds.is_empty() { "none".into() } else { kinds.join(", ") })?;
+        writeln!(
+            f,
+            "  faults: {}",
+            if kinds.is_empty() { "none".into() } else { kinds.join(", ") }
+        )?;
         writeln!(
             f,
             "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets, {} late starts, {} scripts unheard",

@@ -277,7 +277,13 @@ impl Wire {
     /// Brings what has arrived by `now` into `port` (none if nobody has it open); whether anything came.
     ///
     /// Called when a run ends, and before anything about the path changes.
-    pub fn settle(&mut self, now: At, port: Option<&mut Port>, frozen: bool, rng: &mut Rng) -> bool {
+    pub fn settle(
+        &mut self,
+        now: At,
+        port: Option<&mut Port>,
+        frozen: bool,
+        rng: &mut Rng,
+    ) -> bool {
         let mut port = port;
         let mut came = false;
         let (now_ns, byte_ns) = (now * 1000, self.byte_ns.max(1));

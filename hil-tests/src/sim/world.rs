@@ -23,9 +23,16 @@ use super::wire::{Bytes, Datagram, Port, Wire};
 #[derive(Clone, Debug)]
 pub(super) enum Happening {
     Turn(Who, u64),
-    Datagram { to: Who, link: usize, slot: u32 },
+    Datagram {
+        to: Who,
+        link: usize,
+        slot: u32,
+    },
     /// The last byte of a run arrives.
-    Line { from: Who, link: usize },
+    Line {
+        from: Who,
+        link: usize,
+    },
     JobEnds(Who, u32, u32),
     /// The kernel is up.
     Booted(Who, u32),
@@ -259,7 +266,8 @@ impl World {
         let Some(datagram) = self.flying[slot as usize].take() else { return };
         self.free.push(slot);
         let machine = &mut self.machines[to];
-        let reachable = machine.power == Power::On && (!machine.frozen || self.knobs.frozen_buffers);
+        let reachable =
+            machine.power == Power::On && (!machine.frozen || self.knobs.frozen_buffers);
         let taken = reachable
             && machine
                 .daemon
@@ -286,7 +294,8 @@ impl World {
         let to = 1 - from;
         let machine = &mut self.machines[to];
         let (frozen, on) = (machine.frozen, machine.power == Power::On);
-        let port = machine.daemon.as_deref_mut().filter(|_| on).map(|daemon| &mut daemon.ports[link]);
+        let port =
+            machine.daemon.as_deref_mut().filter(|_| on).map(|daemon| &mut daemon.ports[link]);
         if self.wires[from][link].settle(self.now, port, frozen, &mut self.rng) {
             self.plan_turn(to);
         }
@@ -614,7 +623,11 @@ impl World {
                 self.reset(who);
             }
             for link in 0..self.wires[who].len() {
-                self.apply(Fault::Weather { from: who, link, weather: super::fault::Weather::default() });
+                self.apply(Fault::Weather {
+                    from: who,
+                    link,
+                    weather: super::fault::Weather::default(),
+                });
             }
             self.machines[who].crashes_left = 0;
             self.apply(Fault::Scripts(who, super::fault::Mood::Healthy));
