@@ -288,15 +288,18 @@ impl Node {
 
     /// The next thing to do outside. Poll until `None` after any input.
     pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        // R2: authority is checked again just before a start leaves. Where it is gone the addresses go
+        // first, those of groups before it too.
+        let baseless = |group: GroupId| {
+            self.d.groups[group.index()].is_about_to_start() && self.ground(group, now).is_none()
+        };
+        if self.d.ledger.groups().any(baseless) {
+            self.end_what_lost_authority(now);
+        }
         for at in 0..self.d.groups.len() {
             let group = GroupId(at as u8);
             if core::mem::take(&mut self.d.plans[at].drop_pending) {
                 return Some(Action::DropAddresses { group });
-            }
-            if self.d.groups[at].is_about_to_start() && self.ground(group, now).is_none() {
-                // R2: authority is checked again just before the action leaves.
-                self.end_what_lost_authority(now);
-                continue;
             }
             let d = &mut self.d;
             if let Some(action) =
