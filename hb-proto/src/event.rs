@@ -6,7 +6,6 @@ use crate::group::Change;
 use crate::id::{BootId, GroupId, LinkId};
 use crate::link::LinkState;
 use crate::peer::PeerState;
-use crate::statistics::Failover;
 use crate::time::Duration;
 use crate::wire::Reject;
 
@@ -22,10 +21,14 @@ pub enum Cause {
     PeerLeft,
     /// The peer was told to stand by.
     Standby,
+    /// Its start failed on the peer.
+    PeerFailed,
     /// This node was told to take over.
     Takeover,
     /// The group's home is back.
     Failback,
+    /// The peer asks for it: its home is back, or an operator wants it there.
+    PeerWants,
     /// This node leaves.
     Leave,
     /// Authority ended: the peer's promise ran out, or the peer won after a split.
@@ -41,12 +44,28 @@ impl Cause {
             Self::PeerDead => "peer-dead",
             Self::PeerLeft => "peer-left",
             Self::Standby => "standby",
+            Self::PeerFailed => "peer-failed",
             Self::Takeover => "takeover",
             Self::Failback => "failback",
+            Self::PeerWants => "the peer wants it",
             Self::Leave => "leave",
             Self::AuthorityLost => "authority-lost",
         }
     }
+}
+
+/// A failover, measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Failover {
+    /// Why.
+    pub cause: Cause,
+    /// From the peer's last frame to the decision; none where nothing had to be detected.
+    pub detection: Option<Duration>,
+    /// From the decision until the group ran.
+    pub takeover: Duration,
+    /// What the configuration promises for both.
+    pub budget: Duration,
 }
 
 /// Something happened.

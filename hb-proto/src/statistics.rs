@@ -2,13 +2,16 @@
 
 use heapless::{Deque, Vec};
 
-use crate::event::Cause;
+use crate::event::Failover;
 use crate::id::BootId;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 
 /// Round trips kept for percentiles: about a minute of hellos at the default rate.
 pub const RTT_SAMPLES: usize = 64;
+/// Hellos whose echo is awaited: one more leaves before the echo of the last comes back when the two
+/// nodes' hellos cross, and several in the course of a handover.
+const HELLOS_KEPT: usize = 8;
 /// Frames over which loss is told: 12.8 s at 100 ms.
 pub const LOSS_WINDOW: u32 = 128;
 
@@ -30,15 +33,16 @@ pub struct LinkStatistics {
     /// Mean deviation of arrivals from the keepalive, smoothed by 1/16 (RFC 3550 §6.4.1).
     pub jitter: Option<Duration>,
     rtt_us: Deque<u32, RTT_SAMPLES>,
-    newest: Option<(BootId, u32)>,
+    /// The newest scheduled frame.
+    newest: Option<(BootId, u32, Instant)>,
     /// Bit n: the frame n before the newest arrived.
     arrived: u128,
     /// Frames that the window has seen, up to its size.
     seen: u32,
     last_regular: Option<(u32, Instant)>,
     last_at: Option<Instant>,
-    /// Number and time of the last hello sent by this link: gives the round trip when it is echoed.
-    pub(crate) hello_sent: Option<(u32, Instant)>,
+    /// Numbers and times of the last hellos sent by this link: give the round trip when one is echoed.
+    hellos_sent: Deque<(u32, Instant), HELLOS_KEPT>,
     /// Number and time of the last hello heard on it.
     pub(crate) hello_heard: Option<(u32, Instant)>,
 }
@@ -56,16 +60,47 @@ impl LinkStatistics {
         if let Some(last) = self.last_at.replace(now) {
             self.longest_gap = self.longest_gap.max(now.since(last));
         }
-        match self.newest {
-            Some((life, last)) if life == boot && seq > last => {
-                let step = seq - last;
+        if regular {
+            self.count_loss(now, boot, seq, keepalive);
+        }
+        self.count_jitter(now, seq, regular, keepalive);
+    }
+
+    /// Scheduled frames alone tell of loss: one off the schedule may have been left out by its sender,
+    /// on a line that was busy. So no more is missing than numbers are, nor than keepalives have passed.
+    fn count_loss(&mut self, now: Instant, boot: BootId, seq: u32, keepalive: Duration) {
+        match self.newest.replace((boot, seq, now)) {
+            Some((life, last, at)) if life == boot && seq > last => {
+                let keepalive = keepalive.micros().max(1);
+                let slots = (now.since(at).micros() + keepalive / 2) / keepalive;
+                let step = (seq - last).min(u32::try_from(slots).unwrap_or(u32::MAX)).max(1);
                 self.arrived = if step < LOSS_WINDOW { self.arrived << step | 1 } else { 1 };
                 self.seen = self.seen.saturating_add(step).min(LOSS_WINDOW);
             }
             _ => (self.arrived, self.seen) = (1, 1),
         }
-        self.newest = Some((boot, seq));
-        self.count_jitter(now, seq, regular, keepalive);
+    }
+
+    pub(crate) fn hello_left(&mut self, seq: u32, now: Instant) {
+        if self.hellos_sent.is_full() {
+            self.hellos_sent.pop_front();
+        }
+        // Room was made above.
+        let _ = self.hellos_sent.push_back((seq, now));
+    }
+
+    /// When hello `seq` was sent by this link, if it was one of the last few.
+    pub(crate) fn hello_left_at(&self, seq: u32) -> Option<Instant> {
+        self.hellos_sent.iter().find(|sent| sent.0 == seq).map(|&(_, at)| at)
+    }
+
+    pub(crate) fn rebase(&mut self, by: Duration) {
+        let pairs = [&mut self.last_regular, &mut self.hello_heard];
+        for (_, at) in pairs.into_iter().flatten().chain(&mut self.hellos_sent) {
+            *at = at.rebased(by);
+        }
+        self.last_at = self.last_at.map(|at| at.rebased(by));
+        self.newest = self.newest.map(|(boot, seq, at)| (boot, seq, at.rebased(by)));
     }
 
     /// Only two scheduled frames in a row tell how far the link shifts them.
@@ -115,20 +150,6 @@ impl LinkStatistics {
     }
 }
 
-/// A failover, measured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Failover {
-    /// Why.
-    pub cause: Cause,
-    /// From the peer's last frame to the decision; none where nothing had to be detected.
-    pub detection: Option<Duration>,
-    /// From the decision until the group ran.
-    pub takeover: Duration,
-    /// What the configuration promises for both.
-    pub budget: Duration,
-}
-
 /// Figures of the node as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
@@ -142,4 +163,97 @@ pub struct Statistics {
     pub frames: u64,
     /// Events that found no room and were not told.
     pub events_lost: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const KEEPALIVE: Duration = Duration::from_millis(100);
+
+    fn boot(id: u32) -> BootId {
+        BootId::new(id).expect("in range")
+    }
+
+    /// The window against a list of what arrived, for every step up to twice its size, twice in a row.
+    #[test]
+    fn loss_is_the_share_of_the_last_128_frames() {
+        let window = LOSS_WINDOW as usize;
+        for first in 1..=2 * LOSS_WINDOW {
+            for second in [1, 2, 63, 64, 65, 126, 127, 128, 129, 255, u32::MAX / 2] {
+                let (mut statistics, mut now) = (LinkStatistics::default(), Instant::ZERO);
+                let mut arrived: Vec<bool> = [true].into();
+                statistics.arrived(now, boot(1), 1, true, KEEPALIVE);
+                for (seq, step) in [(1 + first, first), (1 + first + second, second)] {
+                    now += KEEPALIVE.times(u64::from(step));
+                    statistics.arrived(now, boot(1), seq, true, KEEPALIVE);
+                    // Longer than any window, however far the numbers jump.
+                    let lost = (step - 1).min(4 * LOSS_WINDOW) as usize;
+                    arrived.extend(std::iter::repeat_n(false, lost).chain([true]));
+                }
+                let last = &arrived[arrived.len().saturating_sub(window)..];
+                let came = last.iter().filter(|&&came| came).count();
+                let loss = 1.0 - came as f32 / last.len() as f32;
+                assert_eq!(statistics.loss(now, KEEPALIVE), Some(loss), "{first}, {second}");
+            }
+        }
+    }
+
+    /// What is overdue shifts the window as if it had been counted; all of it lost is 1, never more.
+    #[test]
+    fn overdue_frames_are_lost_ones() {
+        let mut statistics = LinkStatistics::default();
+        let at = |seq: u32| Instant::ZERO + KEEPALIVE.times(u64::from(seq));
+        for seq in 1..=200 {
+            statistics.arrived(at(seq), boot(1), seq, true, KEEPALIVE);
+        }
+        for overdue in 0..=300 {
+            // One keepalive is the next frame's own time.
+            let now = at(200) + KEEPALIVE.times(overdue + 1);
+            let lost = overdue.min(u64::from(LOSS_WINDOW)) as f32 / LOSS_WINDOW as f32;
+            assert_eq!(statistics.loss(now, KEEPALIVE), Some(lost), "{overdue}");
+        }
+        assert_eq!(statistics.loss(Instant::NEVER, Duration::ZERO), Some(1.0));
+        assert_eq!(LinkStatistics::default().loss(Instant::NEVER, KEEPALIVE), None);
+    }
+
+    /// A frame off the schedule that its sender left out, because the line was busy, is not lost.
+    #[test]
+    fn what_was_never_written_is_not_lost() {
+        let mut statistics = LinkStatistics::default();
+        let mut seq = 0;
+        for slot in 0..100 {
+            // Before every third frame one more was numbered, and left out here.
+            seq += if slot % 3 == 0 { 2 } else { 1 };
+            let now = Instant::ZERO + KEEPALIVE.times(slot);
+            statistics.arrived(now, boot(1), seq, true, KEEPALIVE);
+        }
+        assert_eq!(statistics.loss(Instant::ZERO + KEEPALIVE.times(100), KEEPALIVE), Some(0.0));
+    }
+
+    /// A new life, and a number that goes back, begin a new window: nothing is called lost.
+    #[test]
+    fn a_new_life_loses_nothing() {
+        let mut statistics = LinkStatistics::default();
+        for (life, seq) in [(1, 1000), (1, 1200), (2, 1), (2, u32::MAX), (2, 3), (3, u32::MAX)] {
+            statistics.arrived(Instant::ZERO, boot(life), seq, true, KEEPALIVE);
+        }
+        assert_eq!(statistics.loss(Instant::ZERO, KEEPALIVE), Some(0.0));
+    }
+
+    #[test]
+    fn round_trips_keep_the_newest_and_saturate() {
+        let mut statistics = LinkStatistics::default();
+        assert_eq!(statistics.rtt(50), None);
+        for micros in 0..200 {
+            statistics.round_trip(Duration::from_micros(micros));
+        }
+        let percentiles = [0, 50, 99, 100].map(|p| statistics.rtt(p).map(Duration::micros));
+        assert_eq!(percentiles, [Some(136), Some(168), Some(199), Some(199)]);
+        statistics.round_trip(Duration::MAX);
+        assert_eq!(statistics.rtt(100).map(Duration::micros), Some(u64::from(u32::MAX)));
+    }
 }

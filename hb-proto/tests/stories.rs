@@ -2,13 +2,15 @@
 
 mod pair;
 
-use hb_proto::action::Verb;
+use hb_proto::action::{Action, Outcome, Verb};
+use hb_proto::config::LinkKind;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
 use hb_proto::id::{BootId, LinkId, Voter};
 use hb_proto::link::LinkState;
 use hb_proto::node::Refusal;
 use hb_proto::peer::PeerState;
+use hb_proto::wire::MAX_FRAME;
 use pair::{A, B, Pair, WEB, ms};
 
 #[test]
@@ -174,6 +176,29 @@ fn stopped_daemon_drops_its_address_first_when_continued() {
     assert_eq!(stalls, 1);
 }
 
+/// … and the peer, which serves by then, goes on serving: it need not give way to who gives up.
+#[test]
+fn who_took_over_from_a_stopped_daemon_is_not_disturbed_by_its_return() {
+    let mut pair = Pair::with(|config| config.auto_failback = false);
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    pair.machines[A].script_time = ms(700);
+    pair.machines[A].stopped = true;
+    pair.run(ms(25_000));
+    assert!(pair.serves(B));
+    let (orders, announced) = (pair.orders.len(), pair.announced);
+    pair.machines[A].stopped = false;
+    pair.run(ms(10_000));
+    assert!(pair.serves(B) && !pair.serves(A));
+    assert!(
+        pair.orders[orders..].iter().all(|order| order.0 == A),
+        "B is left alone: {:?}",
+        &pair.orders[orders..]
+    );
+    assert_eq!(pair.announced, announced + 1, "and announces once more, after A has let go");
+}
+
 #[test]
 fn orderly_leave_is_taken_over_without_waiting() {
     let mut pair = Pair::started();
@@ -315,6 +340,118 @@ fn a_lost_boot_id_is_learnt_from_the_peer() {
     let heard = BootId::new(41).expect("id");
     assert!(pair.events_of(A).contains(&Event::BootIdTaken { heard }));
     assert!(pair.serves(B) && !pair.serves(A));
+}
+
+/// Two copies of a node, one with its epoch moved: both do the same from there on, and decide alike.
+/// … also when the lost number is used again while the peer still holds the life that had it: its new
+/// frames would be replays to the peer for ever.
+#[test]
+fn a_boot_id_used_twice_is_noticed() {
+    let mut pair = Pair::started();
+    pair.node(B).request_leave();
+    pair.run(ms(2000));
+    assert!(pair.machines[B].departed);
+    pair.machines[B].boot = 0;
+    pair.start(B);
+    pair.run_until(ms(3000), "B departs", |pair| pair.machines[B].departed);
+    let heard = BootId::new(1).expect("id");
+    assert!(pair.events_of(B).contains(&Event::BootIdTaken { heard }));
+    pair.machines[B].boot = 1;
+    pair.start(B);
+    pair.run_until(ms(1000), "A hears it", |pair| {
+        pair.machines[A].node.as_ref().is_some_and(|node| node.peer().state() == PeerState::Alive)
+    });
+}
+
+/// A recorded farewell, played to a node that has just started and heard nobody yet, must not make it
+/// take over from a peer that lives.
+#[test]
+fn a_replayed_farewell_is_none() {
+    let mut pair = Pair::started();
+    pair.record = true;
+    pair.node(A).request_leave();
+    pair.run(ms(2000));
+    let farewell = pair.recorded.last().expect("frames were sent").clone();
+    let mut pair = Pair::new();
+    pair.start(B);
+    pair.run(ms(100));
+    let now = pair.now;
+    let accepted = pair.node(B).handle_frame(now, LinkId(1), &farewell);
+    assert!(accepted.is_ok(), "{accepted:?}: its tag is right and it is new to this life");
+    assert_eq!(pair.node(B).peer().state(), PeerState::Alive);
+    pair.run(ms(300));
+    assert!(!pair.serves(B), "not before deadtime");
+}
+
+/// R8: what an earlier life may have promised on longer terms binds this one as long.
+#[test]
+fn promises_of_earlier_lives_are_remembered_on_their_own_terms() {
+    let mut pair = Pair::new();
+    pair.start(A);
+    let (now, full) = (pair.now, ms(60_000));
+    pair.node(A).remember_longest_promise(now, full);
+    pair.run(ms(5000));
+    let ends = pair.node(A).promise_ends(WEB);
+    assert_eq!(ends, Some(now + full));
+}
+
+#[test]
+fn a_rebased_node_goes_on_alike() {
+    let mut pair = Pair::started();
+    let by = ms(900_000);
+    let mut moved = pair.node(B).clone();
+    moved.rebase(by);
+    let (mut one, mut now) = (pair.node(B).clone(), pair.now);
+    let mut frame = [[0; MAX_FRAME]; 2];
+    // A is silent from here on: late, dead, takeover.
+    for _ in 0..60 {
+        now = one.poll_timeout();
+        assert_eq!(moved.poll_timeout(), now - by);
+        one.handle_timeout(now);
+        moved.handle_timeout(now - by);
+        while let Some(action) = one.poll_action(now) {
+            let Some(other) = moved.poll_action(now - by) else {
+                panic!("{action:?} by one alone")
+            };
+            assert_eq!(action, other);
+            if let Action::Run { ticket, .. } = action {
+                one.handle_done(now, ticket.id(), Outcome::Done);
+                moved.handle_done(now - by, ticket.id(), Outcome::Done);
+            }
+        }
+        while let Some(transmit) = one.poll_transmit(now, &mut frame[0]) {
+            assert_eq!(moved.poll_transmit(now - by, &mut frame[1]), Some(transmit));
+            assert_eq!(frame[0][..transmit.len], frame[1][..transmit.len]);
+        }
+        assert_eq!(one.decisions().clone().rebased(by), *moved.decisions());
+    }
+    assert!(now.since(pair.now) > ms(600));
+    assert_eq!(one.holder(WEB), Some(Voter::B));
+}
+
+/// The guide's minimum: one null-modem line at 19200 baud and nothing else.
+#[test]
+fn a_serial_line_alone_carries_the_pair() {
+    let serial = || std::iter::once(LinkKind::Serial { baud: 19200 }).collect();
+    let mut pair = Pair::with(|config| config.links = serial());
+    pair.start(A);
+    pair.start(B);
+    pair.run_until(ms(1000), "A serves", |pair| pair.serves(A));
+    pair.run(ms(3000));
+    pair.power_off(A);
+    pair.run_until(ms(600), "B serves", |pair| pair.serves(B));
+    pair.run(ms(3000));
+    pair.start(A);
+    pair.run_until(ms(1000), "A serves again", |pair| pair.serves(A));
+    pair.run(ms(3000));
+    pair.power_off(B);
+    pair.run(ms(3000));
+    let orders = pair.orders.len();
+    pair.start(B);
+    pair.run(ms(5000));
+    assert!(pair.serves(A));
+    assert_eq!(pair.orders.len(), orders, "the standby's return disturbs nobody");
+    assert_eq!(pair.double, ms(0));
 }
 
 #[test]

@@ -3,3 +3,5 @@
 pub mod bench;
 pub mod inside;
 pub mod netns;
+pub mod scenario;
+pub mod sim;

@@ -10,6 +10,8 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod fuzz;
+mod sim;
 mod test;
 
 #[derive(Parser)]
@@ -32,12 +34,26 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
+    /// Fuzz each target for a while with libFuzzer (nightly); crashes go to fuzz/artifacts
+    Fuzz {
+        /// For each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only these
+        targets: Vec<String>,
+    },
+    /// Measure: `sim`, a simulated day; `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
     #[command(disable_help_flag = true)]
     Bench {
         /// For the benchmark; `failover --help` lists all
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
+    },
+    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --shrink S, --timeline
+    Sim {
+        /// For the simulator
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
 }
 
@@ -45,7 +61,10 @@ fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
+        Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Bench { args } if args.first().is_some_and(|what| what == "sim") => sim::bench(),
         Chore::Bench { args } => bench::run(&args),
+        Chore::Sim { args } => sim::run(&args),
     }
 }
 

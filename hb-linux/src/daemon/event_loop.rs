@@ -5,10 +5,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use hb_proto::action::Action;
 use hb_proto::id::{BootId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
+use hb_proto::wire::port::CHUNK;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -63,6 +65,8 @@ pub struct Daemon {
     leave: UnixStream,
     reload: UnixStream,
     tend_at: Instant,
+    /// The last turn ended early because it had lost the processor.
+    again: bool,
 }
 
 fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
@@ -101,6 +105,7 @@ impl Daemon {
             leave,
             reload,
             tend_at: Instant::ZERO,
+            again: false,
         };
         for at in 0..daemon.links.len() {
             daemon.watch_link(at)?;
@@ -144,6 +149,7 @@ impl Daemon {
         if let Some(turn) = self.carry_out(now) {
             return Ok(turn);
         }
+        let woken = now;
         let mut server_ready = false;
         for event in ready.iter() {
             match event.data.u64() {
@@ -155,12 +161,21 @@ impl Daemon {
             }
         }
         now = self.clock.now();
+        let late = now.since(woken) > self.node.config().timing.keepalive.percent(12);
+        if late && !std::mem::replace(&mut self.again, late) {
+            // Not scheduled for a while since the drain began: what arrived meanwhile is read before
+            // timers expire, or a stalled reader kills a living peer. Once; a slow machine must get on.
+            return Ok(Turn::GoOn);
+        }
+        self.again = false;
         self.serve(server_ready, now);
         self.tend(now);
         self.node.handle_timeout(now);
         if let Some(turn) = self.carry_out(now) {
             return Ok(turn);
         }
+        // Read again: a turn that lost the processor must not feed on what was true when it began.
+        let now = self.clock.now();
         self.watch.tend(self.node.may_feed_watchdog(now), now);
         Ok(Turn::GoOn)
     }
@@ -191,15 +206,16 @@ impl Daemon {
             }
             Link::Serial(framed) => {
                 for _ in 0..FRAMES_A_TURN {
-                    if !matches!(framed.fill(), Ok(1..)) {
-                        break;
-                    }
+                    let Ok(bytes @ 1..) = framed.fill() else { break };
                     while let Some(frame) = framed.next_frame() {
                         match frame {
                             // Refusals are counted and told as events.
                             Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
                             Err(_) => self.node.handle_damage(id),
                         }
+                    }
+                    if bytes < CHUNK {
+                        break;
                     }
                 }
             }
@@ -258,6 +274,7 @@ impl Daemon {
         }
         self.tend_at = now + TEND_EVERY;
         self.words.catch_up(now);
+        self.effects.tell_unlogged();
         for at in 0..self.links.len() {
             if self.links[at].tend() == Some(Tended::Reopened) {
                 info!("{}", self.links[at].port().description());
@@ -274,6 +291,10 @@ impl Daemon {
         for _ in 0..ROUNDS_A_TURN {
             let mut decide = false;
             while let Some(action) = self.node.poll_action(now) {
+                if !matches!(action, Action::DropAddresses { .. }) {
+                    // In the log the reason comes before what is done about it.
+                    self.tell(now);
+                }
                 match self.effects.carry_out(&mut self.node, &self.settings, action, now) {
                     After::GoOn => {}
                     After::Decide => decide = true,

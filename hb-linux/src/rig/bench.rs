@@ -11,12 +11,17 @@ use hb_proto::config::Budget;
 
 use super::host::Scratch;
 use super::init::{self, Interface, Spec};
+use super::intruder::Intruder;
 use super::line::{Line, Port, Side};
 use super::machine::{Machine, Programs, Verb};
 use super::probe::Probe;
 use super::switch::{PortId, Switch, Way};
 use super::{Doing, Mac, RigError, links};
 use crate::config::Settings;
+
+mod wires;
+
+pub use wires::{Net, Serial};
 
 /// The service address of the guide.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 3);
@@ -280,6 +285,30 @@ impl Bench {
         if let Some(port) = self.ports[node.index()][network.index()] {
             self.switches[network.index()].cut(port, way, cut);
         }
+    }
+
+    /// A network, to let it suffer.
+    #[must_use]
+    pub fn network(&self, network: Network) -> Net<'_> {
+        Net { bench: self, network }
+    }
+
+    /// A serial line, to make it noisy.
+    ///
+    /// # Panics
+    /// There is no such line.
+    #[must_use]
+    pub fn serial(&self, line: usize) -> Serial<'_> {
+        Serial { line: &self.lines[line] }
+    }
+
+    /// Plugs somebody else into a network.
+    ///
+    /// # Errors
+    /// What couldn't be made.
+    pub fn intruder(&self, network: Network) -> Result<Intruder, RigError> {
+        let [a, b, c, _] = network.address(Node::One).octets();
+        Intruder::plug(&self.switches[network.index()], Ipv4Addr::new(a, b, c, 66))
     }
 
     /// Unplugs a machine's cable or plugs it in again: the carrier goes with it.

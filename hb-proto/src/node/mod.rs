@@ -4,12 +4,15 @@
 //! outputs (`poll_*`). The crate's first page says what to call when.
 
 mod commands;
+mod decisions;
 mod ground;
 mod policy;
 mod receive;
 mod send;
 
 pub use commands::Refusal;
+pub use decisions::Decisions;
+use decisions::{PeerFacts, Plan, has};
 pub use ground::Ground;
 pub use receive::Accepted;
 pub use send::{FrameKind, Transmit};
@@ -18,17 +21,17 @@ use heapless::{Deque, Vec};
 
 use crate::action::{Action, Outcome, TicketId};
 use crate::authority::{FrameName, Ledger, Promisee, Stance, Terms};
-use crate::config::{Config, ConfigError, MAX_GROUPS, MAX_LINKS};
-use crate::event::{Cause, Event};
+use crate::config::{Config, ConfigError, MAX_LINKS};
+use crate::event::Event;
 use crate::group::{Group, Phase};
 use crate::id::{BootId, GroupId, LinkId, Voter};
-use crate::link::Link;
+use crate::link::{Link, LinkTimes};
 use crate::peer::{Peer, PeerState};
 use crate::statistics::{LinkStatistics, Statistics};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
-use crate::wire::message::{GroupState, Life, Settings};
+use crate::wire::message::{GroupState, Life};
 
 use send::Outbox;
 
@@ -36,133 +39,12 @@ use send::Outbox;
 /// They are for people; beyond that they are counted as lost.
 const MAX_EVENTS: usize = 64;
 
-/// What the peer's last hello said.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct PeerFacts {
-    haresources: u64,
-    settings: u64,
-    lease: Duration,
-    keepalive: Duration,
-    arbiter: Option<u32>,
-    declines: u16,
-    failed: u16,
-    wants: u16,
-}
-
-impl PeerFacts {
-    fn of(hello: &crate::wire::message::Hello) -> Self {
-        let Settings { keepalive_ms, lease_ms, arbiter, .. } = hello.settings;
-        let digests = hello.settings.digests();
-        Self {
-            haresources: digests.haresources,
-            settings: digests.settings,
-            lease: Duration::from_millis(u64::from(lease_ms)),
-            keepalive: Duration::from_millis(u64::from(keepalive_ms)),
-            arbiter,
-            declines: hello.declines,
-            failed: hello.failed,
-            wants: hello.wants,
-        }
-    }
-}
-
-const fn has(set: u16, group: GroupId) -> bool {
-    set >> group.0 & 1 == 1
-}
-
-/// What this node intends with one group, beyond its stance.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-struct Plan {
-    /// Addresses must go before anything else is done.
-    drop_pending: bool,
-    /// The neighbours must be told again.
-    announce_pending: bool,
-    /// Authority was lost; told once, until the group is stopped.
-    lost: bool,
-    /// An operator wants it to go to the peer.
-    standby: bool,
-    /// An operator wants it here.
-    wanted: bool,
-    /// It is being stopped for the peer.
-    handing_over: bool,
-    /// It was given to the peer on purpose: don't ask for it back while the peer is there.
-    yielded: bool,
-    /// A handover gets this long before this node looks whether the peer took it.
-    yield_until: Instant,
-    /// Since when the peer, fresh, leaves it alone.
-    peer_idle_since: Option<Instant>,
-    /// Contact was made while this node ran it without the peer's promise: until then it may go on.
-    bridge_until: Instant,
-    /// Both nodes were seen running it.
-    conflict: bool,
-    /// That both nodes failed was told.
-    both_failed: bool,
-    /// Why it is asked for, since when, and how long the peer had been silent then.
-    acquiring: Option<(Cause, Instant, Option<Duration>)>,
-}
-
-/// Everything that decides what this node does next: no figures for people, no bytes.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Decisions {
-    ledger: Ledger,
-    peer: Peer,
-    facts: Option<PeerFacts>,
-    mismatch_told: bool,
-    links: Vec<Link, MAX_LINKS>,
-    groups: Vec<Group, MAX_GROUPS>,
-    plans: Vec<Plan, MAX_GROUPS>,
-    life: Life,
-    /// Every group was confirmed stopped: this node is heard and hears (R9).
-    clean: bool,
-    /// When time was last let pass: nothing before it is still due.
-    decided_at: Instant,
-    keepalive_at: Instant,
-    hello_at: Instant,
-    hello_due: bool,
-    tickets: u32,
-    /// First frame that said `left`, and when.
-    left: Option<(u32, Instant)>,
-    departed: bool,
-    restart_above: Option<BootId>,
-    /// When a frame of its own last passed encoding, framing and decoding (R10).
-    self_checked_at: Option<Instant>,
-}
-
-impl Decisions {
-    /// The same as seen from an epoch that lies `by` later.
-    #[must_use]
-    pub fn rebased(mut self, by: Duration) -> Self {
-        self.ledger = self.ledger.rebased(by);
-        self.peer = self.peer.rebased(by);
-        for link in &mut self.links {
-            *link = link.rebased(by);
-        }
-        for group in &mut self.groups {
-            *group = group.clone().rebased(by);
-        }
-        for plan in &mut self.plans {
-            plan.yield_until = plan.yield_until.rebased(by);
-            plan.bridge_until = plan.bridge_until.rebased(by);
-            plan.peer_idle_since = plan.peer_idle_since.map(|at| at.rebased(by));
-            plan.acquiring =
-                plan.acquiring.map(|(cause, at, silent)| (cause, at.rebased(by), silent));
-        }
-        self.decided_at = self.decided_at.rebased(by);
-        self.keepalive_at = self.keepalive_at.rebased(by);
-        self.hello_at = self.hello_at.rebased(by);
-        self.left = self.left.map(|(seq, at)| (seq, at.rebased(by)));
-        self.self_checked_at = self.self_checked_at.map(|at| at.rebased(by));
-        self
-    }
-}
-
 /// One node of the pair.
 #[derive(Clone)]
 pub struct Node {
     config: Config,
     keys: KeyRing,
     d: Decisions,
-    outbox: Outbox,
     statistics: Statistics,
     link_statistics: Vec<LinkStatistics, MAX_LINKS>,
     events: Deque<Event, MAX_EVENTS>,
@@ -205,19 +87,25 @@ impl Node {
             departed: false,
             restart_above: None,
             self_checked_at: None,
+            outbox: Outbox::default(),
         };
         let link_statistics = config.links.iter().map(|_| LinkStatistics::default()).collect();
         let mut node = Self {
             config,
             keys,
             d,
-            outbox: Outbox::default(),
             statistics: Statistics::default(),
             link_statistics,
             events: Deque::new(),
         };
         node.note_clean(now);
         Ok(node)
+    }
+
+    /// R8: `full` is the longest that a promise of any earlier life of this node may bind it (stored by
+    /// the driver); the promises that this life begins with last as long. Call right after [`Node::new`].
+    pub fn remember_longest_promise(&mut self, now: Instant, full: Duration) {
+        self.d.ledger.starting_promises_last_until(now + full);
     }
 
     // ---- getters
@@ -288,6 +176,12 @@ impl Node {
         self.d.ledger.stance(group)
     }
 
+    /// When what this node promised about the group ends by its time; `None` when nothing is promised.
+    #[must_use]
+    pub fn promise_ends(&self, group: GroupId) -> Option<Instant> {
+        self.d.ledger.promises(group).promise_ends()
+    }
+
     /// What the group does here.
     #[must_use]
     pub fn group(&self, group: GroupId) -> Option<&Group> {
@@ -333,6 +227,14 @@ impl Node {
                 !group.is_overdue()
                     && (group.phase() == Phase::Stopped || self.ground(id, now).is_some())
             })
+    }
+
+    /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
+    pub fn rebase(&mut self, by: Duration) {
+        self.d = self.d.clone().rebased(by);
+        for statistics in &mut self.link_statistics {
+            statistics.rebase(by);
+        }
     }
 
     // ---- inputs
@@ -386,15 +288,18 @@ impl Node {
 
     /// The next thing to do outside. Poll until `None` after any input.
     pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        // R2: authority is checked again just before a start leaves. Where it is gone the addresses go
+        // first, those of groups before it too.
+        let baseless = |group: GroupId| {
+            self.d.groups[group.index()].is_about_to_start() && self.ground(group, now).is_none()
+        };
+        if self.d.ledger.groups().any(baseless) {
+            self.end_what_lost_authority(now);
+        }
         for at in 0..self.d.groups.len() {
             let group = GroupId(at as u8);
             if core::mem::take(&mut self.d.plans[at].drop_pending) {
                 return Some(Action::DropAddresses { group });
-            }
-            if self.d.groups[at].is_about_to_start() && self.ground(group, now).is_none() {
-                // R2: authority is checked again just before the action leaves.
-                self.end_what_lost_authority(now);
-                continue;
             }
             let d = &mut self.d;
             if let Some(action) =
@@ -429,7 +334,7 @@ impl Node {
             groups,
             owed,
             self.link_due(),
-            self.outbox.change_due,
+            self.d.outbox.change_due,
             self.ground_due(),
         ]
         .into_iter()
@@ -478,29 +383,30 @@ impl Node {
         }
     }
 
+    fn link_times(&self) -> LinkTimes {
+        let timing = &self.config.timing;
+        LinkTimes { deadtime: self.d.peer.deadtime(timing), grace: timing.warntime }
+    }
+
     fn judge_links(&mut self, now: Instant) {
-        let deadtime = self.d.peer.deadtime(&self.config.timing);
-        let peer = self.d.peer.state();
-        let audible = matches!(peer, PeerState::Alive | PeerState::Late);
+        let times = self.link_times();
+        let audible = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
         let hears = self.d.ledger.voice(self.config.me.peer()).map_or(0, |voice| voice.hears);
         for at in 0..self.d.links.len() {
-            let link = LinkId(at as u8);
-            let peer_hears = audible && hears & link.bit() != 0;
-            let state = self.d.links[at].judge(now, deadtime, peer_hears);
-            let former = core::mem::replace(&mut self.d.links[at].state, state);
-            if former != state {
-                let heard = self.d.links[at].heard_lately(now, deadtime);
-                self.tell(Event::Link { link, state, heard });
+            let id = LinkId(at as u8);
+            let link = &mut self.d.links[at];
+            // A peer that is dead or gone is on no link, whatever was heard of it just before.
+            let heard = audible && link.heard_lately(now, times.deadtime);
+            if link.judge(now, times, heard, audible && hears & id.bit() != 0) {
+                let (state, heard) = (link.state, link.heard_lately(now, times.deadtime));
+                self.tell(Event::Link { link: id, state, heard });
             }
         }
     }
 
-    /// When the next link falls silent.
     fn link_due(&self) -> Option<Instant> {
-        let deadtime = self.d.peer.deadtime(&self.config.timing);
-        let heard =
-            |link: &Link| link.heard_at.filter(|_| link.state != crate::link::LinkState::Down);
-        let due = self.d.links.iter().filter_map(heard).map(|at| at + deadtime);
+        let times = self.link_times();
+        let due = self.d.links.iter().flat_map(|link| link.due(times));
         due.filter(|&at| at > self.d.decided_at).min()
     }
 
@@ -517,7 +423,8 @@ impl Node {
         if let Some(statistics) = self.link_statistics.get_mut(link.index()) {
             statistics.rejected[reason.index()] += 1;
         }
-        if reason != Reject::Own {
+        // Half of the room: what strangers cause must not displace what the node itself has to tell.
+        if reason != Reject::Own && self.events.len() < MAX_EVENTS / 2 {
             self.tell(Event::Rejected { link, reason });
         }
     }

@@ -1,0 +1,438 @@
+//! What must be true, judged in true time from what machines do, never from what nodes believe.
+//!
+//! *The classics' split*, the one excuse for two holders with two voters: whoever takes a group while the
+//! other machine still has something of it must not have been handed a single whole, new frame of the other's
+//! for deadtime. That covers every cause alike: links cut, one way or both, a machine frozen, a daemon stopped or
+//! killed together with its helper. And it is bounded: once whole, new frames flow both ways again (no gap of deadtime),
+//! one holder is left within a second, plus what weather holds datagrams up.
+
+use hb_proto::action::{Outcome, TicketId, Verb};
+use hb_proto::event::{Cause, Event};
+use hb_proto::group::Phase;
+use hb_proto::id::{BootId, GroupId};
+use hb_proto::node::Accepted;
+use hb_proto::time::Duration;
+use hb_proto::wire::Reject;
+
+use super::daemon::Daemon;
+use super::fault::{NAMES, Who};
+use super::machine::What;
+use super::queue::At;
+use super::wire::Port;
+use super::world::World;
+
+/// One second from contact to one holder.
+const HEAL_US: u64 = 1_000_000;
+/// Turns of one daemon in one simulated second, beyond which its loop spins.
+const TURNS_A_SECOND: u32 = 20_000;
+
+/// Which rule was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    pub at: At,
+    pub text: String,
+}
+
+/// A frame that a node was handed.
+#[derive(Clone, Copy, Debug)]
+pub struct Handed {
+    name: (u32, u32),
+    whole: bool,
+    clean: bool,
+    result: Result<Accepted, Reject>,
+}
+
+impl Handed {
+    /// What the checker keeps of it.
+    #[must_use]
+    pub fn of(frame: &[u8], whole: bool, clean: bool, result: Result<Accepted, Reject>) -> Self {
+        // The header's boot id and number (protocol.md §5), read without the node's help.
+        let name = match frame {
+            [_, _, b0, b1, b2, s0, s1, s2, s3, ..] => {
+                (u32::from_le_bytes([*b0, *b1, *b2, 0]), u32::from_le_bytes([*s0, *s1, *s2, *s3]))
+            }
+            _ => (0, 0),
+        };
+        Self { name, whole, clean, result }
+    }
+}
+
+/// Two machines have the same group's address.
+#[derive(Clone, Copy, Debug)]
+struct Double {
+    since: At,
+}
+
+/// The state of the checks.
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    pub violation: Option<Violation>,
+    /// When each machine's daemon was last handed a whole, new frame of the other's.
+    contact_at: [At; 2],
+    /// Since when such frames have come without a gap of deadtime.
+    flow_since: [At; 2],
+    double: [Option<Double>; 16],
+    /// Time during which two machines had one address, and the longest.
+    pub split_us: u64,
+    pub longest_split_us: u64,
+    pub splits: u32,
+    /// Longest split after frames flowed both ways.
+    pub longest_heal_us: u64,
+    /// Who had each group's address last, and how often that changed.
+    last_holder: [Option<Who>; 16],
+    pub moves: [u32; 16],
+    /// A start sequence that began in a split: what it began, it may finish.
+    split_start: [[bool; 16]; 2],
+    held_before: [[u16; 16]; 2],
+    turns: [(At, u32); 2],
+}
+
+impl World {
+    fn violate(&mut self, text: String) {
+        if self.checks.violation.is_none() {
+            let at = self.now;
+            self.tell(0, || format!("VIOLATION {text}"));
+            self.checks.violation = Some(Violation { at, text });
+        }
+    }
+
+    fn whole_group(&self, group: usize) -> u16 {
+        ((1_u32 << self.knobs.groups[group].resources.len()) - 1) as u16
+    }
+
+    fn addresses(&self, group: usize) -> u16 {
+        let resources = 0..self.knobs.groups[group].resources.len() as u8;
+        resources
+            .filter(|&resource| self.knobs.is_address(What { group: group as u8, resource }))
+            .fold(0, |set, resource| set | 1 << resource)
+    }
+
+    /// Whether `who` has every resource of the group.
+    #[must_use]
+    pub fn serves(&self, who: Who, group: usize) -> bool {
+        self.machines[who].held[group] == self.whole_group(group)
+    }
+
+    /// Whether `who` has an address of the group.
+    #[must_use]
+    pub fn has_address(&self, who: Who, group: usize) -> bool {
+        self.machines[who].held[group] & self.addresses(group) != 0
+    }
+
+    /// `who`'s deadtime in true time, as its own clock counts it.
+    fn deadtime_us(&self, who: Who) -> u64 {
+        let deadtime = self.knobs.timing.deadtime.micros();
+        // Two microseconds for rounding to the machine's own.
+        deadtime * 1_000_000 / (1_000_000 + self.knobs.drift_ppm[who]) as u64 - 2
+    }
+
+    fn silence(&self, who: Who) -> u64 {
+        self.now - self.checks.contact_at[who]
+    }
+
+    /// The excuse above, for `who` taking a group now.
+    fn is_split(&self, who: Who) -> bool {
+        self.silence(who) >= self.deadtime_us(who)
+    }
+
+    /// A frame was handed to `who`'s node.
+    pub(super) fn note_handed(&mut self, who: Who, daemon: &mut Daemon, frame: Handed) {
+        self.counts.frames_handed += 1;
+        if let Err(reason) = frame.result {
+            self.counts.rejected[reason.index()] += 1;
+        }
+        self.trace.number(frame.name.1.into());
+        if frame.result == Ok(Accepted::First) {
+            self.counts.firsts += 1;
+            if frame.name <= daemon.newest_first {
+                let (name, newest) = (frame.name, daemon.newest_first);
+                self.violate(format!(
+                    "{} took frame {name:?} as new after {newest:?}: accepted twice, or out of order",
+                    NAMES[who]
+                ));
+            }
+            daemon.newest_first = frame.name;
+        }
+        if !frame.whole || !frame.clean || frame.name <= daemon.newest_handed {
+            return;
+        }
+        daemon.newest_handed = frame.name;
+        self.note_contact(who);
+    }
+
+    fn note_contact(&mut self, who: Who) {
+        if self.silence(who) >= self.deadtime_us(who) {
+            self.checks.flow_since[who] = self.now;
+        }
+        self.checks.contact_at[who] = self.now;
+        let flowing = self.silence(1 - who) < self.deadtime_us(1 - who);
+        if !flowing {
+            return;
+        }
+        for group in 0..self.knobs.groups.len() {
+            let Some(Double { since }) = self.checks.double[group] else { continue };
+            let flow = self.checks.flow_since;
+            let healing = self.now - since.max(flow[0]).max(flow[1]);
+            self.checks.longest_heal_us = self.checks.longest_heal_us.max(healing);
+            if healing > HEAL_US + 2 * self.knobs.delay_us {
+                self.violate(format!(
+                    "group {group} has two holders {healing} µs after frames flow both ways again"
+                ));
+            }
+        }
+    }
+
+    /// The machines' resources may have changed.
+    pub(super) fn check_holders(&mut self) {
+        for group in 0..self.knobs.groups.len() {
+            for who in 0..2 {
+                let held = self.machines[who].held[group];
+                let before = std::mem::replace(&mut self.checks.held_before[who][group], held);
+                if held == before {
+                    continue;
+                }
+                self.trace.number(u64::from(held) << 8 | (group << 1 | who) as u64);
+                self.tell(who, || format!("has {held:b} of group {group}"));
+                let gained = held & !before & self.addresses(group);
+                if gained != 0 {
+                    self.note_taken(who, group);
+                }
+            }
+            self.check_double(group);
+        }
+    }
+
+    fn note_taken(&mut self, who: Who, group: usize) {
+        if self.checks.last_holder[group].replace(who) != Some(who) {
+            self.checks.moves[group] += 1;
+        }
+        let excused = self.is_split(who) || self.checks.split_start[who][group];
+        if self.has_address(1 - who, group) && !excused {
+            let silence = self.silence(who);
+            self.violate(format!(
+                "{} takes the address of group {group}, which {} has; it was handed a frame {silence} µs ago",
+                NAMES[who],
+                NAMES[1 - who]
+            ));
+        }
+    }
+
+    fn check_double(&mut self, group: usize) {
+        let both = self.has_address(0, group) && self.has_address(1, group);
+        match (both, self.checks.double[group]) {
+            (true, None) => {
+                self.checks.double[group] = Some(Double { since: self.now });
+                self.checks.splits += 1;
+                self.tell(0, || format!("group {group} has two holders"));
+            }
+            (false, Some(Double { since })) => {
+                let span = self.now - since;
+                self.checks.double[group] = None;
+                self.checks.split_us += span;
+                self.checks.longest_split_us = self.checks.longest_split_us.max(span);
+                self.tell(0, || format!("group {group} had two holders for {span} µs"));
+            }
+            _ => {}
+        }
+    }
+
+    /// A node gives an order: starts and stops in order, and none before the other has let go.
+    pub(super) fn note_order(
+        &mut self,
+        who: Who,
+        daemon: &mut Daemon,
+        ticket: TicketId,
+        what: What,
+        verb: Verb,
+    ) {
+        self.counts.orders += 1;
+        self.tell(who, || {
+            format!("orders {verb:?} {}/{} ({})", what.group, what.resource, ticket.0)
+        });
+        let group = usize::from(what.group);
+        let confirmed = daemon.confirmed[group];
+        let bit = 1_u16 << what.resource;
+        match verb {
+            Verb::Start => {
+                self.counts.starts += 1;
+                if confirmed != bit - 1 {
+                    self.violate(format!(
+                        "{} starts {what:?} while {confirmed:b} is confirmed started",
+                        NAMES[who]
+                    ));
+                }
+                let other = &self.machines[1 - who];
+                let left = other.held[group];
+                let honest = !other.lied_to && !self.orphans_work(1 - who, what.group);
+                let split = self.is_split(who);
+                if what.resource == 0 {
+                    self.checks.split_start[who][group] = split;
+                } else if left != 0 && honest && !split {
+                    self.counts.late_starts += 1;
+                }
+                if left != 0 && honest && !split && !self.checks.split_start[who][group] {
+                    let silence = self.silence(who);
+                    self.violate(format!(
+                        "{} starts {what:?} while {} still has {left:b} of it; it was handed a frame {silence} µs ago",
+                        NAMES[who],
+                        NAMES[1 - who]
+                    ));
+                }
+            }
+            Verb::Stop => {
+                self.counts.stops += 1;
+                if confirmed & !(bit | (bit - 1)) != 0 {
+                    self.violate(format!(
+                        "{} stops {what:?} while {confirmed:b} is confirmed started",
+                        NAMES[who]
+                    ));
+                }
+                // Whatever the answer: it is not confirmed started any more.
+                daemon.confirmed[group] &= !bit;
+            }
+            Verb::Status => {}
+        }
+        daemon.asked.push((ticket, what, verb));
+    }
+
+    /// Scripts whose helper was killed, or is carrying out a dead man's order, work on unheard.
+    fn orphans_work(&self, who: Who, group: u8) -> bool {
+        self.machines[who].jobs.iter().any(|job| job.ticket.is_none() && job.what.group == group)
+    }
+
+    pub(super) fn note_answer(
+        &mut self,
+        who: Who,
+        daemon: &mut Daemon,
+        ticket: TicketId,
+        outcome: Outcome,
+    ) {
+        self.tell(who, || format!("order {} answered: {outcome:?}", ticket.0));
+        let Some(at) = daemon.asked.iter().position(|asked| asked.0 == ticket) else { return };
+        let (_, what, verb) = daemon.asked.remove(at);
+        let bit = 1_u16 << what.resource;
+        if (verb, outcome) == (Verb::Start, Outcome::Done) {
+            daemon.confirmed[usize::from(what.group)] |= bit;
+        }
+    }
+
+    pub(super) fn note_event(&mut self, who: Who, event: Event) {
+        match event {
+            Event::Rejected { .. } => return,
+            Event::Conflict { .. } => self.counts.conflicts += 1,
+            Event::Stall { .. } => self.counts.stalls_seen += 1,
+            Event::Releasing { cause: Cause::AuthorityLost, .. } => self.counts.lost_authority += 1,
+            _ => {}
+        }
+        self.trace.number(event_code(&event));
+        self.tell(who, || format!("{event:?}"));
+    }
+
+    /// After the wake-up's actions, before anything that arrived was looked at: a daemon that slept beyond
+    /// deadtime while its peer was there has no ground left, so no address either (R10).
+    pub(super) fn after_wakeup(&mut self, who: Who, daemon: &Daemon, before: (Duration, bool)) {
+        self.count_turn(who);
+        let (late, peer_was_gone) = before;
+        if late <= self.knobs.timing.deadtime || peer_was_gone || !daemon.node.is_clean() {
+            return;
+        }
+        for group in 0..self.knobs.groups.len() {
+            if self.has_address(who, group) {
+                self.violate(format!(
+                    "{} slept {late} and still has the address of group {group} when it looks at what arrived",
+                    NAMES[who]
+                ));
+            }
+        }
+    }
+
+    /// A stalled reader must never kill a living peer: nobody is judged dead while frames wait to be read.
+    /// The driver reads again once; who loses the processor twice in one turn (`late` still) is counted.
+    pub(super) fn note_judgement(&mut self, who: Who, daemon: &Daemon, was_gone: bool, late: bool) {
+        let dies = !was_gone && daemon.node.peer().state().is_gone();
+        if !dies || !daemon.ports.iter().any(Port::is_ready) {
+            return;
+        }
+        self.counts.false_deaths += 1;
+        if !late && !daemon.again {
+            self.violate(format!(
+                "{} takes its peer for dead while frames of it wait to be read",
+                NAMES[who]
+            ));
+        }
+    }
+
+    fn count_turn(&mut self, who: Who) {
+        self.counts.turns += 1;
+        let (second, turns) = &mut self.checks.turns[who];
+        if *second != self.now / 1_000_000 {
+            (*second, *turns) = (self.now / 1_000_000, 0);
+        }
+        *turns += 1;
+        if *turns > TURNS_A_SECOND {
+            self.violate(format!(
+                "{}'s loop spins: {TURNS_A_SECOND} turns in a second",
+                NAMES[who]
+            ));
+        }
+    }
+
+    /// The one boolean: never true while something runs here without ground, a start is under way without
+    /// ground, or before the clean start.
+    pub(super) fn note_feeding(&mut self, who: Who, daemon: &Daemon, may: bool) {
+        if !may {
+            self.counts.starving += 1;
+            return;
+        }
+        if !daemon.node.is_clean() {
+            self.violate(format!("{} may feed its watchdog before the clean start", NAMES[who]));
+        }
+        for group in 0..self.knobs.groups.len() {
+            let machine = &self.machines[who];
+            let id = GroupId(group as u8);
+            let honest = !machine.lied_to && !self.orphans_work(who, id.0);
+            let runs = machine.held[group] != 0
+                && daemon
+                    .node
+                    .group(id)
+                    .is_some_and(|here| honest || here.phase() != Phase::Stopped);
+            if runs && daemon.node.ground(id, self.local_of(who)).is_none() {
+                self.violate(format!(
+                    "{} may feed its watchdog while group {group} runs without authority",
+                    NAMES[who]
+                ));
+            }
+        }
+    }
+
+    /// A life begins: it must be above every earlier one.
+    pub(super) fn note_life(&mut self, who: Who, boot: BootId) {
+        self.counts.lives += 1;
+        self.tell(who, || format!("life {boot} begins"));
+    }
+
+    /// Whether two machines have an address of one group now.
+    #[must_use]
+    pub fn is_double(&self) -> bool {
+        self.checks.double.iter().any(Option::is_some)
+    }
+}
+
+/// Enough of an event to tell two runs apart.
+fn event_code(event: &Event) -> u64 {
+    match event {
+        Event::Clean => 1,
+        Event::Peer { state, silent } => 2 | (*state as u64) << 8 | silent.micros() << 16,
+        Event::PeerLife { boot } => 3 | u64::from(boot.value()) << 8,
+        Event::ReturnedAfterPartition => 4,
+        Event::LateHeartbeat { interval } => 5 | interval.micros() << 8,
+        Event::Link { link, state, .. } => 6 | u64::from(link.0) << 8 | (*state as u64) << 16,
+        Event::Acquiring { group, .. } => 7 | u64::from(group.0) << 8,
+        Event::Releasing { group, .. } => 8 | u64::from(group.0) << 8,
+        Event::Group { group, .. } => 9 | u64::from(group.0) << 8,
+        Event::Failover { failover, .. } => 10 | failover.takeover.micros() << 8,
+        Event::Conflict { group, won } => 11 | u64::from(group.0) << 8 | u64::from(*won) << 16,
+        Event::Stall { late } => 12 | late.micros() << 8,
+        _ => 0,
+    }
+}

@@ -1,0 +1,221 @@
+//! What can go wrong, and what operators do at the worst moment.
+
+use std::fmt;
+
+use super::queue::At;
+
+/// Which machine: 0 is A, 1 is B.
+pub type Who = usize;
+
+/// A's and B's names.
+pub const NAMES: [&str; 2] = ["A", "B"];
+
+/// How a path treats what it carries. One direction of one link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Weather {
+    /// Datagrams, or serial bytes, lost in a thousand.
+    pub loss: u32,
+    /// Datagrams that arrive twice, or serial bytes that are repeated, in a thousand.
+    pub twice: u32,
+    /// Serial bytes with a flipped bit, in a thousand; datagrams are then damaged as a whole.
+    pub flips: u32,
+    /// Serial: two bytes merged to one, in a thousand.
+    pub merges: u32,
+    /// Datagrams are delayed up to so many µs more, each for itself: so they overtake each other.
+    pub delay_us: u64,
+}
+
+/// Where in its turn the daemon loses the processor (H13: between reading the clock and acting on it).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// After the clock was read on waking up, before anything is dropped.
+    Woken,
+    /// After everything that arrived was taken in.
+    Drained,
+    /// After deciding, before acting.
+    Decided,
+    /// After a frame was stamped, before it is written.
+    Stamped,
+    /// Before the watchdog is looked after.
+    Feeding,
+}
+
+impl Point {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Woken, Self::Drained, Self::Decided, Self::Stamped, Self::Feeding];
+}
+
+/// How a machine's resource scripts behave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mood {
+    /// As they should.
+    #[default]
+    Healthy,
+    /// So many times slower.
+    Slow(u32),
+    /// `start` never ends.
+    StartHangs,
+    /// `stop` never ends.
+    StopHangs,
+    /// `status` never ends.
+    StatusHangs,
+    /// `start` fails.
+    StartFails,
+    /// `stop` fails, and the resource goes on.
+    StopFails,
+    /// `stop` does its work and says that it failed.
+    StopSaysFailed,
+    /// `status` says that nothing runs, and `stop` fails: the node must believe it.
+    Lies,
+}
+
+/// What an operator does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// `hb standby`.
+    Standby,
+    /// `hb takeover`.
+    Takeover,
+    /// `hb stop`.
+    Leave,
+    /// Starts heartbeat, if it isn't running.
+    Start,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    PowerOff(Who),
+    PowerOn(Who),
+    Reset(Who),
+    /// The whole machine stands still: hypervisor, SMM.
+    Freeze(Who),
+    Thaw(Who),
+    /// SIGSTOP of the daemon: what arrives piles up.
+    Stop(Who),
+    /// SIGCONT.
+    Continue(Who),
+    /// The daemon loses the processor once, at this point of its turn, for so many µs.
+    Stall(Who, Point, u64),
+    /// SIGKILL, or a panic: the helper carries out the dead man's order.
+    KillDaemon(Who),
+    /// The daemon finds out and starts another.
+    KillHelper(Who),
+    /// Nobody is left to give anything up.
+    KillBoth(Who),
+    /// The daemon dies so many times, each time soon after its start.
+    CrashLoop(Who, u32),
+    /// What `from` sends on the link is lost.
+    Cut {
+        from: Who,
+        link: usize,
+    },
+    Mend {
+        from: Who,
+        link: usize,
+    },
+    /// Both directions of every link.
+    CutAll,
+    MendAll,
+    Weather {
+        from: Who,
+        link: usize,
+        weather: Weather,
+    },
+    Scripts(Who, Mood),
+    Operator(Who, Command),
+    /// Somebody sets the wall clock by so many seconds.
+    WallStep(Who, i64),
+}
+
+impl Fault {
+    /// Kinds, for counting and for switching on and off.
+    pub const KINDS: [&'static str; 14] = [
+        "power off",
+        "reset",
+        "freeze",
+        "stop",
+        "stall",
+        "kill daemon",
+        "kill helper",
+        "kill both",
+        "crash loop",
+        "cut",
+        "weather",
+        "scripts",
+        "operator",
+        "wall step",
+    ];
+
+    /// Position in [`Fault::KINDS`]; repairs count as none.
+    #[must_use]
+    pub const fn kind(&self) -> Option<usize> {
+        Some(match self {
+            Self::PowerOff(_) => 0,
+            Self::Reset(_) => 1,
+            Self::Freeze(_) => 2,
+            Self::Stop(_) => 3,
+            Self::Stall(..) => 4,
+            Self::KillDaemon(_) => 5,
+            Self::KillHelper(_) => 6,
+            Self::KillBoth(_) => 7,
+            Self::CrashLoop(..) => 8,
+            Self::Cut { .. } | Self::CutAll => 9,
+            Self::Weather { .. } => 10,
+            Self::Scripts(_, Mood::Healthy) => return None,
+            Self::Scripts(..) => 11,
+            Self::Operator(..) => 12,
+            Self::WallStep(..) => 13,
+            Self::PowerOn(_)
+            | Self::Thaw(_)
+            | Self::Continue(_)
+            | Self::Mend { .. }
+            | Self::MendAll => {
+                return None;
+            }
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::PowerOff(who) => write!(f, "{} loses power", NAMES[who]),
+            Self::PowerOn(who) => write!(f, "{} gets power", NAMES[who]),
+            Self::Reset(who) => write!(f, "{} is reset", NAMES[who]),
+            Self::Freeze(who) => write!(f, "{} freezes", NAMES[who]),
+            Self::Thaw(who) => write!(f, "{} thaws", NAMES[who]),
+            Self::Stop(who) => write!(f, "{}'s daemon is stopped (SIGSTOP)", NAMES[who]),
+            Self::Continue(who) => write!(f, "{}'s daemon is continued", NAMES[who]),
+            Self::Stall(who, point, us) => {
+                write!(f, "{}'s daemon stalls for {us} µs once it has {point:?}", NAMES[who])
+            }
+            Self::KillDaemon(who) => write!(f, "{}'s daemon is killed", NAMES[who]),
+            Self::KillHelper(who) => write!(f, "{}'s helper is killed", NAMES[who]),
+            Self::KillBoth(who) => write!(f, "{}'s daemon and helper are killed", NAMES[who]),
+            Self::CrashLoop(who, times) => {
+                write!(f, "{}'s daemon crashes {times} times", NAMES[who])
+            }
+            Self::Cut { from, link } => write!(f, "link {link} from {} is cut", NAMES[from]),
+            Self::Mend { from, link } => write!(f, "link {link} from {} is mended", NAMES[from]),
+            Self::CutAll => f.write_str("all links are cut"),
+            Self::MendAll => f.write_str("all links are mended"),
+            Self::Weather { from, link, weather } => {
+                write!(f, "link {link} from {}: {weather:?}", NAMES[from])
+            }
+            Self::Scripts(who, mood) => write!(f, "{}'s scripts: {mood:?}", NAMES[who]),
+            Self::Operator(who, command) => write!(f, "operator on {}: {command:?}", NAMES[who]),
+            Self::WallStep(who, s) => write!(f, "{}'s wall clock is set by {s} s", NAMES[who]),
+        }
+    }
+}
+
+/// A fault and when it happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Planned {
+    /// True time since the world began.
+    pub at: At,
+    /// What.
+    pub fault: Fault,
+}

@@ -1,0 +1,360 @@
+//! Where plans come from: random soups, every single failure, every ordered pair, topology swaps.
+
+use super::fault::{Command, Fault, Mood, Planned, Point, Weather, Who};
+use super::knobs::Knobs;
+use super::queue::At;
+use super::rng::Rng;
+
+/// A run before it is run: everything follows from it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    pub label: String,
+    pub seed: u64,
+    pub knobs: Knobs,
+    /// What happens, by time.
+    pub faults: Vec<Planned>,
+    /// When faults stop for good.
+    pub mended_at: At,
+}
+
+const SECOND: u64 = 1_000_000;
+
+fn sorted(mut faults: Vec<Planned>) -> Vec<Planned> {
+    faults.sort_by_key(|planned| planned.at);
+    faults
+}
+
+/// When a pair that was switched on at 0 and `later` runs quietly.
+fn settled(knobs: &Knobs, later: u64) -> At {
+    let scripts = 8 * knobs.script_us.1;
+    later + knobs.boot_us.1 + knobs.timing.deadtime.micros() * 6 + scripts + SECOND
+}
+
+// ---- soups
+
+/// A random soup: each seed switches kinds of faults on and off (swarm testing: Groce et al., 2012).
+#[must_use]
+pub fn soup(seed: u64) -> Plan {
+    let mut rng = Rng::new(super::rng::spread(seed) ^ 0x50_0F);
+    let knobs = Knobs::drawn(&mut rng);
+    let allowed: Vec<usize> = (0..Fault::KINDS.len()).filter(|_| rng.coin()).collect();
+    let later = rng.pick(&[0, 100_000, 3 * SECOND]);
+    let mut faults = vec![
+        Planned { at: 0, fault: Fault::PowerOn(rng.between(0, 1) as usize) },
+        Planned { at: later, fault: Fault::PowerOn(0) },
+        Planned { at: later, fault: Fault::PowerOn(1) },
+    ];
+    let from = if rng.permille(200) { 0 } else { settled(&knobs, later) };
+    let deadtime = knobs.timing.deadtime.micros();
+    let length = (40 * deadtime).clamp(10 * SECOND, 300 * SECOND);
+    if !allowed.is_empty() {
+        for _ in 0..rng.between(2, 30) {
+            let at = from + rng.between(0, length);
+            let kind = rng.pick(&allowed);
+            stir(&mut rng, &knobs, kind, at, &mut faults);
+        }
+    }
+    let mended_at = from + length;
+    faults.retain(|planned| planned.at < mended_at);
+    Plan { label: format!("soup {seed}"), seed, knobs, faults: sorted(faults), mended_at }
+}
+
+/// How long something lasts: around the times that matter.
+fn span(rng: &mut Rng, knobs: &Knobs) -> u64 {
+    let timing = &knobs.timing;
+    let (keepalive, lease) = (timing.keepalive.micros(), timing.lease.micros());
+    let deadtime = timing.deadtime.micros();
+    match rng.between(0, 5) {
+        0 => rng.between(1_000, keepalive),
+        1 => rng.between(keepalive, lease),
+        2 => rng.between(lease - keepalive, deadtime + keepalive),
+        3 => rng.between(deadtime, 2 * deadtime),
+        4 => rng.between(deadtime, 6 * deadtime),
+        _ => rng.between(SECOND, 15 * SECOND),
+    }
+}
+
+fn stir(rng: &mut Rng, knobs: &Knobs, kind: usize, at: At, faults: &mut Vec<Planned>) {
+    let who = rng.between(0, 1) as usize;
+    let links = knobs.links.len();
+    let link = rng.between(0, links as u64 - 1) as usize;
+    // Every eighth thing that could be undone stays until everything is mended.
+    let end = if rng.permille(125) { At::MAX } else { at + span(rng, knobs) };
+    let mut plan = |at, fault| faults.push(Planned { at, fault });
+    match Fault::KINDS[kind] {
+        "power off" => {
+            plan(at, Fault::PowerOff(who));
+            plan(end, Fault::PowerOn(who));
+        }
+        "reset" => plan(at, Fault::Reset(who)),
+        "freeze" => {
+            plan(at, Fault::Freeze(who));
+            plan(end, Fault::Thaw(who));
+        }
+        "stop" => {
+            plan(at, Fault::Stop(who));
+            if rng.permille(100) {
+                // Somebody loses patience with it.
+                plan(end, Fault::KillDaemon(who));
+            } else {
+                plan(end, Fault::Continue(who));
+            }
+        }
+        "stall" => {
+            let point = rng.pick(&Point::ALL);
+            plan(at, Fault::Stall(who, point, span(rng, knobs)));
+        }
+        "kill daemon" => plan(at, Fault::KillDaemon(who)),
+        "kill helper" => plan(at, Fault::KillHelper(who)),
+        "kill both" => plan(at, Fault::KillBoth(who)),
+        "crash loop" => plan(at, Fault::CrashLoop(who, rng.between(2, 12) as u32)),
+        "cut" => {
+            for (cut, mend) in cuts(rng, links, who, link) {
+                plan(at, cut);
+                plan(end, mend);
+            }
+        }
+        "weather" => {
+            let weather = weather(rng, knobs);
+            plan(at, Fault::Weather { from: who, link, weather });
+            plan(end, Fault::Weather { from: who, link, weather: Weather::default() });
+        }
+        "scripts" => {
+            let moods = [
+                Mood::Slow(4),
+                Mood::StartHangs,
+                Mood::StopHangs,
+                Mood::StatusHangs,
+                Mood::StartFails,
+                Mood::StopFails,
+                Mood::StopSaysFailed,
+                Mood::Lies,
+            ];
+            plan(at, Fault::Scripts(who, rng.pick(&moods)));
+            plan(end, Fault::Scripts(who, Mood::Healthy));
+        }
+        "operator" => {
+            let command = rng.pick(&[Command::Standby, Command::Takeover, Command::Leave]);
+            plan(at, Fault::Operator(who, command));
+            if command == Command::Leave {
+                plan(end, Fault::Operator(who, Command::Start));
+            }
+        }
+        _ => plan(at, Fault::WallStep(who, rng.between(0, 200_000) as i64 - 100_000)),
+    }
+}
+
+/// One direction of one link, one link, everything one way, everything.
+fn cuts(rng: &mut Rng, links: usize, who: Who, link: usize) -> Vec<(Fault, Fault)> {
+    let both = |from, link| (Fault::Cut { from, link }, Fault::Mend { from, link });
+    match rng.between(0, 3) {
+        0 => vec![both(who, link)],
+        1 => vec![both(0, link), both(1, link)],
+        2 => (0..links).map(|link| both(who, link)).collect(),
+        _ => vec![(Fault::CutAll, Fault::MendAll)],
+    }
+}
+
+fn weather(rng: &mut Rng, knobs: &Knobs) -> Weather {
+    let some = |rng: &mut Rng, most| if rng.coin() { rng.between(1, most) as u32 } else { 0 };
+    Weather {
+        loss: some(rng, 400),
+        twice: some(rng, 300),
+        flips: some(rng, 30),
+        merges: some(rng, 30),
+        delay_us: if rng.coin() { rng.between(0, knobs.delay_us) } else { 0 },
+    }
+}
+
+// ---- directed
+
+/// What happens, by time after the pair has settled.
+type Failure = (String, Vec<(At, Fault)>);
+
+/// Every kind of failure on either machine and link, brief, long, and for ever.
+#[must_use]
+pub fn failures(knobs: &Knobs) -> Vec<Failure> {
+    let mut all: Vec<Failure> = Vec::new();
+    let deadtime = knobs.timing.deadtime.micros();
+    let spans = [("brief", deadtime / 2), ("long", 3 * deadtime), ("for ever", At::MAX)];
+    let links = knobs.links.len();
+    for who in 0..2 {
+        let once = [
+            Fault::Reset(who),
+            Fault::KillDaemon(who),
+            Fault::KillHelper(who),
+            Fault::KillBoth(who),
+            Fault::CrashLoop(who, 5),
+            Fault::Operator(who, Command::Standby),
+            Fault::Operator(who, Command::Takeover),
+            Fault::Operator(who, Command::Leave),
+            Fault::WallStep(who, 86_400),
+            Fault::WallStep(who, -86_400),
+        ];
+        all.extend(once.map(|fault| (fault.to_string(), vec![(0, fault)])));
+        for point in Point::ALL {
+            let fault = Fault::Stall(who, point, 3 * deadtime);
+            all.push((fault.to_string(), vec![(0, fault)]));
+        }
+        for (word, span) in spans {
+            let mut lasting = |begin: Vec<Fault>, end: Vec<Fault>| {
+                let begins = begin.iter().map(|&fault| (0, fault));
+                let events = begins.chain(end.into_iter().map(|fault| (span, fault))).collect();
+                all.push((format!("{} ({word})", begin[0]), events));
+            };
+            lasting(vec![Fault::PowerOff(who)], vec![Fault::PowerOn(who)]);
+            lasting(vec![Fault::Freeze(who)], vec![Fault::Thaw(who)]);
+            lasting(vec![Fault::Stop(who)], vec![Fault::Continue(who)]);
+            for link in 0..links {
+                lasting(
+                    vec![Fault::Cut { from: who, link }],
+                    vec![Fault::Mend { from: who, link }],
+                );
+            }
+            let out = |cut: bool| {
+                let one = |link| match cut {
+                    true => Fault::Cut { from: who, link },
+                    false => Fault::Mend { from: who, link },
+                };
+                (0..links).map(one).collect::<Vec<_>>()
+            };
+            lasting(out(true), out(false));
+            if who == 0 {
+                lasting(vec![Fault::CutAll], vec![Fault::MendAll]);
+            }
+        }
+    }
+    all
+}
+
+/// A run of the plain pair in which `events` happen.
+fn directed(label: String, seed: u64, knobs: Knobs, events: &[(At, Fault)]) -> Plan {
+    let later = seed % 7 * 50_000;
+    let from = settled(&knobs, later);
+    let mut faults = vec![
+        Planned { at: 0, fault: Fault::PowerOn(0) },
+        Planned { at: later, fault: Fault::PowerOn(1) },
+    ];
+    let length = 12 * knobs.timing.deadtime.micros() + 2 * knobs.boot_us.1;
+    let mended_at = from + length;
+    faults.extend(
+        events
+            .iter()
+            .map(|&(at, fault)| Planned { at: from.saturating_add(at), fault })
+            .filter(|planned| planned.at < mended_at),
+    );
+    Plan { label, seed, knobs, faults: sorted(faults), mended_at }
+}
+
+/// Knobs of directed runs: the plain pair, with what changes the outcome varied by the seed.
+fn plain(seed: u64) -> Knobs {
+    let mut knobs = Knobs::plain();
+    let mut rng = Rng::new(seed ^ 0xD1EC);
+    knobs.auto_failback = rng.coin();
+    knobs.clock_freezes = rng.coin();
+    knobs.frozen_buffers = rng.coin();
+    knobs.watchdog_s = rng.pick(&[None, Some(2)]);
+    knobs.respawn_us = rng.pick(&[Some(20_000), Some(200_000), Some(2 * SECOND)]);
+    knobs.boot_us = rng.pick(&[(100_000, 200_000), (2 * SECOND, 3 * SECOND)]);
+    knobs.drift_ppm = rng.pick(&[[0, 0], [24_000, -24_000], [-24_000, 24_000]]);
+    knobs.respawn_waits = true;
+    knobs
+}
+
+/// Every single failure, `variants` times.
+#[must_use]
+pub fn singles(variants: u64) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for seed in 0..variants {
+        let knobs = plain(seed);
+        for (label, events) in failures(&knobs) {
+            plans.push(directed(label, seed, knobs.clone(), &events));
+        }
+    }
+    plans
+}
+
+/// Failures that pairs are made of: without those that a pair of others includes.
+fn of_pairs(knobs: &Knobs) -> Vec<Failure> {
+    let lasting = |label: &str| !label.contains("for ever") && !label.contains("wall");
+    failures(knobs).into_iter().filter(|(label, _)| lasting(label)).collect()
+}
+
+/// Every ordered pair of failures, the second `gap` after the first, which the seed picks.
+#[must_use]
+pub fn pairs(seed: u64) -> Vec<Plan> {
+    let knobs = plain(seed);
+    let failures = of_pairs(&knobs);
+    let timing = &knobs.timing;
+    let gaps = [
+        0,
+        timing.keepalive.micros() / 3,
+        timing.lease.micros(),
+        timing.deadtime.micros() + 60_000,
+        3 * timing.deadtime.micros(),
+    ];
+    let mut rng = Rng::new(seed ^ 0x9A12);
+    let mut plans = Vec::new();
+    for (first, early) in &failures {
+        for (second, late) in &failures {
+            let gap = rng.pick(&gaps) + rng.between(0, 30_000);
+            let shifted = late.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
+            let events: Vec<_> = early.iter().copied().chain(shifted).collect();
+            let label = format!("{first}, then after {gap} µs {second}");
+            plans.push(directed(label, seed ^ plans.len() as u64, knobs.clone(), &events));
+        }
+    }
+    plans
+}
+
+/// Arbitrary topologies, swapped every few tens of milliseconds, with restarts in between: what finds holes
+/// that need one frame to get through at the right moment.
+#[must_use]
+pub fn swaps(seed: u64) -> Plan {
+    let mut rng = Rng::new(super::rng::spread(seed) ^ 0x5A_A9);
+    let mut knobs = plain(seed);
+    knobs.respawn_us = Some(rng.pick(&[1_000, 20_000, 200_000]));
+    knobs.boot_us = rng.pick(&[(20_000, 40_000), (300_000, 900_000)]);
+    knobs.script_us = (100, 3_000);
+    knobs.timing.initdead = knobs.timing.deadtime;
+    knobs.delay_us = knobs.timing.lease.micros() * rng.pick(&[0, 1, 3]);
+    let links = knobs.links.len();
+    let from = settled(&knobs, 0);
+    let mut faults = vec![
+        Planned { at: 0, fault: Fault::PowerOn(0) },
+        Planned { at: 0, fault: Fault::PowerOn(1) },
+    ];
+    let delay_us = knobs.delay_us;
+    if delay_us > 0 {
+        for at in 0..2 * links {
+            let weather = Weather { delay_us, ..Weather::default() };
+            let fault = Fault::Weather { from: at % 2, link: at / 2, weather };
+            faults.push(Planned { at: from, fault });
+        }
+    }
+    let longest = rng.pick(&[60_000, 200_000, 600_000]);
+    let open = rng.pick(&[300, 500, 800]);
+    let mut at = from;
+    for _ in 0..rng.between(10, 60) {
+        at += rng.between(5_000, longest);
+        for each in 0..2 * links {
+            let (from, link) = (each % 2, each / 2);
+            let mended = rng.permille(open);
+            let fault = if mended { Fault::Mend { from, link } } else { Fault::Cut { from, link } };
+            faults.push(Planned { at, fault });
+        }
+        let who = rng.between(0, 1) as usize;
+        let fault = match rng.between(0, 9) {
+            0..=1 => Fault::KillDaemon(who),
+            2 => Fault::Reset(who),
+            3 => Fault::Operator(who, Command::Standby),
+            4 => Fault::Operator(who, Command::Takeover),
+            5 => Fault::Stall(who, rng.pick(&Point::ALL), rng.between(1_000, 700_000)),
+            _ => continue,
+        };
+        faults.push(Planned { at: at + rng.between(0, 5_000), fault });
+    }
+    let mended_at = at + rng.between(0, longest);
+    faults.retain(|planned| planned.at < mended_at);
+    Plan { label: format!("swaps {seed}"), seed, knobs, faults: sorted(faults), mended_at }
+}

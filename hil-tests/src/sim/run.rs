@@ -1,0 +1,232 @@
+//! One run: faults while only safety is asserted; then none, and everything is due.
+
+use std::fmt;
+
+use hb_proto::time::Duration;
+
+use super::fault::{Command, Fault, NAMES};
+use super::generate::Plan;
+use super::queue::At;
+use super::world::{Counts, World};
+
+/// How often it is looked whether the pair has settled, µs.
+const LOOK: u64 = 50_000;
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Good,
+    /// A rule that always holds was broken.
+    Safety(String),
+    /// Something was due and didn't come.
+    Liveness(String),
+}
+
+impl Verdict {
+    /// The process's exit code; a crash is 127.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Liveness(_) => 128,
+            Self::Safety(_) => 129,
+        }
+    }
+
+    /// Good, or not.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        *self == Self::Good
+    }
+}
+
+/// What a run left behind.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// True time at its end.
+    pub ended_at: At,
+    /// From the last mend until everything was as it should be, to stay.
+    pub settled_us: u64,
+    pub budget_us: u64,
+    pub hash: u64,
+    pub counts: Counts,
+    pub splits: u32,
+    pub longest_split_us: u64,
+    pub longest_heal_us: u64,
+    pub most_moves: u32,
+    pub timeline: Vec<String>,
+}
+
+/// Runs a plan; with its timeline if it `talks`.
+#[must_use]
+pub fn run(plan: &Plan, talks: bool) -> Outcome {
+    let mut world = World::new(plan.seed, plan.knobs.clone(), plan.faults.clone(), talks);
+    world.run_until(plan.mended_at);
+    let fault_moves = world.checks.moves;
+    let mut verdict = broken(&world).or_else(|| ping_pong_in_faults(&world, plan));
+    let mut settled_us = 0;
+    let budget_us = plan.knobs.liveness_budget().iter().map(|(_, span)| span).sum();
+    if verdict.is_none() {
+        world.mend_everything();
+        let moves: Vec<u32> = fault_moves.to_vec();
+        (verdict, settled_us) = settle(&mut world, &moves, budget_us);
+    }
+    let checks = &world.checks;
+    Outcome {
+        verdict: verdict.unwrap_or(Verdict::Good),
+        ended_at: world.now,
+        settled_us,
+        budget_us,
+        hash: world.trace.hash(),
+        counts: world.counts,
+        splits: checks.splits,
+        longest_split_us: checks.longest_split_us,
+        longest_heal_us: checks.longest_heal_us,
+        most_moves: checks.moves.into_iter().max().unwrap_or(0),
+        timeline: world.trace.lines().to_vec(),
+    }
+}
+
+fn broken(world: &World) -> Option<Verdict> {
+    let violation = world.checks.violation.as_ref()?;
+    Some(Verdict::Safety(format!(
+        "at {}.{:06} s: {}",
+        violation.at / 1_000_000,
+        violation.at % 1_000_000,
+        violation.text
+    )))
+}
+
+/// A group changes hands at most thrice for each fault and repair: away, back, and once for a change of
+/// mind. Weather is many faults at once and gets one for each deadtime that it lasts.
+fn ping_pong_in_faults(world: &World, plan: &Plan) -> Option<Verdict> {
+    let stormy = plan.faults.iter().any(|planned| matches!(planned.fault, Fault::Weather { .. }));
+    let deadtimes = plan.mended_at / plan.knobs.timing.deadtime.micros();
+    let crashes = plan.faults.iter().map(|planned| match planned.fault {
+        Fault::CrashLoop(_, times) => u64::from(times),
+        _ => 0,
+    });
+    let allowed = 4
+        + 3 * (plan.faults.len() as u64 + crashes.sum::<u64>())
+        + if stormy { deadtimes } else { 0 };
+    let most = world.checks.moves.into_iter().max().unwrap_or(0);
+    (u64::from(most) > allowed).then(|| {
+        Verdict::Liveness(format!(
+            "ping-pong: a group changed hands {most} times, {allowed} allowed"
+        ))
+    })
+}
+
+/// After the mend: exactly one holder for each group and everything up, within the budget, to stay so;
+/// and no group wanders on its way there.
+fn settle(world: &mut World, moves: &[u32], budget: u64) -> (Option<Verdict>, u64) {
+    let mended_at = world.now;
+    let stay = (10 * world.knobs.timing.deadtime.micros()).max(2_000_000);
+    let mut since = None;
+    loop {
+        world.run_until(world.now + LOOK);
+        if let Some(verdict) = broken(world) {
+            return (Some(verdict), world.now - mended_at);
+        }
+        for who in 0..2 {
+            if world.machines[who].left {
+                world.apply(Fault::Operator(who, Command::Start));
+            }
+        }
+        let missing = missing(world);
+        since = if missing.is_none() { since.or(Some(world.now)) } else { None };
+        if let Some(since) = since
+            && world.now - since >= stay
+        {
+            return (wandered(world, moves), since - mended_at);
+        }
+        if world.now - mended_at > budget + stay {
+            let missing = missing.unwrap_or_else(|| "it does not stay as it should be".into());
+            let budget = Duration::from_micros(budget);
+            let text = format!("{budget} after the last fault: {missing}");
+            return (Some(Verdict::Liveness(text)), world.now - mended_at);
+        }
+    }
+}
+
+fn wandered(world: &World, moves: &[u32]) -> Option<Verdict> {
+    /// To one node, to its home, and once for a start that failed before the mend.
+    const ALLOWED: u32 = 4;
+    let most = world.checks.moves.iter().zip(moves).map(|(now, then)| now - then).max()?;
+    (most > ALLOWED).then(|| {
+        Verdict::Liveness(format!(
+            "ping-pong: after the last fault a group changed hands {most} times, {ALLOWED} allowed"
+        ))
+    })
+}
+
+/// What is not as it should be.
+fn missing(world: &World) -> Option<String> {
+    let mut found = Vec::new();
+    for (who, name) in NAMES.iter().enumerate() {
+        match &world.machines[who].daemon {
+            None => found.push(format!("{name} has no daemon ({:?})", world.machines[who].power)),
+            Some(daemon) => {
+                if let Some(pending) = daemon.node.pending() {
+                    found.push(format!("{name}: {pending}"));
+                }
+            }
+        }
+    }
+    for group in 0..world.knobs.groups.len() {
+        let held = [0, 1].map(|who: usize| world.machines[who].held[group]);
+        let served = [0, 1].map(|who| world.serves(who, group));
+        match (served, held) {
+            ([true, false], [_, 0]) | ([false, true], [0, _]) => {}
+            _ => found.push(format!("group {group}: A has {:b}, B has {:b}", held[0], held[1])),
+        }
+    }
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.counts;
+        writeln!(
+            f,
+            "  {} simulated: {} frames and {} bytes sent, {} lost, {} tag checks, {} frames new, {} lives, {} turns",
+            Duration::from_micros(self.ended_at),
+            c.frames_sent,
+            c.bytes_sent,
+            c.lost,
+            c.frames_handed,
+            c.firsts,
+            c.lives,
+            c.turns
+        )?;
+        let kinds = Fault::KINDS.iter().zip(c.faults).filter(|(_, times)| *times > 0);
+        let kinds: Vec<_> = kinds.map(|(kind, times)| format!("{times} {kind}")).collect();
+        writeln!(
+            f,
+            "  faults: {}",
+            if kinds.is_empty() { "none".into() } else { kinds.join(", ") }
+        )?;
+        writeln!(
+            f,
+            "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets, {} late starts, {} scripts unheard",
+            c.orders,
+            c.starts,
+            c.stops,
+            self.splits,
+            Duration::from_micros(self.longest_split_us),
+            c.conflicts,
+            c.lost_authority,
+            c.watchdog_resets,
+            c.late_starts,
+            c.unheard
+        )?;
+        writeln!(
+            f,
+            "  settled {} after the last fault (budget {}); fingerprint {:016x}",
+            Duration::from_micros(self.settled_us),
+            Duration::from_micros(self.budget_us),
+            self.hash
+        )
+    }
+}

@@ -1,0 +1,411 @@
+//! Links: serial lines byte by byte, and datagrams.
+
+use std::collections::VecDeque;
+
+use embedded_io::{Error, ErrorKind, ErrorType, Read, Write};
+use hb_proto::config::{BITS_PER_BYTE, LinkKind};
+use hb_proto::wire::MAX_FRAME;
+use hb_proto::wire::cobs;
+use hb_proto::wire::port::FramePort;
+
+use super::fault::Weather;
+use super::queue::At;
+use super::rng::Rng;
+
+/// N_TTY's input buffer (Linux, drivers/tty/n_tty.c): what comes beyond it is lost.
+const TTY_BUFFER: usize = 4096;
+/// Datagrams that a socket's default receive buffer (212,992 bytes) holds at the kernel's own
+/// accounting of about 768 bytes for a small one.
+const SOCKET_BUFFER: usize = 256;
+/// A 16550A's FIFO: all that a UART keeps of what comes while its machine stands still.
+const FIFO: usize = 16;
+/// Longest frame as it travels on a line.
+const LINE_FRAME: usize = cobs::encoded_len(MAX_FRAME);
+
+/// The line would not take it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Busy;
+
+impl Error for Busy {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
+    }
+}
+
+impl core::fmt::Display for Busy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the line is busy")
+    }
+}
+
+impl core::error::Error for Busy {}
+
+/// A serial port as the daemon sees it: the kernel's two buffers.
+#[derive(Debug, Default)]
+pub struct SerialPort {
+    pub received: VecDeque<u8>,
+    pub busy: bool,
+    pub written: Vec<u8>,
+}
+
+impl ErrorType for SerialPort {
+    type Error = Busy;
+}
+
+impl Read for SerialPort {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Busy> {
+        let len = buf.len().min(self.received.len());
+        for (to, byte) in buf.iter_mut().zip(self.received.drain(..len)) {
+            *to = byte;
+        }
+        Ok(len)
+    }
+}
+
+impl Write for SerialPort {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Busy> {
+        if self.busy {
+            return Err(Busy);
+        }
+        self.written.extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Busy> {
+        Ok(())
+    }
+}
+
+/// Bytes of a frame, with room for the longest.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes {
+    len: u8,
+    bytes: [u8; LINE_FRAME],
+}
+
+impl Bytes {
+    /// A copy; `from` must not be longer than the longest frame on a line.
+    #[must_use]
+    pub fn of(from: &[u8]) -> Self {
+        let mut bytes = [0; LINE_FRAME];
+        bytes[..from.len()].copy_from_slice(from);
+        Self { len: from.len() as u8, bytes }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn get(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The bytes, to damage them.
+    pub fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// A datagram under way or waiting to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram {
+    pub bytes: Bytes,
+    /// Untouched on its way.
+    pub intact: bool,
+}
+
+/// One of the daemon's open links.
+#[derive(Debug)]
+pub enum Port {
+    /// Framed by COBS.
+    Serial(Box<FramePort<SerialPort>>),
+    /// One frame each.
+    Datagram(VecDeque<Datagram>),
+}
+
+impl Port {
+    /// An open link with empty buffers.
+    #[must_use]
+    pub fn open(kind: LinkKind) -> Self {
+        match kind {
+            LinkKind::Serial { .. } => {
+                Self::Serial(Box::new(FramePort::new(SerialPort::default())))
+            }
+            _ => Self::Datagram(VecDeque::new()),
+        }
+    }
+
+    /// Whether epoll would call it ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Serial(framed) => !framed.port().received.is_empty(),
+            Self::Datagram(queue) => !queue.is_empty(),
+        }
+    }
+
+    /// A datagram arrives; false if the buffer was full.
+    pub fn take_datagram(&mut self, datagram: Datagram) -> bool {
+        match self {
+            Self::Datagram(queue) if queue.len() < SOCKET_BUFFER => {
+                queue.push_back(datagram);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn take_byte(&mut self, byte: u8, frozen: bool) -> bool {
+        let Self::Serial(framed) = self else { return false };
+        let received = &mut framed.port_mut().received;
+        let room = if frozen { FIFO } else { TTY_BUFFER };
+        if received.len() >= room {
+            return false;
+        }
+        received.push_back(byte);
+        true
+    }
+
+    fn take_bytes(&mut self, bytes: &[u8]) -> bool {
+        let Self::Serial(framed) = self else { return false };
+        let received = &mut framed.port_mut().received;
+        let fits = received.len() + bytes.len() <= TTY_BUFFER;
+        if fits {
+            received.extend(bytes);
+        }
+        fits
+    }
+}
+
+/// A frame on a serial line.
+#[derive(Debug)]
+struct Run {
+    /// When its first start bit began, ns.
+    start_ns: u64,
+    done: usize,
+    bytes: Bytes,
+}
+
+/// What a path has carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Carried {
+    pub frames: u64,
+    pub bytes: u64,
+    pub lost: u64,
+    pub twice: u64,
+    pub damaged: u64,
+    pub overrun: u64,
+}
+
+/// One direction of one link.
+#[derive(Debug)]
+pub struct Wire {
+    pub kind: LinkKind,
+    pub cut: bool,
+    pub weather: Weather,
+    pub carried: Carried,
+    byte_ns: u64,
+    free_ns: u64,
+    runs: VecDeque<Run>,
+    /// The last frames written, to tell what arrives whole from what doesn't.
+    recent: VecDeque<Bytes>,
+}
+
+/// What becomes of one byte.
+enum Fate {
+    Arrives(u8),
+    Lost,
+    Twice(u8),
+}
+
+impl Wire {
+    /// An undisturbed path.
+    #[must_use]
+    pub fn new(kind: LinkKind) -> Self {
+        let byte_ns = match kind {
+            LinkKind::Serial { baud } => BITS_PER_BYTE * 1_000_000_000 / u64::from(baud),
+            _ => 0,
+        };
+        Self {
+            kind,
+            cut: false,
+            weather: Weather::default(),
+            carried: Carried::default(),
+            byte_ns,
+            free_ns: 0,
+            runs: VecDeque::new(),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Whether the sender's output queue still holds something: all but what fits the FIFO.
+    #[must_use]
+    pub fn is_busy(&self, now: At) -> bool {
+        self.free_ns > now * 1000 + FIFO as u64 * self.byte_ns
+    }
+
+    /// Bytes begin to leave; when the last one will have arrived, µs.
+    pub fn send(&mut self, now: At, line: &[u8]) -> At {
+        let bytes = Bytes::of(line);
+        let start_ns = self.free_ns.max(now * 1000);
+        self.free_ns = start_ns + line.len() as u64 * self.byte_ns;
+        self.runs.push_back(Run { start_ns, done: 0, bytes });
+        (self.free_ns).div_ceil(1000)
+    }
+
+    /// Remembers a frame as it was before the line.
+    pub fn remember(&mut self, frame: &[u8]) {
+        self.carried.frames += 1;
+        if self.byte_ns > 0 {
+            if self.recent.len() == 4 {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(Bytes::of(frame));
+        }
+    }
+
+    /// Whether a frame off the line is one that was sent lately.
+    #[must_use]
+    pub fn sent_lately(&self, frame: &[u8]) -> bool {
+        self.recent.iter().any(|sent| sent.get() == frame)
+    }
+
+    /// The sender lost its power: what it was sending ends in mid-byte.
+    pub fn go_dead(&mut self, now: At) {
+        self.runs.clear();
+        self.free_ns = now * 1000;
+    }
+
+    /// Brings what has arrived by `now` into `port` (none if nobody has it open); whether anything came.
+    ///
+    /// Called when a run ends, and before anything about the path changes.
+    pub fn settle(
+        &mut self,
+        now: At,
+        port: Option<&mut Port>,
+        frozen: bool,
+        rng: &mut Rng,
+    ) -> bool {
+        let mut port = port;
+        let mut came = false;
+        let (now_ns, byte_ns) = (now * 1000, self.byte_ns.max(1));
+        let quiet = !self.cut && self.weather == Weather::default() && !frozen;
+        while let Some(run) = self.runs.front_mut() {
+            let by_now = (now_ns.saturating_sub(run.start_ns) / byte_ns) as usize;
+            let end = by_now.min(run.bytes.get().len());
+            let fresh = &run.bytes.get()[run.done..end];
+            let (cut, weather) = (self.cut, self.weather);
+            self.carried.bytes += fresh.len() as u64;
+            match &mut port {
+                None => self.carried.lost += fresh.len() as u64,
+                Some(port) if quiet => {
+                    if !fresh.is_empty() && !port.take_bytes(fresh) {
+                        self.carried.overrun += fresh.len() as u64;
+                    }
+                    came |= !fresh.is_empty();
+                }
+                Some(port) => {
+                    for &byte in fresh {
+                        came |= disturb(byte, cut, weather, frozen, port, &mut self.carried, rng);
+                    }
+                }
+            }
+            run.done = end;
+            if end < run.bytes.get().len() {
+                break;
+            }
+            self.runs.pop_front();
+        }
+        came
+    }
+}
+
+fn disturb(
+    byte: u8,
+    cut: bool,
+    weather: Weather,
+    frozen: bool,
+    port: &mut Port,
+    carried: &mut Carried,
+    rng: &mut Rng,
+) -> bool {
+    let fate = if cut || rng.permille(weather.loss) {
+        Fate::Lost
+    } else if rng.permille(weather.flips) {
+        carried.damaged += 1;
+        Fate::Arrives(byte ^ 1 << rng.between(0, 7))
+    } else if rng.permille(weather.merges) {
+        // A lost start bit: this byte and the next become one that is neither.
+        carried.damaged += 1;
+        Fate::Arrives(byte.rotate_left(3) | 1)
+    } else if rng.permille(weather.twice) {
+        carried.twice += 1;
+        Fate::Twice(byte)
+    } else {
+        Fate::Arrives(byte)
+    };
+    let (byte, times) = match fate {
+        Fate::Lost => {
+            carried.lost += 1;
+            return false;
+        }
+        Fate::Arrives(byte) => (byte, 1),
+        Fate::Twice(byte) => (byte, 2),
+    };
+    for _ in 0..times {
+        if !port.take_byte(byte, frozen) {
+            carried.overrun += 1;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(frame: &[u8]) -> Vec<u8> {
+        let mut out = [0; LINE_FRAME];
+        cobs::encode(frame, &mut out).expect("fits").to_vec()
+    }
+
+    #[test]
+    fn thirty_two_bytes_at_19200_take_16_7_ms() {
+        let mut wire = Wire::new(LinkKind::Serial { baud: 19200 });
+        let bytes = line(&[7; 30]);
+        assert_eq!(bytes.len(), 32);
+        assert_eq!(wire.send(1_000, &bytes), 17_667);
+    }
+
+    /// Whatever moments it is looked at, the same bytes arrive.
+    #[test]
+    fn runs_and_single_bytes_are_the_same_line() {
+        let mut rng = Rng::new(1);
+        for step in [40, 521, 9_999] {
+            let mut wire = Wire::new(LinkKind::Serial { baud: 19200 });
+            let mut port = Port::open(wire.kind);
+            let bytes = line(&[1, 0, 2, 3, 4, 5, 6, 7, 8, 9]);
+            let end = wire.send(0, &bytes);
+            let mut at = 0;
+            while at <= end + step {
+                wire.settle(at, Some(&mut port), false, &mut rng);
+                at += step;
+            }
+            let Port::Serial(framed) = &port else { panic!("a serial port") };
+            assert_eq!(framed.port().received, bytes, "looked at each {step} µs");
+        }
+    }
+
+    #[test]
+    fn a_cut_in_mid_frame_loses_the_rest() {
+        let mut rng = Rng::new(1);
+        let mut wire = Wire::new(LinkKind::Serial { baud: 19200 });
+        let mut port = Port::open(wire.kind);
+        let bytes = line(&[9; 30]);
+        wire.send(0, &bytes);
+        wire.settle(8_400, Some(&mut port), false, &mut rng);
+        wire.cut = true;
+        wire.settle(99_999, Some(&mut port), false, &mut rng);
+        let Port::Serial(framed) = &port else { panic!("a serial port") };
+        assert_eq!(framed.port().received.len(), 16, "8.4 ms at 521 µs a byte");
+        assert_eq!(wire.carried.lost, 16);
+    }
+}

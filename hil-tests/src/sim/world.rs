@@ -1,0 +1,643 @@
+//! The world: two machines, the links between them, and what happens when.
+
+use hb_proto::action::Verb;
+use hb_proto::config::Config;
+use hb_proto::id::BootId;
+use hb_proto::node::Node;
+use hb_proto::time::Instant;
+use hb_proto::wire::Reject;
+use hb_proto::wire::auth::{Key, KeyRing};
+
+use super::check::{Checks, Handed};
+use super::clock::Clock;
+use super::daemon::Daemon;
+use super::fault::{Fault, NAMES, Planned, Who};
+use super::knobs::Knobs;
+use super::machine::{Machine, Power, What};
+use super::queue::{At, Queue};
+use super::rng::Rng;
+use super::trace::Trace;
+use super::wire::{Bytes, Datagram, Port, Wire};
+
+/// Something that is due.
+#[derive(Clone, Debug)]
+pub(super) enum Happening {
+    Turn(Who, u64),
+    Datagram {
+        to: Who,
+        link: usize,
+        slot: u32,
+    },
+    /// The last byte of a run arrives.
+    Line {
+        from: Who,
+        link: usize,
+    },
+    JobEnds(Who, u32, u32),
+    /// The kernel is up.
+    Booted(Who, u32),
+    /// The service manager starts the daemon.
+    Respawn(Who, u32),
+    /// The helper notices that its daemon is gone.
+    DeadMan(Who, u32, u32),
+    Bites(Who, u32, u64),
+    /// A crash loop's next crash.
+    Crash(Who, u32),
+    Fault(usize),
+}
+
+/// What a run has seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    pub frames_sent: u64,
+    pub bytes_sent: u64,
+    pub frames_handed: u64,
+    pub firsts: u64,
+    pub damage: u64,
+    pub rejected: [u64; Reject::COUNT],
+    pub turns: u64,
+    pub orders: u64,
+    pub starts: u64,
+    pub stops: u64,
+    pub lives: u64,
+    pub conflicts: u64,
+    pub lost_authority: u64,
+    pub stalls_seen: u64,
+    pub starving: u64,
+    pub watchdog_resets: u64,
+    /// Resources that a split's winner started after contact, while the loser still had some of the group.
+    pub late_starts: u64,
+    /// Deaths judged while frames of the dead waited to be read: the processor was lost twice in a turn.
+    pub false_deaths: u64,
+    /// Scripts that changed something after their helper was killed.
+    pub unheard: u64,
+    pub lost: u64,
+    pub faults: [u64; Fault::KINDS.len()],
+}
+
+/// Two machines and what is between them.
+pub struct World {
+    pub now: At,
+    pub knobs: Knobs,
+    pub machines: [Machine; 2],
+    /// `wires[from][link]`.
+    pub wires: [Vec<Wire>; 2],
+    pub checks: Checks,
+    pub counts: Counts,
+    pub trace: Trace,
+    pub(super) queue: Queue<Happening>,
+    pub(super) rng: Rng,
+    pub(super) tokens: u64,
+    pub(super) handed: Vec<Handed>,
+    mended: bool,
+    configs: [Config; 2],
+    keys: KeyRing,
+    plan: Vec<Planned>,
+    flying: Vec<Option<Datagram>>,
+    free: Vec<u32>,
+}
+
+fn keys() -> KeyRing {
+    let key = Key::hmac(1, b"the simulator's secret").expect("15 is the last id");
+    KeyRing::new(std::iter::once(key).collect(), 1).expect("it is listed")
+}
+
+impl World {
+    /// Both machines without power; `plan` will happen.
+    #[must_use]
+    pub fn new(seed: u64, knobs: Knobs, plan: Vec<Planned>, talks: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let wires = || knobs.links.iter().map(|&kind| Wire::new(kind)).collect();
+        let mut queue = Queue::default();
+        for (at, planned) in plan.iter().enumerate() {
+            queue.plan(planned.at, Happening::Fault(at));
+        }
+        Self {
+            now: 0,
+            machines: [0, 1].map(|who| Machine::new(knobs.drift_ppm[who], &mut rng)),
+            wires: [wires(), wires()],
+            checks: Checks::default(),
+            counts: Counts::default(),
+            trace: Trace::new(talks),
+            queue,
+            rng,
+            tokens: 0,
+            handed: Vec::new(),
+            mended: false,
+            configs: [0, 1].map(|who| knobs.config(who)),
+            keys: keys(),
+            plan,
+            flying: Vec::new(),
+            free: Vec::new(),
+            knobs,
+        }
+    }
+
+    /// A line of the merged timeline, in true time.
+    pub(super) fn tell(&mut self, who: Who, what: impl FnOnce() -> String) {
+        let now = self.now;
+        self.trace.line(|| {
+            format!("{:>6}.{:06} {}  {}", now / 1_000_000, now % 1_000_000, NAMES[who], what())
+        });
+    }
+
+    pub(super) fn local_of(&self, who: Who) -> Instant {
+        self.machines[who].clock.local(self.now)
+    }
+
+    /// Runs until `until`, or until a rule is broken.
+    pub fn run_until(&mut self, until: At) {
+        while self.checks.violation.is_none() {
+            let Some((at, happening)) = self.queue.next_by(until) else { break };
+            self.now = self.now.max(at);
+            self.happen(happening);
+        }
+        self.now = self.now.max(until);
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "what happened is over")]
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Turn(who, token) => {
+                let machine = &mut self.machines[who];
+                let running = machine.is_running();
+                let Some(daemon) = machine.daemon.as_deref_mut() else { return };
+                if daemon.token != token || daemon.turn_at != self.now {
+                    return;
+                }
+                if daemon.stopped || !running {
+                    daemon.turn_at = At::MAX;
+                    return;
+                }
+                self.trace.number(self.now << 1 | who as u64);
+                self.turn(who);
+            }
+            Happening::Datagram { to, link, slot } => self.datagram_arrives(to, link, slot),
+            Happening::Line { from, link } => self.settle(from, link),
+            Happening::JobEnds(who, epoch, id) => {
+                if self.is_now(who, epoch, Happening::JobEnds(who, epoch, id)) {
+                    self.job_ends(who, id);
+                }
+            }
+            Happening::Booted(who, epoch) => {
+                if self.machines[who].epoch == epoch {
+                    self.machines[who].power = Power::On;
+                    self.tell(who, || "is up".into());
+                    self.start_daemon(who);
+                }
+            }
+            Happening::Respawn(who, epoch) => {
+                if self.is_now(who, epoch, Happening::Respawn(who, epoch)) {
+                    self.respawn(who);
+                }
+            }
+            Happening::DeadMan(who, epoch, helper) => {
+                if self.is_now(who, epoch, Happening::DeadMan(who, epoch, helper)) {
+                    self.dead_man(who, helper);
+                }
+            }
+            Happening::Bites(who, epoch, feedings) => self.watchdog_bites(who, epoch, feedings),
+            Happening::Crash(who, epoch) => {
+                if self.is_now(who, epoch, Happening::Crash(who, epoch)) && !self.mended {
+                    self.kill_daemon(who);
+                }
+            }
+            Happening::Fault(at) => {
+                let Planned { fault, .. } = self.plan[at];
+                self.apply(fault);
+            }
+        }
+    }
+
+    /// Whether something planned in an earlier power-up still counts, and the machine can do it now. On a
+    /// frozen one it waits for the thaw.
+    fn is_now(&mut self, who: Who, epoch: u32, happening: Happening) -> bool {
+        let machine = &self.machines[who];
+        if machine.epoch != epoch {
+            return false;
+        }
+        if machine.frozen {
+            // Looked at again each 10 ms: nobody can tell when within a thaw it happens.
+            self.queue.plan(self.now + 10_000, happening);
+            return false;
+        }
+        true
+    }
+
+    // ---- links
+
+    pub(super) fn send_datagram(&mut self, who: Who, link: usize, frame: &[u8]) {
+        self.counts.frames_sent += 1;
+        self.counts.bytes_sent += frame.len() as u64;
+        self.trace.bytes(frame);
+        let wire = &mut self.wires[who][link];
+        wire.remember(frame);
+        wire.carried.bytes += frame.len() as u64;
+        let weather = wire.weather;
+        if wire.cut || self.rng.permille(weather.loss) {
+            self.counts.lost += 1;
+            wire.carried.lost += 1;
+            return;
+        }
+        let mut datagram = Datagram { bytes: Bytes::of(frame), intact: true };
+        if self.rng.permille(weather.flips) {
+            let at = self.rng.between(0, frame.len() as u64 * 8 - 1) as usize;
+            datagram.bytes.get_mut()[at / 8] ^= 1 << (at % 8);
+            datagram.intact = false;
+            wire.carried.damaged += 1;
+        }
+        let twice = self.rng.permille(weather.twice);
+        wire.carried.twice += u64::from(twice);
+        for _ in 0..=u8::from(twice) {
+            let (from, to) = self.knobs.latency_us;
+            let way = self.rng.between(from, to) + self.rng.between(0, weather.delay_us);
+            let slot = self.keep(datagram);
+            self.queue.plan(self.now + way, Happening::Datagram { to: 1 - who, link, slot });
+        }
+    }
+
+    fn keep(&mut self, datagram: Datagram) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.flying[slot as usize] = Some(datagram);
+            return slot;
+        }
+        self.flying.push(Some(datagram));
+        self.flying.len() as u32 - 1
+    }
+
+    fn datagram_arrives(&mut self, to: Who, link: usize, slot: u32) {
+        let Some(datagram) = self.flying[slot as usize].take() else { return };
+        self.free.push(slot);
+        let machine = &mut self.machines[to];
+        let reachable =
+            machine.power == Power::On && (!machine.frozen || self.knobs.frozen_buffers);
+        let taken = reachable
+            && machine
+                .daemon
+                .as_deref_mut()
+                .is_some_and(|daemon| daemon.ports[link].take_datagram(datagram));
+        if taken {
+            self.plan_turn(to);
+        } else {
+            self.counts.lost += 1;
+        }
+    }
+
+    pub(super) fn send_on_line(&mut self, who: Who, link: usize, frame: &[u8], line: &[u8]) {
+        self.counts.frames_sent += 1;
+        self.counts.bytes_sent += line.len() as u64;
+        self.trace.bytes(line);
+        let wire = &mut self.wires[who][link];
+        wire.remember(frame);
+        let end = wire.send(self.now, line);
+        self.queue.plan(end, Happening::Line { from: who, link });
+    }
+
+    fn settle(&mut self, from: Who, link: usize) {
+        let to = 1 - from;
+        let machine = &mut self.machines[to];
+        let (frozen, on) = (machine.frozen, machine.power == Power::On);
+        let port =
+            machine.daemon.as_deref_mut().filter(|_| on).map(|daemon| &mut daemon.ports[link]);
+        if self.wires[from][link].settle(self.now, port, frozen, &mut self.rng) {
+            self.plan_turn(to);
+        }
+    }
+
+    /// Before anything about a machine or its links changes: what has arrived by now has arrived.
+    fn settle_lines(&mut self) {
+        for from in 0..2 {
+            for link in 0..self.wires[from].len() {
+                self.settle(from, link);
+            }
+        }
+    }
+
+    // ---- programs
+
+    pub(super) fn start_daemon(&mut self, who: Who) {
+        let machine = &mut self.machines[who];
+        if machine.power != Power::On || machine.daemon.is_some() {
+            return;
+        }
+        self.settle_lines();
+        let machine = &mut self.machines[who];
+        machine.left = false;
+        // Stored and synced before its first use (R9).
+        machine.stored_boot += 1;
+        let boot = BootId::new(machine.stored_boot).expect("far from the end of the numbers");
+        let now = machine.clock.local(self.now);
+        let helper = machine.spawn_helper();
+        let node = Node::new(self.configs[who].clone(), self.keys.clone(), boot, now);
+        let node = node.expect("the knobs make configurations that pass the check");
+        let ports = self.knobs.links.iter().map(|&kind| Port::open(kind)).collect();
+        machine.daemon = Some(Box::new(Daemon::new(node, ports, helper)));
+        if machine.crashes_left > 0 {
+            machine.crashes_left -= 1;
+            let epoch = machine.epoch;
+            let at = self.now + self.rng.between(1_000, 400_000);
+            self.queue.plan(at, Happening::Crash(who, epoch));
+        }
+        self.note_life(who, boot);
+        self.plan_turn(who);
+    }
+
+    fn respawn(&mut self, who: Who) {
+        let machine = &self.machines[who];
+        if machine.daemon.is_some() || machine.left || machine.power != Power::On {
+            return;
+        }
+        if self.knobs.respawn_waits && machine.helpers.iter().any(|helper| helper.orphan) {
+            self.queue.plan(self.now + 20_000, Happening::Respawn(who, machine.epoch));
+            return;
+        }
+        self.start_daemon(who);
+    }
+
+    pub(super) fn feed(&mut self, who: Who) {
+        let Some(timeout_s) = self.knobs.watchdog_s else { return };
+        let machine = &mut self.machines[who];
+        machine.watchdog.fed_at = self.now;
+        machine.watchdog.feedings += 1;
+        let (epoch, feedings) = (machine.epoch, machine.watchdog.feedings);
+        let at = self.now + u64::from(timeout_s) * 1_000_000;
+        self.queue.plan(at, Happening::Bites(who, epoch, feedings));
+    }
+
+    fn watchdog_bites(&mut self, who: Who, epoch: u32, feedings: u64) {
+        let machine = &self.machines[who];
+        let fresh = machine.epoch == epoch && machine.watchdog.feedings == feedings;
+        if !fresh || !machine.watchdog.armed {
+            return;
+        }
+        if machine.frozen && self.knobs.clock_freezes {
+            // It stands still with its machine.
+            self.queue.plan(self.now + 100_000, Happening::Bites(who, epoch, feedings));
+            return;
+        }
+        self.counts.watchdog_resets += 1;
+        self.tell(who, || "is reset by its watchdog".into());
+        self.reset(who);
+    }
+
+    pub(super) fn kill_daemon(&mut self, who: Who) {
+        self.settle_lines();
+        let machine = &mut self.machines[who];
+        let Some(daemon) = machine.daemon.take() else { return };
+        let epoch = machine.epoch;
+        if let Some(helper) = machine.helpers.iter_mut().find(|one| one.id == daemon.helper) {
+            helper.orphan = true;
+            let at = self.now + self.rng.between(1, self.knobs.helper_us);
+            self.queue.plan(at, Happening::DeadMan(who, epoch, daemon.helper));
+        }
+        if self.machines[who].watchdog.armed {
+            // Closed unasked: the kernel feeds once, and it stays armed (protocol.md R10).
+            self.feed(who);
+        }
+        if let Some(after) = self.knobs.respawn_us {
+            self.queue.plan(self.now + after.max(1), Happening::Respawn(who, epoch));
+        }
+    }
+
+    pub(super) fn kill_helper(&mut self, who: Who) {
+        let machine = &mut self.machines[who];
+        let Some(helper) = machine.helpers.last().map(|helper| helper.id) else { return };
+        machine.kill_helper(helper);
+        if let Some(daemon) = machine.daemon.as_deref_mut().filter(|one| one.helper == helper) {
+            daemon.helper_died = true;
+            daemon.answers.clear();
+        }
+        self.plan_turn(who);
+    }
+
+    fn dead_man(&mut self, who: Who, helper: u32) {
+        let now = self.now;
+        let machine = &mut self.machines[who];
+        let Some(standing) =
+            machine.helpers.iter().find(|one| one.id == helper).map(|one| one.standing)
+        else {
+            return;
+        };
+        for group in 0..self.knobs.groups.len() {
+            for resource in 0..self.knobs.groups[group].resources.len() as u8 {
+                let what = What { group: group as u8, resource };
+                if standing >> group & 1 == 1 && self.knobs.is_address(what) {
+                    machine.hold(what, false);
+                }
+            }
+        }
+        let epoch = machine.epoch;
+        for (id, at) in machine.begin_standing_order(helper, now, &self.knobs, &mut self.rng) {
+            self.queue.plan(at, Happening::JobEnds(who, epoch, id));
+        }
+        self.tell(who, || format!("dead man's order for groups {standing:b}"));
+        self.start_jobs(who);
+        self.let_idle_orphans_go(who);
+        self.check_holders();
+    }
+
+    pub(super) fn start_jobs(&mut self, who: Who) {
+        let machine = &mut self.machines[who];
+        let epoch = machine.epoch;
+        for (id, at) in machine.start_jobs(self.now, &self.knobs, &mut self.rng) {
+            self.queue.plan(at, Happening::JobEnds(who, epoch, id));
+        }
+    }
+
+    pub(super) fn abort(&mut self, who: Who, ticket: hb_proto::action::TicketId) {
+        let machine = &mut self.machines[who];
+        let epoch = machine.epoch;
+        if let Some((id, at)) = machine.abort(ticket, self.now, &mut self.rng) {
+            self.queue.plan(at, Happening::JobEnds(who, epoch, id));
+        }
+    }
+
+    fn job_ends(&mut self, who: Who, id: u32) {
+        let machine = &mut self.machines[who];
+        let Some((job, outcome)) = machine.end(id, self.now, &mut self.rng) else { return };
+        if let (Some(ticket), Some(daemon)) = (job.ticket, machine.daemon.as_deref_mut())
+            && daemon.helper == job.helper
+            && !daemon.helper_died
+        {
+            daemon.answers.push_back((ticket, outcome));
+            self.plan_turn(who);
+        }
+        let machine = &mut self.machines[who];
+        let orphan = !machine.helpers.iter().any(|helper| helper.id == job.helper);
+        if orphan && job.verb == Verb::Start {
+            // What the node was told is not what came of it.
+            machine.lied_to = true;
+            self.counts.unheard += 1;
+        }
+        self.tell(who, || {
+            let orphan = if orphan { ", unheard" } else { "" };
+            format!("{:?} {}/{} ends{orphan}", job.verb, job.what.group, job.what.resource)
+        });
+        self.start_jobs(who);
+        self.let_idle_orphans_go(who);
+        self.check_holders();
+    }
+
+    /// A helper that has carried out its order ends.
+    fn let_idle_orphans_go(&mut self, who: Who) {
+        let Machine { helpers, jobs, .. } = &mut self.machines[who];
+        helpers.retain(|helper| !helper.orphan || jobs.iter().any(|job| job.helper == helper.id));
+    }
+
+    // ---- machines
+
+    fn power_on(&mut self, who: Who) {
+        let (from, to) = self.knobs.boot_us;
+        let takes = self.rng.between(from, to);
+        let (now, ppm) = (self.now, self.knobs.drift_ppm[who]);
+        let machine = &mut self.machines[who];
+        if machine.power != Power::Off {
+            return;
+        }
+        machine.power = Power::Booting;
+        // Each power-up has its own epoch of time, near zero or anywhere.
+        machine.clock = Clock::new(now, 1 + self.rng.between(0, 1 << 40), ppm);
+        self.queue.plan(now + takes, Happening::Booted(who, machine.epoch));
+    }
+
+    pub(super) fn power_off(&mut self, who: Who) {
+        self.settle_lines();
+        for link in 0..self.wires[who].len() {
+            self.wires[who][link].go_dead(self.now);
+        }
+        self.machines[who].lose_everything();
+        self.machines[who].power = Power::Off;
+        self.check_holders();
+    }
+
+    fn reset(&mut self, who: Who) {
+        self.power_off(who);
+        self.power_on(who);
+    }
+
+    fn freeze(&mut self, who: Who, freeze: bool) {
+        self.settle_lines();
+        let (now, stands) = (self.now, self.knobs.clock_freezes);
+        let machine = &mut self.machines[who];
+        if machine.power != Power::On || machine.frozen == freeze {
+            return;
+        }
+        machine.frozen = freeze;
+        match (freeze, stands) {
+            (true, true) => machine.clock.stop(now),
+            (false, true) => machine.clock.go_on(now),
+            _ => {}
+        }
+        if !freeze {
+            self.plan_turn(who);
+        }
+    }
+
+    fn stop(&mut self, who: Who, stop: bool) {
+        if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
+            daemon.stopped = stop;
+        }
+        if !stop {
+            self.plan_turn(who);
+        }
+    }
+
+    /// Something happens.
+    pub fn apply(&mut self, fault: Fault) {
+        if let Some(kind) = fault.kind() {
+            self.counts.faults[kind] += 1;
+        }
+        self.tell(0, || format!("*** {fault}"));
+        self.trace.number(self.now);
+        match fault {
+            Fault::PowerOff(who) => self.power_off(who),
+            Fault::PowerOn(who) => self.power_on(who),
+            Fault::Reset(who) => {
+                if self.machines[who].power != Power::Off {
+                    self.reset(who);
+                }
+            }
+            Fault::Freeze(who) => self.freeze(who, true),
+            Fault::Thaw(who) => self.freeze(who, false),
+            Fault::Stop(who) => self.stop(who, true),
+            Fault::Continue(who) => self.stop(who, false),
+            Fault::Stall(who, point, span) => {
+                if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
+                    daemon.stall = Some((point, span));
+                }
+            }
+            Fault::KillDaemon(who) => self.kill_daemon(who),
+            Fault::KillHelper(who) => self.kill_helper(who),
+            Fault::KillBoth(who) => {
+                self.kill_helper(who);
+                self.kill_daemon(who);
+            }
+            Fault::CrashLoop(who, times) => {
+                self.machines[who].crashes_left = times;
+                self.kill_daemon(who);
+            }
+            Fault::Cut { from, link } => self.cut(from, link, true),
+            Fault::Mend { from, link } => self.cut(from, link, false),
+            Fault::CutAll => self.cut_all(true),
+            Fault::MendAll => self.cut_all(false),
+            Fault::Weather { from, link, weather } => {
+                self.settle_lines();
+                self.wires[from][link].weather = weather;
+            }
+            Fault::Scripts(who, mood) => self.machines[who].mood = mood,
+            Fault::Operator(who, command) => self.command(who, command),
+            Fault::WallStep(who, s) => self.machines[who].clock.wall_offset_s += s,
+        }
+        self.check_holders();
+    }
+
+    fn cut(&mut self, from: Who, link: usize, cut: bool) {
+        self.settle_lines();
+        self.wires[from][link].cut = cut;
+    }
+
+    fn cut_all(&mut self, cut: bool) {
+        for from in 0..2 {
+            for link in 0..self.wires[from].len() {
+                self.cut(from, link, cut);
+            }
+        }
+    }
+
+    fn command(&mut self, who: Who, command: super::fault::Command) {
+        if command == super::fault::Command::Start {
+            self.machines[who].left = false;
+            self.respawn(who);
+        } else if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
+            daemon.commands.push_back(command);
+        }
+        self.plan_turn(who);
+    }
+
+    /// Faults stop for good: everything is mended, switched on, continued and started.
+    pub fn mend_everything(&mut self) {
+        self.tell(0, || "*** everything is mended, for good".into());
+        self.mended = true;
+        self.apply(Fault::MendAll);
+        for who in 0..2 {
+            if self.machines[who].lied_to {
+                // Only a person can find what a script lied about.
+                self.apply(Fault::Thaw(who));
+                self.reset(who);
+            }
+            for link in 0..self.wires[who].len() {
+                self.apply(Fault::Weather {
+                    from: who,
+                    link,
+                    weather: super::fault::Weather::default(),
+                });
+            }
+            self.machines[who].crashes_left = 0;
+            self.apply(Fault::Scripts(who, super::fault::Mood::Healthy));
+            self.apply(Fault::Thaw(who));
+            self.apply(Fault::Continue(who));
+            self.apply(Fault::PowerOn(who));
+            self.apply(Fault::Operator(who, super::fault::Command::Start));
+        }
+    }
+}
