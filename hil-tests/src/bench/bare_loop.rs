@@ -21,9 +21,12 @@ use rustix::fs::{Mode, OFlags};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What a status frame takes on a line and in a datagram.
+/// What a status frame takes on a line and in a datagram; a hello is the difference longer.
 const LINE_BYTES: usize = 32;
 const DATAGRAM_BYTES: usize = 30;
+const HELLO_MORE: usize = 38;
+/// Every tenth frame is a hello.
+const HELLO_EVERY: u64 = 10;
 /// Of the daemon's reads.
 const READ_BYTES: usize = 256;
 const PORT: u16 = 6940;
@@ -53,6 +56,7 @@ pub fn run(node: Node, keepalive: Duration, baud: u32) -> io::Result<()> {
         }
     }
     let mut next = now() + keepalive;
+    let mut beats: u64 = 0;
     loop {
         let sleep = next.saturating_sub(now());
         let timeout = Timespec {
@@ -68,9 +72,11 @@ pub fn run(node: Node, keepalive: Duration, baud: u32) -> io::Result<()> {
         now();
         if now() >= next {
             next += keepalive;
+            beats += 1;
+            let more = if beats.is_multiple_of(HELLO_EVERY) { HELLO_MORE } else { 0 };
             for medium in &media {
                 now();
-                send(medium);
+                send(medium, more);
             }
         }
     }
@@ -86,7 +92,7 @@ fn now() -> Duration {
 
 fn open(node: Node, baud: u32) -> io::Result<[Medium; 3]> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let line = rustix::fs::open("/dev/ttyS0", flags, Mode::empty())?;
+    let line = rustix::fs::open("/dev/ttyS1", flags, Mode::empty())?;
     let mut termios = tcgetattr(&line)?;
     termios.make_raw();
     termios.set_speed(baud)?;
@@ -116,16 +122,17 @@ fn drain(medium: &Medium) {
 }
 
 /// A full queue loses the frame.
-fn send(medium: &Medium) {
+fn send(medium: &Medium, more: usize) {
+    let bytes = [0x55; LINE_BYTES + HELLO_MORE];
     match medium {
         Medium::Serial(line) => {
             // The daemon asks for what still waits to be sent (TIOCOUTQ); this asks for what waits
             // to be read, which takes the kernel the same way.
             let _ = rustix::io::ioctl_fionread(line);
-            let _ = rustix::io::write(line, &[0x55; LINE_BYTES]);
+            let _ = rustix::io::write(line, &bytes[..LINE_BYTES + more]);
         }
         Medium::Datagram(socket, to) => {
-            let _ = socket.send_to(&[0x55; DATAGRAM_BYTES], *to);
+            let _ = socket.send_to(&bytes[..DATAGRAM_BYTES + more], *to);
         }
     }
 }

@@ -60,7 +60,7 @@ enum Task {
         machine: u8,
         /// Milliseconds
         keepalive_ms: u64,
-        /// Of /dev/ttyS0
+        /// Of /dev/ttyS1
         baud: u32,
     },
 }

@@ -100,17 +100,13 @@ impl Run<'_> {
         }
         for timing in [FASTEST, DEFAULT] {
             self.part(&format!("idle-{}", timing.name), |run| {
-                let mut daemon = None;
                 run.with_ours(timing, true, |run, pair| {
-                    daemon = idle::pair(pair, &run.stalls, window, true, &mut run.results)?;
+                    idle::pair(pair, &run.stalls, window, true, &mut run.results)?;
+                    if timing == FASTEST {
+                        idle::bare(pair, &run.stalls, window, &mut run.results)?;
+                    }
                     Ok(())
-                })?;
-                if let Some(daemon) = daemon.filter(|_| timing == FASTEST) {
-                    let programs = run.programs.clone();
-                    let results = &mut run.results;
-                    idle::bare(&programs, timing, &run.stalls, window, &daemon, results)?;
-                }
-                Ok(())
+                })
             });
         }
         self.part("stopped-owner", |run| {

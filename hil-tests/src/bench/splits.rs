@@ -36,7 +36,10 @@ pub fn stopped_owner(pair: &mut Pair, stalls: &StallRecorder) -> Result<Vec<Figu
     pair.client.watch_holders(true);
     let event = Instant::now();
     pair.bench.daemon(owner, Verb::Stop)?;
-    sleep(STOPPED);
+    // Without a takeover there would be nothing to see, and nothing dark.
+    let taken_over = pair.first_answer_of(owner.other(), event)?;
+    sleep(STOPPED.saturating_sub(event.elapsed()));
+    let (both_before, _) = two_holders(pair, taken_over, Instant::now());
     let continued = Instant::now();
     pair.bench.daemon(owner, Verb::Continue)?;
     sleep(AFTER);
@@ -59,7 +62,11 @@ pub fn stopped_owner(pair: &mut Pair, stalls: &StallRecorder) -> Result<Vec<Figu
         figure(
             "stopped owner: client's dark time",
             ms(dark),
-            format!("SIGSTOP for {STOPPED:?}; served by {served:?} at the end"),
+            format!(
+                "SIGSTOP for {STOPPED:?}; taken over after {:.0} ms, {both_before} times both answered ARP while it \
+                 was stopped; served by {served:?} at the end",
+                ms(taken_over - event)
+            ),
         ),
         figure(
             "stopped owner: two holders after SIGCONT",

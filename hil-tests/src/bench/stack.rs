@@ -110,7 +110,8 @@ impl Pair {
         stack: Box<dyn Stack>,
         install: impl FnOnce(&Bench) -> Result<(), RigError>,
     ) -> Result<Self, RigError> {
-        let options = Options::of_the_guide(programs.clone());
+        // The second line is the bare loop's, beside the daemon.
+        let options = Options { serial_lines: 2, ..Options::of_the_guide(programs.clone()) };
         // The wires' threads inherit realtime priority from the thread that makes them.
         let bench = std::thread::scope(|scope| {
             let maker = scope.spawn(|| {
