@@ -22,7 +22,7 @@ pub type Target = (&'static str, fn(&[u8]), u32);
 pub const TARGETS: [Target; 7] = [
     ("deframer", deframer, 20_000),
     ("decoder", decoder, 20_000),
-    ("node", node, 2_000),
+    ("node", node, 5_000),
     ("hacf", hacf, 3_000),
     ("haresources", haresources, 3_000),
     ("authkeys", authkeys, 3_000),

@@ -33,6 +33,8 @@ pub struct Input {
     pub request: Option<Request>,
     /// Links (bits) that don't take what is written to them.
     pub blocked: u8,
+    /// The clock is read again before the outputs are drained: so much later.
+    pub late: Duration,
 }
 
 /// An order that has not been answered.
@@ -100,8 +102,8 @@ impl Machine {
             output.refusals.extend(refused.map(|refusal| refusal.to_string()));
         }
         self.node.handle_timeout(now);
-        self.drain(now, input.blocked, &mut output);
-        self.hold_to_rules(now, &mut output);
+        self.drain(now + input.late, input.blocked, &mut output);
+        self.hold_to_rules(now, input.late, &mut output);
         output
     }
 
@@ -174,13 +176,14 @@ impl Machine {
         }
     }
 
-    fn hold_to_rules(&mut self, now: Instant, output: &mut Output) {
+    fn hold_to_rules(&mut self, decided: Instant, late: Duration, output: &mut Output) {
+        let now = decided + late;
         let node = &self.node;
         if !self.departed {
             // A deadline that is past after a drain would be a busy loop.
             let due = node.poll_timeout();
-            assert!(due > now, "due {} µs ago, after a drain", now.since(due).micros());
-            output.timeout = Some(due.since(now)).filter(|_| due != Instant::NEVER);
+            assert!(due > decided, "due {} µs ago, after a drain", decided.since(due).micros());
+            output.timeout = Some(due.since(decided)).filter(|_| due != Instant::NEVER);
         }
         let feeds = node.may_feed_watchdog(now);
         for group in (0..node.config().groups.len() as u8).map(GroupId) {

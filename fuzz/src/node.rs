@@ -81,6 +81,7 @@ impl Story {
         }
         let input = self.input(u)?;
         self.node_turn(&input);
+        self.now = self.now + input.late;
         if self.twins[0].departed { self.restart() } else { Ok(()) }
     }
 
@@ -143,8 +144,11 @@ impl Story {
         let mut input = Input::default();
         if u.ratio(3, 4)? {
             input.frames = deliveries(u, &mut self.to_node)?;
-            for (_, frame) in &mut input.frames {
+            for (link, frame) in &mut input.frames {
                 self.spoil(u, frame)?;
+                if u.ratio(1, 32)? {
+                    *link = LinkId(u.arbitrary()?);
+                }
             }
         }
         let any_link = LinkId(u.int_in_range(0..=8)?);
@@ -171,6 +175,9 @@ impl Story {
         }
         if u.ratio(1, 8)? {
             input.blocked = u.arbitrary()?;
+        }
+        if u.ratio(1, 8)? {
+            input.late = Duration::from_micros(u.int_in_range(1..=600_000)?);
         }
         Ok(input)
     }

@@ -38,7 +38,7 @@ fn run(name: &str, default: u64, story: impl Fn(&mut Soup, u64) -> Result<(), St
 /// Anything at any time.
 #[test]
 fn random_soup() {
-    run("random soup", 300, |soup, _| {
+    run("random soup", 1500, |soup, _| {
         for _ in 0..3000 {
             match soup.random.below(300) {
                 0 => {
@@ -71,7 +71,7 @@ fn random_soup() {
 /// what a plain soup needs hundreds of thousands of runs for.
 #[test]
 fn topology_swaps_with_quick_restarts() {
-    run("topology swaps", 4000, |soup, _| {
+    run("topology swaps", 30_000, |soup, _| {
         soup.late = (soup.random.between(100_000, 1_400_000), soup.random.between(5, 30));
         for _ in 0..6 {
             let links = soup.random.below(64);
@@ -105,7 +105,7 @@ fn topology_swaps_with_quick_restarts() {
 /// requests are still on their way (R7).
 #[test]
 fn quick_handovers_with_late_answers() {
-    run("quick handovers", 1500, |soup, _| {
+    run("quick handovers", 15_000, |soup, _| {
         soup.late = (soup.random.between(20_000, 350_000), soup.random.between(20, 60));
         soup.loss = soup.random.below(5);
         while soup.now < 3_000_000 {

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod fuzz;
+mod sim;
 mod test;
 
 #[derive(Parser)]
@@ -41,12 +42,18 @@ enum Chore {
         /// Only these
         targets: Vec<String>,
     },
-    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
+    /// Measure: `sim`, a simulated day; `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
     #[command(disable_help_flag = true)]
     Bench {
         /// For the benchmark; `failover --help` lists all
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
+    },
+    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --shrink S, --timeline
+    Sim {
+        /// For the simulator
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
 }
 
@@ -55,7 +62,9 @@ fn main() -> ExitCode {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Bench { args } if args.first().is_some_and(|what| what == "sim") => sim::bench(),
         Chore::Bench { args } => bench::run(&args),
+        Chore::Sim { args } => sim::run(&args),
     }
 }
 

@@ -55,7 +55,8 @@ pub fn main() -> ExitCode {
         });
     }
     let options = Options::parse();
-    let sink = Sink::new(false);
+    // Debug lines go to the debugfile alone, if ha.cf names one; none is made in the steady state.
+    let sink = Sink::new(true);
     // Only a second subscriber could be refused, and this is the first.
     let _ = sink.install();
     let helper = match Helper::spawn() {

@@ -102,6 +102,12 @@ impl Node {
         Ok(node)
     }
 
+    /// R8: `full` is the longest that a promise of any earlier life of this node may bind it (stored by
+    /// the driver); the promises that this life begins with last as long. Call right after [`Node::new`].
+    pub fn remember_longest_promise(&mut self, now: Instant, full: Duration) {
+        self.d.ledger.starting_promises_last_until(now + full);
+    }
+
     // ---- getters
 
     /// What it was configured with.
@@ -168,6 +174,12 @@ impl Node {
     #[must_use]
     pub fn stance(&self, group: GroupId) -> Stance {
         self.d.ledger.stance(group)
+    }
+
+    /// When what this node promised about the group ends by its time; `None` when nothing is promised.
+    #[must_use]
+    pub fn promise_ends(&self, group: GroupId) -> Option<Instant> {
+        self.d.ledger.promises(group).promise_ends()
     }
 
     /// What the group does here.
@@ -276,15 +288,18 @@ impl Node {
 
     /// The next thing to do outside. Poll until `None` after any input.
     pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        // R2: authority is checked again just before a start leaves. Where it is gone the addresses go
+        // first, those of groups before it too.
+        let baseless = |group: GroupId| {
+            self.d.groups[group.index()].is_about_to_start() && self.ground(group, now).is_none()
+        };
+        if self.d.ledger.groups().any(baseless) {
+            self.end_what_lost_authority(now);
+        }
         for at in 0..self.d.groups.len() {
             let group = GroupId(at as u8);
             if core::mem::take(&mut self.d.plans[at].drop_pending) {
                 return Some(Action::DropAddresses { group });
-            }
-            if self.d.groups[at].is_about_to_start() && self.ground(group, now).is_none() {
-                // R2: authority is checked again just before the action leaves.
-                self.end_what_lost_authority(now);
-                continue;
             }
             let d = &mut self.d;
             if let Some(action) =
@@ -380,7 +395,9 @@ impl Node {
         for at in 0..self.d.links.len() {
             let id = LinkId(at as u8);
             let link = &mut self.d.links[at];
-            if link.judge(now, times, audible && hears & id.bit() != 0) {
+            // A peer that is dead or gone is on no link, whatever was heard of it just before.
+            let heard = audible && link.heard_lately(now, times.deadtime);
+            if link.judge(now, times, heard, audible && hears & id.bit() != 0) {
                 let (state, heard) = (link.state, link.heard_lately(now, times.deadtime));
                 self.tell(Event::Link { link: id, state, heard });
             }

@@ -75,8 +75,7 @@ impl Node {
             && self.d.facts.is_some_and(|facts| has(facts.wants, group))
             && self.peer_can_take(now, group)
         {
-            let cause = if self.is_home(group) { Cause::Takeover } else { Cause::Failback };
-            self.give_up(group, cause);
+            self.give_up(group, Cause::PeerWants);
         }
     }
 
@@ -159,8 +158,10 @@ impl Node {
     fn may_ask_partner(&self, now: Instant, group: GroupId) -> Option<Cause> {
         let plan = &self.d.plans[group.index()];
         let declines = self.d.facts.is_some_and(|facts| has(facts.declines, group));
+        let failed = self.d.facts.is_some_and(|facts| has(facts.failed, group));
         let cause = match (plan.wanted, declines) {
             (true, _) => Cause::Takeover,
+            (false, true) if failed => Cause::PeerFailed,
             (false, true) if self.is_home(group) && self.config.auto_failback => Cause::Failback,
             (false, true) => Cause::Standby,
             (false, false) => Cause::Startup,

@@ -18,6 +18,7 @@ use super::daemon::Daemon;
 use super::fault::{NAMES, Who};
 use super::machine::What;
 use super::queue::At;
+use super::wire::Port;
 use super::world::World;
 
 /// One second from contact to one holder.
@@ -342,6 +343,22 @@ impl World {
                     NAMES[who]
                 ));
             }
+        }
+    }
+
+    /// A stalled reader must never kill a living peer: nobody is judged dead while frames wait to be read.
+    /// The driver reads again once; who loses the processor twice in one turn (`late` still) is counted.
+    pub(super) fn note_judgement(&mut self, who: Who, daemon: &Daemon, was_gone: bool, late: bool) {
+        let dies = !was_gone && daemon.node.peer().state().is_gone();
+        if !dies || !daemon.ports.iter().any(Port::is_ready) {
+            return;
+        }
+        self.counts.false_deaths += 1;
+        if !late && !daemon.again {
+            self.violate(format!(
+                "{} takes its peer for dead while frames of it wait to be read",
+                NAMES[who]
+            ));
         }
     }
 

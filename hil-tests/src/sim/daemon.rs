@@ -56,6 +56,8 @@ pub struct Daemon {
     /// Until when it has no processor.
     pub stalled_until: At,
     stage: Stage,
+    /// The turn began again because it had lost the processor.
+    pub again: bool,
     now: Instant,
     stamped: Option<(LinkId, Bytes)>,
     under_way: Vec<TicketId>,
@@ -95,6 +97,7 @@ impl Daemon {
             stall: None,
             stalled_until: 0,
             stage: Stage::Asleep,
+            again: false,
             now: Instant::ZERO,
             stamped: None,
             under_way: Vec::new(),
@@ -207,7 +210,9 @@ impl World {
                         Carried::All => {}
                         other => return other,
                     }
-                    self.after_wakeup(who, daemon, before);
+                    if !daemon.again {
+                        self.after_wakeup(who, daemon, before);
+                    }
                     daemon.stage = Stage::Read;
                 }
                 Stage::Read => {
@@ -218,12 +223,22 @@ impl World {
                     }
                 }
                 Stage::Drained => {
-                    daemon.now = self.local(who);
+                    let now = self.local(who);
+                    let late = now.since(daemon.now) > self.knobs.timing.keepalive.percent(12);
+                    daemon.now = now;
+                    if late && !std::mem::replace(&mut daemon.again, late) {
+                        // What arrived meanwhile is read before timers expire.
+                        daemon.stage = Stage::Woken;
+                        continue;
+                    }
                     self.serve(who, daemon);
                     if daemon.now >= daemon.tend_at {
                         daemon.tend_at = daemon.now + TEND_EVERY;
                     }
+                    let gone = daemon.node.peer().state().is_gone();
                     daemon.node.handle_timeout(daemon.now);
+                    self.note_judgement(who, daemon, gone, late);
+                    daemon.again = false;
                     daemon.stage = Stage::Decided;
                     if self.lost(who, daemon, Point::Decided) {
                         return Carried::LostProcessor;

@@ -252,7 +252,10 @@ impl Machine {
 
     /// A job's time is over; the job, and what is to be said of it.
     pub fn end(&mut self, id: u32, now: At, rng: &mut Rng) -> Option<(Job, Outcome)> {
-        let at = self.jobs.iter().position(|job| job.id == id && job.ends == Some(now))?;
+        let at = self
+            .jobs
+            .iter()
+            .position(|job| job.id == id && job.ends.is_some_and(|ends| ends <= now))?;
         let job = self.jobs.remove(at);
         let held = self.holds(job.what);
         if job.aborted {

@@ -67,6 +67,8 @@ pub struct Counts {
     pub watchdog_resets: u64,
     /// Resources that a split's winner started after contact, while the loser still had some of the group.
     pub late_starts: u64,
+    /// Deaths judged while frames of the dead waited to be read: the processor was lost twice in a turn.
+    pub false_deaths: u64,
     /// Scripts that changed something after their helper was killed.
     pub unheard: u64,
     pub lost: u64,
