@@ -58,10 +58,9 @@ impl Table {
         assert!(strange.is_empty(), "{place}: no such state: {strange:?}");
         for &(from, ones) in states {
             for &(to, others) in states {
-                let pairs = ones.iter().flat_map(|&one| others.iter().map(move |&o| (one, o)));
-                let allowed = pairs.map(|(one, other)| may(one, other));
+                let mut pairs = ones.iter().flat_map(|&one| others.iter().map(move |&o| (one, o)));
                 // Resources are numbered inside a phase: some number may move on, or none may.
-                let code = allowed.fold(false, |any, one| any || one);
+                let code = pairs.any(|(one, other)| may(one, other));
                 assert_eq!(self.allows(from, to), code, "{place}: {from} to {to}");
             }
         }
