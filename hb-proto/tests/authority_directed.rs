@@ -250,9 +250,11 @@ fn r4_of_two_that_ask_at_once_the_home_wins() {
     trio.meet(A, B, 1000);
     trio.meet(A, D, 1010);
     trio.meet(B, D, 1020);
-    (trio.ask(A), trio.ask(B));
+    trio.ask(A);
+    trio.ask(B);
     let (from_a, from_b) = (trio.frame(A, B, 1030), trio.frame(B, A, 1030));
-    (trio.receive(A, &from_b, 1031), trio.receive(B, &from_a, 1031));
+    trio.receive(A, &from_b, 1031);
+    trio.receive(B, &from_a, 1031);
     assert_eq!(trio.promised_to(A, 1032), Some(Promisee::To(Voter::B)));
     assert_eq!(trio.promised_to(B, 1032), None);
     trio.tell(A, B, 1040);
@@ -301,7 +303,7 @@ fn r4_the_allowance_for_drift_is_just_enough() {
     let giver = Clock { epoch: 900_000_000, rate: Clock::FASTEST };
     let (mut x, mut v) = (life(Voter::A, 1, 0), life(Voter::Arbiter, 1, 0));
     let (mut now, step) = (2_000_000, 10);
-    let mut tell = |from: &mut Ledger, to: &mut Ledger, clocks: [Clock; 2], true_us: u64| {
+    let tell = |from: &mut Ledger, to: &mut Ledger, clocks: [Clock; 2], true_us: u64| {
         let sent_at = clocks[0].at(true_us);
         from.expire(sent_at);
         let (sender, boot) = (from.me(), from.boot());

@@ -59,9 +59,9 @@ impl Table {
         for &(from, ones) in states {
             for &(to, others) in states {
                 let pairs = ones.iter().flat_map(|&one| others.iter().map(move |&o| (one, o)));
-                let allowed = pairs.map(|(one, other)| may(one, other));
+                let mut allowed = pairs.map(|(one, other)| may(one, other));
                 // Resources are numbered inside a phase: some number may move on, or none may.
-                let code = allowed.fold(false, |any, one| any || one);
+                let code = allowed.any(|one| one);
                 assert_eq!(self.allows(from, to), code, "{place}: {from} to {to}");
             }
         }

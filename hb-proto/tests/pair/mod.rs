@@ -254,7 +254,7 @@ impl Pair {
     }
 
     /// Drains all outputs, as the contract asks.
-    fn drain(&mut self, who: usize) {
+    pub fn drain(&mut self, who: usize) {
         let now = self.now;
         let mut frame = [0; MAX_FRAME];
         let machine = &mut self.machines[who];

@@ -155,6 +155,7 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "what happened is over")]
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Turn(who, token) => {

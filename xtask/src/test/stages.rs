@@ -95,8 +95,8 @@ fn miri(place: &Place) -> Outcome {
     let mut command = fuzz::nightly();
     command.current_dir(&place.root).args(["miri", "test", "--locked", "-p", "hb-proto", "--lib"]);
     command.arg("wire::");
-    // Proptest asks for the working directory; each of its cases takes Miri most of a second.
-    command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
+    // Proptest asks for the working directory; each of its cases takes Miri seconds.
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "2");
     tests(&mut command, &[])
 }
 

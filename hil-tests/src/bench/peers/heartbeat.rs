@@ -38,6 +38,9 @@ const SETTLES: Duration = Duration::from_secs(15);
 /// user that heartbeat runs as. Nothing of this is seen outside of the machine.
 const PREPARE: &str = "\
 rm /usr && mkdir /usr && mount -t overlay overlay -o lowerdir=@ROOT@/usr:/.host/usr /usr
+for name in bin sbin lib; do
+    test ! -d @ROOT@/$name || mount -t overlay overlay -o lowerdir=@ROOT@/$name:/usr/$name /usr/$name
+done
 for name in bin sbin lib lib64; do
     ln -sfn usr/$name /$name
 done
