@@ -6,7 +6,6 @@ use crate::group::Change;
 use crate::id::{BootId, GroupId, LinkId};
 use crate::link::LinkState;
 use crate::peer::PeerState;
-use crate::statistics::Failover;
 use crate::time::Duration;
 use crate::wire::Reject;
 
@@ -47,6 +46,20 @@ impl Cause {
             Self::AuthorityLost => "authority-lost",
         }
     }
+}
+
+/// A failover, measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Failover {
+    /// Why.
+    pub cause: Cause,
+    /// From the peer's last frame to the decision; none where nothing had to be detected.
+    pub detection: Option<Duration>,
+    /// From the decision until the group ran.
+    pub takeover: Duration,
+    /// What the configuration promises for both.
+    pub budget: Duration,
 }
 
 /// Something happened.

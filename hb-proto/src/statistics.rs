@@ -2,13 +2,16 @@
 
 use heapless::{Deque, Vec};
 
-use crate::event::Cause;
+use crate::event::Failover;
 use crate::id::BootId;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 
 /// Round trips kept for percentiles: about a minute of hellos at the default rate.
 pub const RTT_SAMPLES: usize = 64;
+/// Hellos whose echo is awaited: one more leaves before the echo of the last comes back when the two
+/// nodes' hellos cross, and several in the course of a handover.
+const HELLOS_KEPT: usize = 8;
 /// Frames over which loss is told: 12.8 s at 100 ms.
 pub const LOSS_WINDOW: u32 = 128;
 
@@ -37,8 +40,8 @@ pub struct LinkStatistics {
     seen: u32,
     last_regular: Option<(u32, Instant)>,
     last_at: Option<Instant>,
-    /// Number and time of the last hello sent by this link: gives the round trip when it is echoed.
-    pub(crate) hello_sent: Option<(u32, Instant)>,
+    /// Numbers and times of the last hellos sent by this link: give the round trip when one is echoed.
+    hellos_sent: Deque<(u32, Instant), HELLOS_KEPT>,
     /// Number and time of the last hello heard on it.
     pub(crate) hello_heard: Option<(u32, Instant)>,
 }
@@ -66,6 +69,27 @@ impl LinkStatistics {
         }
         self.newest = Some((boot, seq));
         self.count_jitter(now, seq, regular, keepalive);
+    }
+
+    pub(crate) fn hello_left(&mut self, seq: u32, now: Instant) {
+        if self.hellos_sent.is_full() {
+            self.hellos_sent.pop_front();
+        }
+        // Room was made above.
+        let _ = self.hellos_sent.push_back((seq, now));
+    }
+
+    /// When hello `seq` was sent by this link, if it was one of the last few.
+    pub(crate) fn hello_left_at(&self, seq: u32) -> Option<Instant> {
+        self.hellos_sent.iter().find(|sent| sent.0 == seq).map(|&(_, at)| at)
+    }
+
+    pub(crate) fn rebase(&mut self, by: Duration) {
+        let pairs = [&mut self.last_regular, &mut self.hello_heard];
+        for (_, at) in pairs.into_iter().flatten().chain(&mut self.hellos_sent) {
+            *at = at.rebased(by);
+        }
+        self.last_at = self.last_at.map(|at| at.rebased(by));
     }
 
     /// Only two scheduled frames in a row tell how far the link shifts them.
@@ -115,20 +139,6 @@ impl LinkStatistics {
     }
 }
 
-/// A failover, measured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Failover {
-    /// Why.
-    pub cause: Cause,
-    /// From the peer's last frame to the decision; none where nothing had to be detected.
-    pub detection: Option<Duration>,
-    /// From the decision until the group ran.
-    pub takeover: Duration,
-    /// What the configuration promises for both.
-    pub budget: Duration,
-}
-
 /// Figures of the node as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
@@ -142,4 +152,81 @@ pub struct Statistics {
     pub frames: u64,
     /// Events that found no room and were not told.
     pub events_lost: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const KEEPALIVE: Duration = Duration::from_millis(100);
+
+    fn boot(id: u32) -> BootId {
+        BootId::new(id).expect("in range")
+    }
+
+    /// The window against a list of what arrived, for every step up to twice its size, twice in a row.
+    #[test]
+    fn loss_is_the_share_of_the_last_128_frames() {
+        let window = LOSS_WINDOW as usize;
+        for first in 1..=2 * LOSS_WINDOW {
+            for second in [1, 2, 63, 64, 65, 126, 127, 128, 129, 255, u32::MAX / 2] {
+                let (mut statistics, now) = (LinkStatistics::default(), Instant::ZERO);
+                let mut arrived: Vec<bool> = [true].into();
+                statistics.arrived(now, boot(1), 1, true, KEEPALIVE);
+                for (seq, step) in [(1 + first, first), (1 + first + second, second)] {
+                    statistics.arrived(now, boot(1), seq, true, KEEPALIVE);
+                    // Longer than any window, however far the numbers jump.
+                    let lost = (step - 1).min(4 * LOSS_WINDOW) as usize;
+                    arrived.extend(std::iter::repeat_n(false, lost).chain([true]));
+                }
+                let last = &arrived[arrived.len().saturating_sub(window)..];
+                let came = last.iter().filter(|&&came| came).count();
+                let loss = 1.0 - came as f32 / last.len() as f32;
+                assert_eq!(statistics.loss(now, KEEPALIVE), Some(loss), "{first}, {second}");
+            }
+        }
+    }
+
+    /// What is overdue shifts the window as if it had been counted; all of it lost is 1, never more.
+    #[test]
+    fn overdue_frames_are_lost_ones() {
+        let mut statistics = LinkStatistics::default();
+        for seq in 1..=200 {
+            statistics.arrived(Instant::ZERO, boot(1), seq, true, KEEPALIVE);
+        }
+        for overdue in 0..=300 {
+            // One keepalive is the next frame's own time.
+            let now = Instant::ZERO + KEEPALIVE.times(overdue + 1);
+            let lost = overdue.min(u64::from(LOSS_WINDOW)) as f32 / LOSS_WINDOW as f32;
+            assert_eq!(statistics.loss(now, KEEPALIVE), Some(lost), "{overdue}");
+        }
+        assert_eq!(statistics.loss(Instant::NEVER, Duration::ZERO), Some(1.0));
+        assert_eq!(LinkStatistics::default().loss(Instant::NEVER, KEEPALIVE), None);
+    }
+
+    /// A new life, and a number that goes back, begin a new window: nothing is called lost.
+    #[test]
+    fn a_new_life_loses_nothing() {
+        let mut statistics = LinkStatistics::default();
+        for (life, seq) in [(1, 1000), (1, 1200), (2, 1), (2, u32::MAX), (2, 3), (3, u32::MAX)] {
+            statistics.arrived(Instant::ZERO, boot(life), seq, true, KEEPALIVE);
+        }
+        assert_eq!(statistics.loss(Instant::ZERO, KEEPALIVE), Some(0.0));
+    }
+
+    #[test]
+    fn round_trips_keep_the_newest_and_saturate() {
+        let mut statistics = LinkStatistics::default();
+        assert_eq!(statistics.rtt(50), None);
+        for micros in 0..200 {
+            statistics.round_trip(Duration::from_micros(micros));
+        }
+        let percentiles = [0, 50, 99, 100].map(|p| statistics.rtt(p).map(Duration::micros));
+        assert_eq!(percentiles, [Some(136), Some(168), Some(199), Some(199)]);
+        statistics.round_trip(Duration::MAX);
+        assert_eq!(statistics.rtt(100).map(Duration::micros), Some(u64::from(u32::MAX)));
+    }
 }

@@ -2,13 +2,15 @@
 
 mod pair;
 
-use hb_proto::action::Verb;
+use hb_proto::action::{Action, Outcome, Verb};
+use hb_proto::config::LinkKind;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
 use hb_proto::id::{BootId, LinkId, Voter};
 use hb_proto::link::LinkState;
 use hb_proto::node::Refusal;
 use hb_proto::peer::PeerState;
+use hb_proto::wire::MAX_FRAME;
 use pair::{A, B, Pair, WEB, ms};
 
 #[test]
@@ -174,6 +176,29 @@ fn stopped_daemon_drops_its_address_first_when_continued() {
     assert_eq!(stalls, 1);
 }
 
+/// … and the peer, which serves by then, goes on serving: it need not give way to who gives up.
+#[test]
+fn who_took_over_from_a_stopped_daemon_is_not_disturbed_by_its_return() {
+    let mut pair = Pair::with(|config| config.auto_failback = false);
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    pair.machines[A].script_time = ms(700);
+    pair.machines[A].stopped = true;
+    pair.run(ms(25_000));
+    assert!(pair.serves(B));
+    let (orders, announced) = (pair.orders.len(), pair.announced);
+    pair.machines[A].stopped = false;
+    pair.run(ms(10_000));
+    assert!(pair.serves(B) && !pair.serves(A));
+    assert!(
+        pair.orders[orders..].iter().all(|order| order.0 == A),
+        "B is left alone: {:?}",
+        &pair.orders[orders..]
+    );
+    assert_eq!(pair.announced, announced + 1, "and announces once more, after A has let go");
+}
+
 #[test]
 fn orderly_leave_is_taken_over_without_waiting() {
     let mut pair = Pair::started();
@@ -315,6 +340,66 @@ fn a_lost_boot_id_is_learnt_from_the_peer() {
     let heard = BootId::new(41).expect("id");
     assert!(pair.events_of(A).contains(&Event::BootIdTaken { heard }));
     assert!(pair.serves(B) && !pair.serves(A));
+}
+
+/// Two copies of a node, one with its epoch moved: both do the same from there on, and decide alike.
+#[test]
+fn a_rebased_node_goes_on_alike() {
+    let mut pair = Pair::started();
+    let by = ms(900_000);
+    let mut moved = pair.node(B).clone();
+    moved.rebase(by);
+    let (mut one, mut now) = (pair.node(B).clone(), pair.now);
+    let mut frame = [[0; MAX_FRAME]; 2];
+    // A is silent from here on: late, dead, takeover.
+    for _ in 0..60 {
+        now = one.poll_timeout();
+        assert_eq!(moved.poll_timeout(), now - by);
+        one.handle_timeout(now);
+        moved.handle_timeout(now - by);
+        while let Some(action) = one.poll_action(now) {
+            let Some(other) = moved.poll_action(now - by) else {
+                panic!("{action:?} by one alone")
+            };
+            assert_eq!(action, other);
+            if let Action::Run { ticket, .. } = action {
+                one.handle_done(now, ticket.id(), Outcome::Done);
+                moved.handle_done(now - by, ticket.id(), Outcome::Done);
+            }
+        }
+        while let Some(transmit) = one.poll_transmit(now, &mut frame[0]) {
+            assert_eq!(moved.poll_transmit(now - by, &mut frame[1]), Some(transmit));
+            assert_eq!(frame[0][..transmit.len], frame[1][..transmit.len]);
+        }
+        assert_eq!(one.decisions().clone().rebased(by), *moved.decisions());
+    }
+    assert!(now.since(pair.now) > ms(600));
+    assert_eq!(one.holder(WEB), Some(Voter::B));
+}
+
+/// The guide's minimum: one null-modem line at 19200 baud and nothing else.
+#[test]
+fn a_serial_line_alone_carries_the_pair() {
+    let serial = || std::iter::once(LinkKind::Serial { baud: 19200 }).collect();
+    let mut pair = Pair::with(|config| config.links = serial());
+    pair.start(A);
+    pair.start(B);
+    pair.run_until(ms(1000), "A serves", |pair| pair.serves(A));
+    pair.run(ms(3000));
+    pair.power_off(A);
+    pair.run_until(ms(600), "B serves", |pair| pair.serves(B));
+    pair.run(ms(3000));
+    pair.start(A);
+    pair.run_until(ms(1000), "A serves again", |pair| pair.serves(A));
+    pair.run(ms(3000));
+    pair.power_off(B);
+    pair.run(ms(3000));
+    let orders = pair.orders.len();
+    pair.start(B);
+    pair.run(ms(5000));
+    assert!(pair.serves(A));
+    assert_eq!(pair.orders.len(), orders, "the standby's return disturbs nobody");
+    assert_eq!(pair.double, ms(0));
 }
 
 #[test]

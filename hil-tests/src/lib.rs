@@ -1,5 +1,7 @@
 //! Scenarios and rigs.
 
+pub mod bench;
 pub mod inside;
 pub mod netns;
+pub mod scenario;
 pub mod sim;

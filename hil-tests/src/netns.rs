@@ -11,6 +11,11 @@
 //! pair.expect_never_two_holders();
 //! ```
 
+pub mod files;
+pub mod host;
+pub mod observer;
+pub mod rig;
+
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -26,6 +31,9 @@ use crate::inside::programs;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// What a client that asks every 5 ms, and a host that runs other tests, add to a budget.
 pub const ALLOWANCE: Duration = Duration::from_millis(100);
+
+/// A gap that a busy host alone may make; shorter than deadtime (500 ms), so no takeover's.
+pub const HICCUP: Duration = Duration::from_millis(400);
 
 /// The machines' names, the guide's.
 pub const NAMES: [&str; 2] = ["linuxha1", "linuxha2"];
@@ -275,7 +283,7 @@ impl Pair {
     }
 
     /// For all of `time`, this machine and no other answers the client, without an outage longer
-    /// than [`ALLOWANCE`].
+    /// than [`HICCUP`].
     ///
     /// # Panics
     /// Another does, or it doesn't.
@@ -287,7 +295,7 @@ impl Pair {
         let macs = client.read(|record| record.answered_by(from, to));
         assert_eq!(macs, [Network::Public.mac(node)], "who answered\n{}", self.story());
         let outage = self.outage(from, to);
-        assert!(outage <= ALLOWANCE, "an outage of {outage:?}\n{}", self.story());
+        assert!(outage <= HICCUP, "an outage of {outage:?}\n{}", self.story());
     }
 
     /// The longest time without a good answer around `event`.

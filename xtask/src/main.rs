@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod bench;
+mod fuzz;
 mod sim;
 mod test;
 
@@ -38,11 +40,20 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Measure: `sim` is a simulated day
+    /// Fuzz each target for a while with libFuzzer (nightly); crashes go to fuzz/artifacts
+    Fuzz {
+        /// For each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only these
+        targets: Vec<String>,
+    },
+    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`, or `sim`
+    #[command(disable_help_flag = true)]
     Bench {
-        /// What
-        #[arg(value_parser = ["sim"])]
-        what: String,
+        /// For the benchmark; `failover --help` lists all
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
     },
 }
 
@@ -51,8 +62,9 @@ fn main() -> ExitCode {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
         Chore::Sim { args } => sim::run(&args),
-        // The only one so far.
-        Chore::Bench { what: _ } => sim::bench(),
+        Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Bench { args } if args == ["sim"] => sim::bench(),
+        Chore::Bench { args } => bench::run(&args),
     }
 }
 

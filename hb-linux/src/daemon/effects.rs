@@ -41,6 +41,8 @@ pub struct Effects {
     under_way: heapless::Vec<TicketId, MAX_ORDERS>,
     /// Groups (one bit each) that the standing order covers.
     standing: u16,
+    /// Log lines that found no room on their way to the helper, and were not told of yet.
+    unlogged: u32,
 }
 
 impl Effects {
@@ -53,7 +55,7 @@ impl Effects {
         announcer: Announcer,
     ) -> Self {
         let under_way = heapless::Vec::new();
-        Self { helper, sink, addresses, announcer, under_way, standing: 0 }
+        Self { helper, sink, addresses, announcer, under_way, standing: 0, unlogged: 0 }
     }
 
     /// The helper's socket, and whether to wait for room in it.
@@ -234,6 +236,8 @@ impl Effects {
                     node.handle_done(now, ticket, judged(outcome, held));
                     answered = true;
                 }
+                // The line that tells of a loss is the next one to be lost: without end.
+                Received::Message(FromHelper::LogDropped { lines: 1 }) => {}
                 Received::Message(FromHelper::LogDropped { lines }) => {
                     warn!("{lines} log lines were lost");
                 }
@@ -257,6 +261,17 @@ impl Effects {
         }
         for ticket in std::mem::take(&mut self.under_way) {
             node.handle_done(now, ticket, Outcome::Failed);
+        }
+    }
+
+    /// Tells how many lines the log lacks, as soon as there is room for that line. About once a second.
+    pub fn tell_unlogged(&mut self) {
+        self.unlogged = self.unlogged.saturating_add(self.sink.take_dropped());
+        if self.unlogged > 0 {
+            warn!("{} log lines were lost", self.unlogged);
+            if self.sink.take_dropped() == 0 {
+                self.unlogged = 0;
+            }
         }
     }
 

@@ -5,10 +5,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use hb_proto::action::Action;
 use hb_proto::id::{BootId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
+use hb_proto::wire::port::CHUNK;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -204,15 +206,16 @@ impl Daemon {
             }
             Link::Serial(framed) => {
                 for _ in 0..FRAMES_A_TURN {
-                    if !matches!(framed.fill(), Ok(1..)) {
-                        break;
-                    }
+                    let Ok(bytes @ 1..) = framed.fill() else { break };
                     while let Some(frame) = framed.next_frame() {
                         match frame {
                             // Refusals are counted and told as events.
                             Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
                             Err(_) => self.node.handle_damage(id),
                         }
+                    }
+                    if bytes < CHUNK {
+                        break;
                     }
                 }
             }
@@ -271,6 +274,7 @@ impl Daemon {
         }
         self.tend_at = now + TEND_EVERY;
         self.words.catch_up(now);
+        self.effects.tell_unlogged();
         for at in 0..self.links.len() {
             if self.links[at].tend() == Some(Tended::Reopened) {
                 info!("{}", self.links[at].port().description());
@@ -287,6 +291,10 @@ impl Daemon {
         for _ in 0..ROUNDS_A_TURN {
             let mut decide = false;
             while let Some(action) = self.node.poll_action(now) {
+                if !matches!(action, Action::DropAddresses { .. }) {
+                    // In the log the reason comes before what is done about it.
+                    self.tell(now);
+                }
                 match self.effects.carry_out(&mut self.node, &self.settings, action, now) {
                     After::GoOn => {}
                     After::Decide => decide = true,

@@ -104,7 +104,11 @@ impl Link {
 
     /// Tries to open a lost port again; see [`Port::tend`].
     pub fn tend(&mut self) -> Option<Tended> {
-        self.port_mut().tend()
+        let tended = self.port_mut().tend();
+        if let (Some(Tended::Reopened), Self::Serial(framed)) = (tended, &mut *self) {
+            framed.reopened();
+        }
+        tended
     }
 
     /// Writes one frame.

@@ -18,6 +18,7 @@ mod effects;
 mod event_loop;
 mod link;
 pub mod notify;
+mod privileges;
 pub mod realtime;
 mod report;
 mod start;

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use hb_proto::authority::Stance;
 use hb_proto::event::Cause as ProtoCause;
+use hb_proto::event::Failover as ProtoFailover;
 use hb_proto::group::Phase;
 use hb_proto::id::{GroupId, LinkId, Voter};
 use hb_proto::link::LinkState as ProtoLinkState;
 use hb_proto::node::Node;
 use hb_proto::peer::PeerState as ProtoPeerState;
-use hb_proto::statistics::Failover as ProtoFailover;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
 use hb_proto::wire::message::Life;

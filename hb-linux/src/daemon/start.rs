@@ -16,7 +16,7 @@ use super::effects::Effects;
 use super::link::Link;
 use super::watch::Watch;
 use super::words::{Words, tell_built_in};
-use super::{Daemon, realtime};
+use super::{Daemon, privileges, realtime};
 use crate::config::{Diagnostic, Method, Settings, Severity};
 use crate::control::server::Server;
 use crate::log::Sink;
@@ -120,6 +120,9 @@ pub fn start(
         Daemon::new(node, settings, clock, links, server, effects, watch).map_err(io("epoll"))?;
     for refusal in realtime::engage().refusals() {
         warn!("{refusal}");
+    }
+    if let Err(errno) = privileges::drop_unneeded() {
+        warn!("root's other rights could not be given up: {errno}");
     }
     info!("node {} is in life {boot}; its peer is {}", daemon.settings.node, daemon.settings.peer);
     Ok(daemon)

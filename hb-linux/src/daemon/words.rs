@@ -1,12 +1,12 @@
 //! What happened, in the log's words. Phrases that tools of the classics look for are kept.
 
 use hb_proto::config::ResourceKind;
+use hb_proto::event::Failover;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
 use hb_proto::id::{GroupId, LinkId};
 use hb_proto::link::LinkState;
 use hb_proto::peer::PeerState;
-use hb_proto::statistics::Failover;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
 use tracing::{debug, error, info, warn};
@@ -16,6 +16,10 @@ use crate::log::{CRIT, Limiter};
 
 /// Lines a minute for each reason for which frames are dropped.
 const REJECT_BURST: u32 = 3;
+/// Lines a minute about late heartbeats, and about our own stalls.
+const REPEATED_BURST: u32 = 10;
+const LATE: usize = 0;
+const STALLED: usize = 1;
 
 /// Tells events to the log.
 pub struct Words {
@@ -25,7 +29,11 @@ pub struct Words {
     links: Vec<String>,
     peer: String,
     rejected: Limiter<{ Reject::COUNT }>,
-    acquired_first: bool,
+    /// Late heartbeats and stalls of our own, which a busy machine may have many a second of.
+    repeated: Limiter<2>,
+    /// The first group after the start is being acquired.
+    acquiring_first: bool,
+    initialised: bool,
 }
 
 impl Words {
@@ -45,7 +53,9 @@ impl Words {
             links: settings.media.iter().map(crate::config::Medium::name).collect(),
             peer: settings.peer.clone(),
             rejected: Limiter::new(REJECT_BURST),
-            acquired_first: false,
+            repeated: Limiter::new(REPEATED_BURST),
+            acquiring_first: false,
+            initialised: false,
         }
     }
 
@@ -72,7 +82,7 @@ impl Words {
             Event::ReturnedAfterPartition => {
                 error!(target: CRIT, "Cluster node {peer} returning after partition.");
             }
-            Event::LateHeartbeat { interval } => {
+            Event::LateHeartbeat { interval } if self.repeated.admit(LATE, now) => {
                 warn!("Late heartbeat: Node {peer}: interval {} ms", interval.millis());
             }
             Event::Link { link, state, heard } => self.tell_link(link, state, heard),
@@ -102,9 +112,11 @@ impl Words {
                 self.group(group),
                 if won { "this is its home, the peer gives it up" } else { "the peer is its home, giving it up" }
             ),
-            Event::Stall { late } => {
+            Event::Stall { late } if self.repeated.admit(STALLED, now) => {
                 warn!("this process was not scheduled for {} ms", late.millis());
             }
+            // Beyond the limit: counted, and told once a minute.
+            Event::LateHeartbeat { .. } | Event::Stall { .. } => {}
             Event::BootIdTaken { heard } => error!(
                 target: CRIT,
                 "a later life ({heard}) of this node is known: its life number was lost or copied; starting again above it"
@@ -124,9 +136,14 @@ impl Words {
             let reason = Reject::ALL[held_back.reason];
             warn!("frames dropped ({}): {held_back}", explain(reason));
         }
+        while let Some(held_back) = self.repeated.poll_suppressed(now) {
+            let what =
+                if held_back.reason == LATE { "late heartbeats" } else { "stalls of this process" };
+            warn!("{what}: {held_back}");
+        }
     }
 
-    fn tell_peer(&self, state: PeerState, silent: Duration) {
+    fn tell_peer(&mut self, state: PeerState, silent: Duration) {
         let peer = &self.peer;
         match state {
             PeerState::Alive => info!("Status update for node {peer}: status active"),
@@ -137,6 +154,9 @@ impl Words {
             }
             PeerState::Left => info!("node {peer}: has left in good order"),
             PeerState::Unknown => {}
+        }
+        if !std::mem::replace(&mut self.initialised, true) {
+            info!("heartbeat initialization complete.");
         }
     }
 
@@ -154,7 +174,7 @@ impl Words {
         }
     }
 
-    fn tell_acquiring(&self, group: GroupId, cause: Cause) {
+    fn tell_acquiring(&mut self, group: GroupId, cause: Cause) {
         let peer = &self.peer;
         match cause {
             Cause::PeerDead => {
@@ -166,7 +186,8 @@ impl Words {
             Cause::PeerLeft | Cause::Takeover => info!("Resources being acquired from {peer}."),
             Cause::Standby => info!("{peer} stands by: acquiring its resources"),
             Cause::Failback => info!("{peer} gives our resources back"),
-            Cause::Startup | Cause::Leave | Cause::AuthorityLost => {}
+            Cause::Startup => self.acquiring_first = true,
+            Cause::Leave | Cause::AuthorityLost => {}
         }
         info!("Acquiring resource group: {}", self.group(group));
     }
@@ -182,9 +203,8 @@ impl Words {
         match change {
             Change::Started => {
                 info!("resource group {} is running", self.group(group));
-                if !std::mem::replace(&mut self.acquired_first, true) {
+                if std::mem::take(&mut self.acquiring_first) {
                     info!("Initial resource acquisition complete");
-                    info!("heartbeat initialization complete.");
                 }
             }
             Change::Stopped => debug!("resource group {} is stopped", self.group(group)),
@@ -227,14 +247,17 @@ impl Words {
         }
         let total = detection.unwrap_or(Duration::ZERO) + takeover;
         let verdict = if total <= budget { "within" } else { "BEYOND" };
-        let detection = detection.map_or(0, Duration::millis);
-        info!(
-            "{} taken over ({}): detection {detection} ms + takeover {} ms, {verdict} the budget of {} ms",
-            self.group(group),
-            cause.name(),
-            takeover.millis(),
-            budget.millis()
-        );
+        let (group, cause) = (self.group(group), cause.name());
+        let (takeover, budget) = (takeover.millis(), budget.millis());
+        match detection.map(Duration::millis) {
+            Some(detection) => info!(
+                "{group} taken over ({cause}): detection {detection} ms + takeover {takeover} ms, {verdict} the \
+                 budget of {budget} ms"
+            ),
+            None => info!(
+                "{group} taken over ({cause}) in {takeover} ms, {verdict} the budget of {budget} ms"
+            ),
+        }
     }
 }
 

@@ -22,10 +22,8 @@ use rustix::io::Errno;
 use crate::config::Medium;
 pub use failure::Failure;
 
-/// Shorter datagrams can't be a frame (protocol.md §5); the kernel drops them.
-pub const MIN_FRAME: usize = 17;
-/// Longer datagrams can't be a frame (protocol.md §5); the kernel drops them. Bytes.
-pub const MAX_FRAME: usize = 256;
+/// What can't be a frame (protocol.md §5) is dropped by the kernel: shorter or longer datagrams.
+pub use hb_proto::wire::{MAX_FRAME, MIN_FRAME};
 /// The most bytes that a serial line is handed at once: the longest frame with COBS overhead (one byte
 /// in 254, rounded up) and its delimiter.
 pub const MAX_SERIAL: usize = MAX_FRAME + 2 + 1;
@@ -181,9 +179,14 @@ impl Port {
         }
     }
 
-    /// Exactly one read. `buf` holds at least [`MAX_FRAME`] bytes, otherwise a datagram could be cut.
+    /// Exactly one read. On UDP `buf` holds at least [`MAX_FRAME`] bytes, otherwise a datagram could
+    /// be cut; the bytes of a serial line may come in any pieces.
     pub fn receive(&mut self, buf: &mut [u8]) -> Receive {
-        debug_assert!(buf.len() >= MAX_FRAME, "a buffer of {} bytes would cut frames", buf.len());
+        debug_assert!(
+            buf.len() >= MAX_FRAME || matches!(self.link, Link::Serial(_)),
+            "a buffer of {} bytes would cut frames",
+            buf.len()
+        );
         let received = match &mut self.link {
             Link::Serial(serial) => serial.receive(buf),
             Link::Udp(udp) => udp.receive(buf),

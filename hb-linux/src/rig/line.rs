@@ -4,7 +4,8 @@
 //! sleeps. The model takes bytes from the sender only as its UART would, ten bits each at the
 //! speed that the sending program set; keeps at most a FIFO of them under way; loses what is
 //! under way when either machine loses power or the wire is cut; loses what comes to a closed
-//! port or a full buffer; and delivers garbage when the two programs set different speeds.
+//! port or a full buffer; and delivers garbage when the two programs set different speeds. Beyond
+//! that it can be made noisy ([`Noise`]), held in a break, and spoken into by somebody else.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use super::faults::{Noise, Noisy};
 pub use super::tty::{Port, RECEIVE_BUFFER};
 
 /// What a 16550A holds.
@@ -61,6 +63,10 @@ pub struct Carried {
     pub overrun: u64,
     /// Sent at a speed that the receiver didn't listen at.
     pub garbled: u64,
+    /// Hit by noise, or lost in a break.
+    pub spoilt: u64,
+    /// Put on the wire by somebody else ([`Line::inject`]).
+    pub injected: u64,
 }
 
 /// One direction: the sending UART and its half of the cable.
@@ -69,6 +75,11 @@ struct Direction {
     fifo: VecDeque<(Instant, u8)>,
     free_at: Instant,
     cut: bool,
+    noisy: Option<Noisy>,
+    /// The wire is held at "space" until then.
+    break_until: Option<Instant>,
+    /// Of somebody else, not yet on the wire.
+    injected: VecDeque<u8>,
     carried: Carried,
 }
 
@@ -98,6 +109,9 @@ impl Line {
             fifo: VecDeque::with_capacity(FIFO),
             free_at: Instant::now(),
             cut: false,
+            noisy: None,
+            break_until: None,
+            injected: VecDeque::new(),
             carried: Carried::default(),
         };
         let wire = Wire { ports: [None, None], directions: [direction(), direction()] };
@@ -129,6 +143,35 @@ impl Line {
     /// Cuts or heals the wire that carries what `from` sends.
     pub fn cut(&self, from: Side, cut: bool) {
         self.change(|wire| wire.directions[from.index()].cut = cut);
+    }
+
+    /// Makes the wire that carries what `from` sends noisy; `None` makes it clean again.
+    pub fn noise(&self, from: Side, noise: Option<Noise>) {
+        self.change(|wire| wire.directions[from.index()].noisy = noise.map(Noisy::new));
+    }
+
+    /// Holds the wire that carries what `from` sends in a break. The receiver reads one zero byte,
+    /// as without PARMRK (termios(3)); what `from` sends meanwhile is lost.
+    pub fn send_break(&self, from: Side, lasting: Duration) {
+        self.change(|wire| {
+            wire.directions[from.index()].break_until = Some(Instant::now() + lasting);
+            if let Some(port) = &wire.ports[1 - from.index()] {
+                port.give(&[0]);
+            }
+        });
+    }
+
+    /// Somebody with a clip on the wire sends these bytes to the other side of `from`, whenever
+    /// `from` itself is silent. They take their time on the line: [`Line::injecting`] tells how many
+    /// wait.
+    pub fn inject(&self, from: Side, bytes: &[u8]) {
+        self.change(|wire| wire.directions[from.index()].injected.extend(bytes));
+    }
+
+    /// Injected bytes that are not on the wire yet.
+    #[must_use]
+    pub fn injecting(&self, from: Side) -> usize {
+        lock(&self.wire).directions[from.index()].injected.len()
     }
 
     /// Whether a program has this side's port open.
@@ -200,11 +243,14 @@ impl Wire {
         let Some(port) = &self.ports[from] else { return };
         let direction = &mut self.directions[from];
         let mut bytes = [0_u8; FIFO];
-        let taken = port.take(&mut bytes[..FIFO - direction.fifo.len()]);
+        let mut taken = port.take(&mut bytes[..FIFO - direction.fifo.len()]);
+        direction.carried.sent += taken as u64;
+        if taken == 0 {
+            taken = direction.take_injected(&mut bytes);
+        }
         if taken == 0 {
             return;
         }
-        direction.carried.sent += taken as u64;
         let baud = port.baud();
         if baud == 0 {
             direction.carried.lost += taken as u64;
@@ -233,6 +279,16 @@ impl Wire {
             direction.carried.lost += bytes.len() as u64;
             return;
         };
+        if direction.break_until.is_some_and(|until| Instant::now() < until) {
+            direction.carried.spoilt += bytes.len() as u64;
+            return;
+        }
+        direction.break_until = None;
+        if let Some(noisy) = &mut direction.noisy {
+            let (spoilt, hit) = noisy.spoil(&bytes);
+            direction.carried.spoilt += hit;
+            bytes = spoilt;
+        }
         let sender = self.ports[from].as_ref().map_or(0, Port::baud);
         if let Some(garbage) = garbled(&bytes, sender, port.baud()) {
             direction.carried.garbled += bytes.len() as u64;
@@ -267,6 +323,19 @@ impl Wire {
             }
         }
         watched
+    }
+}
+
+impl Direction {
+    /// What somebody else sends next; never more than a few bytes ahead of the wire.
+    fn take_injected(&mut self, into: &mut [u8; FIFO]) -> usize {
+        let room = FIFO - self.fifo.len();
+        let count = room.min(self.injected.len());
+        for (to, byte) in into.iter_mut().zip(self.injected.drain(..count)) {
+            *to = byte;
+        }
+        self.carried.injected += count as u64;
+        count
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::init::{self, Spec};
 use super::{Doing, RigError};
+use crate::control::client;
 
 /// An init that says nothing for this long has failed.
 const INIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -294,7 +295,7 @@ impl Machine {
     /// What `hb status --json` says of this machine; None while it says nothing.
     #[must_use]
     pub fn status(&self) -> Option<Value> {
-        if self.is_on() { status(&self.programs.hb, &self.run_dir()) } else { None }
+        if self.is_on() { status(&self.run_dir()) } else { None }
     }
 
     /// Runs `work` on a thread inside the machine's network.
@@ -379,18 +380,12 @@ fn answer(mailbox: &Mailbox) -> String {
     }
 }
 
-/// Asks `hb status --json` from outside, through the machine's own /run: no namespace needs
-/// entering. None while it says nothing.
+/// What `hb status --json` prints, asked from outside through the machine's own /run: a Unix
+/// socket is found by its path, whatever the network namespace (unix(7)). None while the daemon
+/// says nothing; a stopped one is waited for as long as `hb status` waits.
 #[must_use]
-pub fn status(hb: &Path, run_dir: &Path) -> Option<Value> {
-    let output = Command::new(hb)
-        .args(["status", "--json", "--run-dir"])
-        .arg(run_dir)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    serde_json::from_slice(&output.stdout).ok()
+pub fn status(run_dir: &Path) -> Option<Value> {
+    serde_json::from_str(&client::observe_text(run_dir).ok()?).ok()
 }
 
 /// The last lines of a file of a machine, for a message.

@@ -10,21 +10,25 @@
 //! |---|---|
 //! | the public and the private network | [`switch`], a user-space switch between veth ends |
 //! | the null-modem line | [`line`], ptys joined by a model of two UARTs and a cable |
+//! | what goes wrong on a wire | [`faults`] |
+//! | somebody else on the network | [`intruder`] |
 //! | the client, whose observations are the only verdict | [`probe`] |
 //! | the web service of the demo | [`web`] |
 //! | the guide's test, played | [`demo`] |
 
 pub mod bench;
 pub mod demo;
+pub mod faults;
 pub mod host;
 pub mod init;
+pub mod intruder;
 pub mod line;
-mod links;
+pub mod links;
 pub mod machine;
 pub mod probe;
 pub mod run;
 pub mod switch;
-mod sys;
+pub mod sys;
 mod tty;
 pub mod web;
 

@@ -1,14 +1,17 @@
 //! One Ethernet: a learning switch in user space between the veth ends that machines and the
-//! client are plugged into. Not every kernel has netem; this one can cut each port each way.
+//! client are plugged into. Not every kernel has netem; this one can cut each port each way, and let
+//! what passes through it suffer [`Faults`].
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use super::faults::{Faults, Faulty};
 use super::{Doing, Mac, RigError, links};
 use crate::net::packet::PacketSocket;
 
@@ -42,6 +45,8 @@ struct Port {
     socket: Arc<PacketSocket>,
     out_cut: bool,
     in_cut: bool,
+    out_faults: Option<Faulty>,
+    in_faults: Option<Faulty>,
     learned: Vec<Mac>,
 }
 
@@ -49,6 +54,8 @@ struct Port {
 struct Ports {
     next: u64,
     ports: Vec<Port>,
+    /// Belongs to the cable, not to what is plugged in at the moment.
+    suffering: Vec<(String, Way, Faults)>,
 }
 
 /// A switch with its thread. Dropping it ends the thread.
@@ -92,15 +99,21 @@ impl Switch {
         let mut ports = lock(&self.ports);
         let id = PortId(ports.next);
         ports.next += 1;
-        ports.ports.push(Port {
+        let mut port = Port {
             id,
             interface: interface.to_owned(),
             index,
             socket: Arc::new(socket),
             out_cut: false,
             in_cut: false,
+            out_faults: None,
+            in_faults: None,
             learned: Vec::with_capacity(LEARNED),
-        });
+        };
+        for (_, way, faults) in ports.suffering.iter().filter(|(name, ..)| name == interface) {
+            port.suffer(*way, Some(*faults));
+        }
+        ports.ports.push(port);
         drop(ports);
         self.wake();
         Ok(id)
@@ -120,6 +133,21 @@ impl Switch {
                 Way::In => port.in_cut = cut,
             }
         }
+    }
+
+    /// Lets what passes one way through the port of `interface` suffer, also after it is unplugged
+    /// and plugged in again; `None` heals it. What is under way arrives when it would have.
+    pub fn faults(&self, interface: &str, way: Way, faults: Option<Faults>) {
+        let mut ports = lock(&self.ports);
+        ports.suffering.retain(|(other, other_way, _)| other != interface || *other_way != way);
+        if let Some(faults) = faults {
+            ports.suffering.push((interface.to_owned(), way, faults));
+        }
+        for port in ports.ports.iter_mut().filter(|port| port.interface == interface) {
+            port.suffer(way, faults);
+        }
+        drop(ports);
+        self.wake();
     }
 
     /// Pulls the cable out of a machine, or puts it back: its interface loses the carrier.
@@ -160,12 +188,23 @@ fn run(ports: &Mutex<Ports>, wake: &OwnedFd, end: &AtomicBool) {
     let mut frame = [0; LARGEST_FRAME];
     while !end.load(Ordering::Relaxed) {
         let _ = rustix::io::read(wake, &mut [0_u8; 8]);
-        let sockets: Vec<(PortId, Arc<PacketSocket>)> =
-            lock(ports).ports.iter().map(|port| (port.id, port.socket.clone())).collect();
+        let (sockets, due) = {
+            let ports = lock(ports);
+            let sockets: Vec<(PortId, Arc<PacketSocket>)> =
+                ports.ports.iter().map(|port| (port.id, port.socket.clone())).collect();
+            (sockets, ports.due())
+        };
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
         fds.extend(sockets.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
+        let timeout = due.map(|due| {
+            let span = due.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: span.as_secs().cast_signed(), tv_nsec: span.subsec_nanos().into() }
+        });
         // EINTR only makes the turn come early.
-        let _ = poll(&mut fds, None);
+        let _ = poll(&mut fds, timeout.as_ref());
+        if due.is_some() {
+            lock(ports).release(Instant::now());
+        }
         for (id, socket) in &sockets {
             for _ in 0..BATCH {
                 // EAGAIN, or ENETDOWN after the carrier was taken: nothing more for now.
@@ -177,11 +216,9 @@ fn run(ports: &Mutex<Ports>, wake: &OwnedFd, end: &AtomicBool) {
 }
 
 impl Ports {
-    /// The only place where a frame's fate is decided.
+    /// What comes in at a port. The only place where a frame's fate is decided.
     fn forward(&mut self, from: PortId, frame: &[u8]) {
-        let (Some(destination), Some(source)) = (mac_at(frame, 0), mac_at(frame, 6)) else {
-            return;
-        };
+        let Some(source) = mac_at(frame, 6) else { return };
         let Some(sender) = self.ports.iter_mut().find(|port| port.id == from) else { return };
         if sender.out_cut {
             return;
@@ -189,15 +226,82 @@ impl Ports {
         if !sender.learned.contains(&source) && sender.learned.len() < LEARNED {
             sender.learned.push(source);
         }
+        match &mut sender.out_faults {
+            Some(faulty) => {
+                let now = Instant::now();
+                faulty.put(now, frame);
+                self.release(now);
+            }
+            None => self.spread(from, frame),
+        }
+    }
+
+    /// To every port that it is for.
+    fn spread(&mut self, from: PortId, frame: &[u8]) {
+        let Some(destination) = mac_at(frame, 0) else { return };
         // The lowest bit of the first byte: broadcast and multicast (IEEE 802.3 §3.2.3).
         let group = destination[0] & 1 == 1;
         let known = self.ports.iter().any(|port| port.learned.contains(&destination));
-        for port in self.ports.iter().filter(|port| port.id != from && !port.in_cut) {
+        for port in self.ports.iter_mut().filter(|port| port.id != from && !port.in_cut) {
             if group || !known || port.learned.contains(&destination) {
-                // A full queue or a missing carrier loses the frame, as a real switch does.
-                let _ = port.socket.send(port.index, ETH_P_ALL, frame);
+                match &mut port.in_faults {
+                    Some(faulty) => faulty.put(Instant::now(), frame),
+                    None => port.send(frame),
+                }
             }
         }
+        if self.ports.iter().any(|port| port.in_faults.is_some()) {
+            self.deliver(Instant::now());
+        }
+    }
+
+    /// Frames that faults have delayed until now go on.
+    fn release(&mut self, now: Instant) {
+        for at in 0..self.ports.len() {
+            let from = self.ports[at].id;
+            while let Some(frame) =
+                self.ports[at].out_faults.as_mut().and_then(|faulty| faulty.take(now))
+            {
+                if !self.ports[at].out_cut {
+                    self.spread(from, &frame);
+                }
+            }
+        }
+        self.deliver(now);
+    }
+
+    fn deliver(&mut self, now: Instant) {
+        for port in &mut self.ports {
+            while let Some(frame) = port.in_faults.as_mut().and_then(|faulty| faulty.take(now)) {
+                if !port.in_cut {
+                    port.send(&frame);
+                }
+            }
+        }
+    }
+
+    /// When [`Self::release`] has something to do next.
+    fn due(&self) -> Option<Instant> {
+        let faulty = self.ports.iter().flat_map(|port| [&port.out_faults, &port.in_faults]);
+        faulty.flatten().filter_map(Faulty::due).min()
+    }
+}
+
+impl Port {
+    fn suffer(&mut self, way: Way, faults: Option<Faults>) {
+        let faulty = match way {
+            Way::Out => &mut self.out_faults,
+            Way::In => &mut self.in_faults,
+        };
+        match (faulty, faults) {
+            (Some(faulty), faults) => faulty.change(faults.unwrap_or_default()),
+            (none, faults) => *none = faults.map(Faulty::new),
+        }
+    }
+
+    fn send(&self, frame: &[u8]) {
+        // A full queue or a missing carrier loses the frame, as a real switch does.
+        let _ = self.socket.send(self.index, ETH_P_ALL, frame);
     }
 }
 

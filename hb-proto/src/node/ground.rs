@@ -1,6 +1,6 @@
 //! On what ground a node may run a group (R2), and what it does when the ground is gone (R10).
 
-use super::Node;
+use super::{Node, has};
 use crate::authority::Stance;
 use crate::event::{Cause, Event};
 use crate::id::GroupId;
@@ -18,7 +18,8 @@ pub enum Ground {
     /// Classic, running: the peer's last word was a promise, and it has been silent since. It is
     /// between its last frame and its death; nothing it said withholds the promise.
     PeerSilent,
-    /// Classic, running: both nodes ran it, and this one is its home.
+    /// Classic, running: both nodes ran it, and this one goes on: its home, or the one whose peer is
+    /// giving it up.
     Winner,
     /// Classic, running: contact was made less than a lease ago, and the peer has not answered yet.
     Contact,
@@ -55,10 +56,9 @@ impl Node {
         let voice = self.d.ledger.voice(self.config.me.peer()).filter(|_| running)?;
         let shown = voice.groups.state(group);
         if shown == GroupState::Running && !self.mismatches() {
-            let home = self.config.groups[group.index()].home == self.config.me;
             // What the peer showed before a stall of ours says nothing of now (R10).
             let lately = voice.at >= self.d.peer.attentive_since();
-            return (home && lately).then_some(Ground::Winner);
+            return (lately && self.wins_conflict(group)).then_some(Ground::Winner);
         }
         if self.d.plans[group.index()].bridge_until > now {
             return Some(Ground::Contact);
@@ -69,6 +69,14 @@ impl Node {
         }
         let promised = shown == GroupState::Promised && voice.fresh_until > voice.at;
         (promised && voice.at >= self.d.peer.attentive_since()).then_some(Ground::PeerSilent)
+    }
+
+    /// Both run it: its home goes on, unless it is giving up already (it lost authority in a stall); then
+    /// the other does. The one that gives up says so in the first frame it sends.
+    pub(super) fn wins_conflict(&self, group: GroupId) -> bool {
+        let peer_gives_up = self.d.facts.is_some_and(|facts| has(facts.declines, group));
+        let gives_up = self.d.plans[group.index()].lost;
+        !gives_up && (peer_gives_up || self.config.groups[group.index()].home == self.config.me)
     }
 
     /// Whether the peer's haresources is known to differ: group numbers mean different things (§5).
@@ -111,6 +119,8 @@ impl Node {
             let plan = &mut self.d.plans[at];
             (plan.lost, plan.drop_pending, plan.handing_over) = (true, true, false);
             plan.acquiring = None;
+            // The peer, should it run the group by now, need not give way to this node.
+            self.d.hello_due = true;
             self.d.groups[at].stop();
             self.tell(Event::Releasing { group, cause: Cause::AuthorityLost });
         }

@@ -4,12 +4,15 @@
 //! outputs (`poll_*`). The crate's first page says what to call when.
 
 mod commands;
+mod decisions;
 mod ground;
 mod policy;
 mod receive;
 mod send;
 
 pub use commands::Refusal;
+pub use decisions::Decisions;
+use decisions::{PeerFacts, Plan, has};
 pub use ground::Ground;
 pub use receive::Accepted;
 pub use send::{FrameKind, Transmit};
@@ -18,17 +21,17 @@ use heapless::{Deque, Vec};
 
 use crate::action::{Action, Outcome, TicketId};
 use crate::authority::{FrameName, Ledger, Promisee, Stance, Terms};
-use crate::config::{Config, ConfigError, MAX_GROUPS, MAX_LINKS};
-use crate::event::{Cause, Event};
+use crate::config::{Config, ConfigError, MAX_LINKS};
+use crate::event::Event;
 use crate::group::{Group, Phase};
 use crate::id::{BootId, GroupId, LinkId, Voter};
-use crate::link::Link;
+use crate::link::{Link, LinkTimes};
 use crate::peer::{Peer, PeerState};
 use crate::statistics::{LinkStatistics, Statistics};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
-use crate::wire::message::{GroupState, Life, Settings};
+use crate::wire::message::{GroupState, Life};
 
 use send::Outbox;
 
@@ -36,133 +39,12 @@ use send::Outbox;
 /// They are for people; beyond that they are counted as lost.
 const MAX_EVENTS: usize = 64;
 
-/// What the peer's last hello said.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct PeerFacts {
-    haresources: u64,
-    settings: u64,
-    lease: Duration,
-    keepalive: Duration,
-    arbiter: Option<u32>,
-    declines: u16,
-    failed: u16,
-    wants: u16,
-}
-
-impl PeerFacts {
-    fn of(hello: &crate::wire::message::Hello) -> Self {
-        let Settings { keepalive_ms, lease_ms, arbiter, .. } = hello.settings;
-        let digests = hello.settings.digests();
-        Self {
-            haresources: digests.haresources,
-            settings: digests.settings,
-            lease: Duration::from_millis(u64::from(lease_ms)),
-            keepalive: Duration::from_millis(u64::from(keepalive_ms)),
-            arbiter,
-            declines: hello.declines,
-            failed: hello.failed,
-            wants: hello.wants,
-        }
-    }
-}
-
-const fn has(set: u16, group: GroupId) -> bool {
-    set >> group.0 & 1 == 1
-}
-
-/// What this node intends with one group, beyond its stance.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-struct Plan {
-    /// Addresses must go before anything else is done.
-    drop_pending: bool,
-    /// The neighbours must be told again.
-    announce_pending: bool,
-    /// Authority was lost; told once, until the group is stopped.
-    lost: bool,
-    /// An operator wants it to go to the peer.
-    standby: bool,
-    /// An operator wants it here.
-    wanted: bool,
-    /// It is being stopped for the peer.
-    handing_over: bool,
-    /// It was given to the peer on purpose: don't ask for it back while the peer is there.
-    yielded: bool,
-    /// A handover gets this long before this node looks whether the peer took it.
-    yield_until: Instant,
-    /// Since when the peer, fresh, leaves it alone.
-    peer_idle_since: Option<Instant>,
-    /// Contact was made while this node ran it without the peer's promise: until then it may go on.
-    bridge_until: Instant,
-    /// Both nodes were seen running it.
-    conflict: bool,
-    /// That both nodes failed was told.
-    both_failed: bool,
-    /// Why it is asked for, since when, and how long the peer had been silent then.
-    acquiring: Option<(Cause, Instant, Option<Duration>)>,
-}
-
-/// Everything that decides what this node does next: no figures for people, no bytes.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Decisions {
-    ledger: Ledger,
-    peer: Peer,
-    facts: Option<PeerFacts>,
-    mismatch_told: bool,
-    links: Vec<Link, MAX_LINKS>,
-    groups: Vec<Group, MAX_GROUPS>,
-    plans: Vec<Plan, MAX_GROUPS>,
-    life: Life,
-    /// Every group was confirmed stopped: this node is heard and hears (R9).
-    clean: bool,
-    /// When time was last let pass: nothing before it is still due.
-    decided_at: Instant,
-    keepalive_at: Instant,
-    hello_at: Instant,
-    hello_due: bool,
-    tickets: u32,
-    /// First frame that said `left`, and when.
-    left: Option<(u32, Instant)>,
-    departed: bool,
-    restart_above: Option<BootId>,
-    /// When a frame of its own last passed encoding, framing and decoding (R10).
-    self_checked_at: Option<Instant>,
-}
-
-impl Decisions {
-    /// The same as seen from an epoch that lies `by` later.
-    #[must_use]
-    pub fn rebased(mut self, by: Duration) -> Self {
-        self.ledger = self.ledger.rebased(by);
-        self.peer = self.peer.rebased(by);
-        for link in &mut self.links {
-            *link = link.rebased(by);
-        }
-        for group in &mut self.groups {
-            *group = group.clone().rebased(by);
-        }
-        for plan in &mut self.plans {
-            plan.yield_until = plan.yield_until.rebased(by);
-            plan.bridge_until = plan.bridge_until.rebased(by);
-            plan.peer_idle_since = plan.peer_idle_since.map(|at| at.rebased(by));
-            plan.acquiring =
-                plan.acquiring.map(|(cause, at, silent)| (cause, at.rebased(by), silent));
-        }
-        self.decided_at = self.decided_at.rebased(by);
-        self.keepalive_at = self.keepalive_at.rebased(by);
-        self.hello_at = self.hello_at.rebased(by);
-        self.left = self.left.map(|(seq, at)| (seq, at.rebased(by)));
-        self.self_checked_at = self.self_checked_at.map(|at| at.rebased(by));
-        self
-    }
-}
-
 /// One node of the pair.
 #[derive(Clone)]
 pub struct Node {
     config: Config,
     keys: KeyRing,
     d: Decisions,
-    outbox: Outbox,
     statistics: Statistics,
     link_statistics: Vec<LinkStatistics, MAX_LINKS>,
     events: Deque<Event, MAX_EVENTS>,
@@ -205,13 +87,13 @@ impl Node {
             departed: false,
             restart_above: None,
             self_checked_at: None,
+            outbox: Outbox::default(),
         };
         let link_statistics = config.links.iter().map(|_| LinkStatistics::default()).collect();
         let mut node = Self {
             config,
             keys,
             d,
-            outbox: Outbox::default(),
             statistics: Statistics::default(),
             link_statistics,
             events: Deque::new(),
@@ -335,6 +217,14 @@ impl Node {
             })
     }
 
+    /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
+    pub fn rebase(&mut self, by: Duration) {
+        self.d = self.d.clone().rebased(by);
+        for statistics in &mut self.link_statistics {
+            statistics.rebase(by);
+        }
+    }
+
     // ---- inputs
 
     /// First call after waking up, before anything that arrived is looked at.
@@ -429,7 +319,7 @@ impl Node {
             groups,
             owed,
             self.link_due(),
-            self.outbox.change_due,
+            self.d.outbox.change_due,
             self.ground_due(),
         ]
         .into_iter()
@@ -478,29 +368,28 @@ impl Node {
         }
     }
 
+    fn link_times(&self) -> LinkTimes {
+        let timing = &self.config.timing;
+        LinkTimes { deadtime: self.d.peer.deadtime(timing), grace: timing.warntime }
+    }
+
     fn judge_links(&mut self, now: Instant) {
-        let deadtime = self.d.peer.deadtime(&self.config.timing);
-        let peer = self.d.peer.state();
-        let audible = matches!(peer, PeerState::Alive | PeerState::Late);
+        let times = self.link_times();
+        let audible = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
         let hears = self.d.ledger.voice(self.config.me.peer()).map_or(0, |voice| voice.hears);
         for at in 0..self.d.links.len() {
-            let link = LinkId(at as u8);
-            let peer_hears = audible && hears & link.bit() != 0;
-            let state = self.d.links[at].judge(now, deadtime, peer_hears);
-            let former = core::mem::replace(&mut self.d.links[at].state, state);
-            if former != state {
-                let heard = self.d.links[at].heard_lately(now, deadtime);
-                self.tell(Event::Link { link, state, heard });
+            let id = LinkId(at as u8);
+            let link = &mut self.d.links[at];
+            if link.judge(now, times, audible && hears & id.bit() != 0) {
+                let (state, heard) = (link.state, link.heard_lately(now, times.deadtime));
+                self.tell(Event::Link { link: id, state, heard });
             }
         }
     }
 
-    /// When the next link falls silent.
     fn link_due(&self) -> Option<Instant> {
-        let deadtime = self.d.peer.deadtime(&self.config.timing);
-        let heard =
-            |link: &Link| link.heard_at.filter(|_| link.state != crate::link::LinkState::Down);
-        let due = self.d.links.iter().filter_map(heard).map(|at| at + deadtime);
+        let times = self.link_times();
+        let due = self.d.links.iter().flat_map(|link| link.due(times));
         due.filter(|&at| at > self.d.decided_at).min()
     }
 
@@ -517,7 +406,8 @@ impl Node {
         if let Some(statistics) = self.link_statistics.get_mut(link.index()) {
             statistics.rejected[reason.index()] += 1;
         }
-        if reason != Reject::Own {
+        // Half of the room: what strangers cause must not displace what the node itself has to tell.
+        if reason != Reject::Own && self.events.len() < MAX_EVENTS / 2 {
             self.tell(Event::Rejected { link, reason });
         }
     }

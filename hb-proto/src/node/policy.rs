@@ -2,11 +2,11 @@
 
 use super::{Node, has};
 use crate::authority::Stance;
+use crate::event::Failover;
 use crate::event::{Cause, Event};
 use crate::group::{Change, Phase};
 use crate::id::GroupId;
 use crate::peer::PeerState;
-use crate::statistics::Failover;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{GroupState, Life};
 
@@ -213,6 +213,7 @@ impl Node {
             node.d.life != Life::Up
                 || node.d.plans[group.index()].yielded
                 || node.d.plans[group.index()].standby
+                || node.d.plans[group.index()].lost
                 || node.d.groups[group.index()].has_failed()
         })
     }

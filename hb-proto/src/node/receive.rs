@@ -92,8 +92,8 @@ impl Node {
         statistics.arrived(now, header.boot, header.seq, regular, keepalive);
         let Message::Hello(hello) = message else { return };
         statistics.hello_heard = Some((header.seq, now));
-        if let (Some(echo), Some((seq, sent_at))) = (hello.echo, statistics.hello_sent)
-            && echo.seq == seq
+        if let Some(echo) = hello.echo
+            && let Some(sent_at) = statistics.hello_left_at(echo.seq)
         {
             let held = Duration::from_micros(u64::from(echo.held_us));
             statistics.round_trip(now.since(sent_at).saturating_sub(held));
@@ -178,10 +178,11 @@ impl Node {
 
     /// A split heals: the home node goes on, the other stops; once it has, the winner announces again.
     fn compare(&mut self, now: Instant, group: GroupId, before: GroupState, shown: GroupState) {
-        if self.d.ledger.stance(group) != Stance::Running || self.mismatches() {
+        let lost = self.d.plans[group.index()].lost;
+        if self.d.ledger.stance(group) != Stance::Running || lost || self.mismatches() {
             return;
         }
-        let won = self.config.groups[group.index()].home == self.config.me;
+        let won = self.wins_conflict(group);
         let plan = &mut self.d.plans[group.index()];
         if shown == GroupState::Running && !core::mem::replace(&mut plan.conflict, true) {
             self.tell(Event::Conflict { group, won });

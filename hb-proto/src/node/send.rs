@@ -44,7 +44,7 @@ pub struct Transmit {
 }
 
 /// The frame that is being sent, link by link.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
     seq: u32,
     message: Option<Message>,
@@ -59,9 +59,18 @@ pub(super) struct Outbox {
     hello_sent_at: Option<Instant>,
 }
 
+impl Outbox {
+    pub(super) fn rebased(mut self, by: Duration) -> Self {
+        self.sent_at = self.sent_at.rebased(by);
+        self.change_due = self.change_due.map(|at| at.rebased(by));
+        self.hello_sent_at = self.hello_sent_at.map(|at| at.rebased(by));
+        self
+    }
+}
+
 impl Node {
     pub(super) const fn outbox_is_pending(&self) -> bool {
-        self.outbox.links != 0
+        self.d.outbox.links != 0
     }
 
     /// Prepares the next frame if one is due: by schedule, or because what it says has changed.
@@ -75,12 +84,12 @@ impl Node {
         let scheduled = now >= self.d.keepalive_at;
         self.notice_hello_due(now, keepalive);
         let told = (self.hears(now), self.d.ledger.shown(now), self.d.life);
-        let changed = told != self.outbox.told || self.d.hello_due;
-        let spaced_at = self.outbox.sent_at + keepalive.percent(OFF_SCHEDULE_PERCENT);
-        self.outbox.change_due = None;
+        let changed = told != self.d.outbox.told || self.d.hello_due;
+        let spaced_at = self.d.outbox.sent_at + keepalive.percent(OFF_SCHEDULE_PERCENT);
+        self.d.outbox.change_due = None;
         let may_leave = scheduled || changed && spaced_at <= now;
         if !may_leave {
-            self.outbox.change_due = changed.then_some(spaced_at);
+            self.d.outbox.change_due = changed.then_some(spaced_at);
             return;
         }
         let Some(seq) = self.d.ledger.stamp(now) else {
@@ -104,9 +113,9 @@ impl Node {
     fn notice_hello_due(&mut self, now: Instant, keepalive: Duration) {
         let asked =
             self.d.ledger.voice(self.config.me.peer()).is_some_and(|voice| voice.wants_hello);
-        let lately = self.outbox.hello_sent_at.is_some_and(|at| now.since(at) < keepalive);
+        let lately = self.d.outbox.hello_sent_at.is_some_and(|at| now.since(at) < keepalive);
         let sets = (self.declines(), self.failed(), self.wants());
-        self.d.hello_due |= sets != self.outbox.told_sets || asked && !lately;
+        self.d.hello_due |= sets != self.d.outbox.told_sets || asked && !lately;
     }
 
     fn fill_outbox(
@@ -131,14 +140,14 @@ impl Node {
         if hello {
             let every = self.config.timing.keepalive.times(HELLO_EVERY).min(HELLO_AT_LEAST);
             (self.d.hello_due, self.d.hello_at) = (false, now + every);
-            self.outbox.hello_sent_at = Some(now);
-            self.outbox.told_sets = (self.declines(), self.failed(), self.wants());
+            self.d.outbox.hello_sent_at = Some(now);
+            self.d.outbox.told_sets = (self.declines(), self.failed(), self.wants());
         }
-        self.outbox.seq = seq;
-        self.outbox.message = Some(message);
-        self.outbox.links = ((1_u16 << self.d.links.len()) - 1) as u8;
-        self.outbox.told = told;
-        self.outbox.sent_at = now;
+        self.d.outbox.seq = seq;
+        self.d.outbox.message = Some(message);
+        self.d.outbox.links = ((1_u16 << self.d.links.len()) - 1) as u8;
+        self.d.outbox.told = told;
+        self.d.outbox.sent_at = now;
         for link in &mut self.d.links {
             link.owed = false;
         }
@@ -171,7 +180,7 @@ impl Node {
     }
 
     fn header(&self, link: LinkId) -> Header {
-        Header { sender: self.config.me, link, boot: self.boot(), seq: self.outbox.seq }
+        Header { sender: self.config.me, link, boot: self.boot(), seq: self.d.outbox.seq }
     }
 
     /// R10: a frame of one's own passes encoding, framing, deframing, tag and decoding.
@@ -181,6 +190,7 @@ impl Node {
         let len = message::encode(&header, &message, &self.keys, &mut frame);
         let Some(line) = cobs::encode(&frame[..len], &mut line) else { return false };
         let mut deframer = Deframer::new();
+        deframer.push(cobs::DELIMITER);
         let (delimiter, bytes) = line.split_last().unwrap_or((&0, &[]));
         bytes.iter().for_each(|&byte| {
             deframer.push(byte);
@@ -192,14 +202,14 @@ impl Node {
 
     /// The next frame to write. Poll until `None` after any input; `now` is read before the write (R6).
     pub fn poll_transmit(&mut self, now: Instant, frame: &mut [u8; MAX_FRAME]) -> Option<Transmit> {
-        let message = self.outbox.message?;
+        let message = self.d.outbox.message?;
         for at in 0..self.d.links.len() {
             let link = LinkId(at as u8);
-            let waits = self.outbox.links & link.bit() != 0;
+            let waits = self.d.outbox.links & link.bit() != 0;
             if !waits && !self.d.links[at].owed {
                 continue;
             }
-            self.outbox.links &= !link.bit();
+            self.d.outbox.links &= !link.bit();
             if self.d.links[at].busy_until > now {
                 // No second frame is queued on a busy line (§3): the newest follows when it is free.
                 if waits {
@@ -229,7 +239,7 @@ impl Node {
                     seq,
                     held_us: u32::try_from(now.since(heard_at).micros()).unwrap_or(u32::MAX),
                 });
-                statistics.hello_sent = Some((self.outbox.seq, now));
+                statistics.hello_left(self.d.outbox.seq, now);
                 (Message::Hello(Hello { echo, ..hello }), FrameKind::Hello)
             }
             Message::Status(_) => (message, FrameKind::Status),

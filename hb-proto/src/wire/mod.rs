@@ -12,8 +12,8 @@ pub mod port;
 pub const MAX_FRAME: usize = 112;
 /// Longest frame on a serial line, without its delimiter.
 pub const MAX_LINE_FRAME: usize = cobs::encoded_len(MAX_FRAME) - 1;
-/// Shortest thing that can be a frame: header, and a CRC tag.
-pub const MIN_FRAME: usize = message::HEADER_LEN + auth::CRC_TAG;
+/// Shortest thing that can be a frame: a status with a CRC tag.
+pub const MIN_FRAME: usize = message::HEADER_LEN + message::STATUS_LEN + auth::CRC_TAG;
 
 /// Why a frame was dropped. One counter each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -22,7 +22,17 @@ pub enum Damage {
 pub struct Deframer {
     line: [u8; MAX_LINE_FRAME],
     len: usize,
-    skipping: bool,
+    sync: Sync,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sync {
+    /// Nobody knows where in a frame the line was opened: silent until the first delimiter.
+    Opened,
+    /// Between delimiters.
+    Framed,
+    /// In a frame that is too long.
+    Overlong,
 }
 
 impl Default for Deframer {
@@ -32,41 +42,46 @@ impl Default for Deframer {
 }
 
 impl Deframer {
-    /// A deframer that takes the first byte for the start of a frame.
+    /// A deframer for a line that was just opened: what comes before the first delimiter may be the
+    /// tail of a frame, and is neither a frame nor damage.
     #[must_use]
     pub const fn new() -> Self {
-        Self { line: [0; MAX_LINE_FRAME], len: 0, skipping: false }
+        Self { line: [0; MAX_LINE_FRAME], len: 0, sync: Sync::Opened }
+    }
+
+    /// Whether a delimiter now would end a frame, or damage.
+    const fn holds_something(&self) -> bool {
+        self.len > 0 && !matches!(self.sync, Sync::Opened)
     }
 
     /// Takes one byte; at a delimiter, the frame that it ended.
     pub fn push(&mut self, byte: u8) -> Option<Result<&[u8], Damage>> {
         if byte != cobs::DELIMITER {
-            if self.len == self.line.len() {
-                self.skipping = true;
-            } else {
+            if self.len < self.line.len() {
                 self.line[self.len] = byte;
                 self.len += 1;
+            } else if self.sync == Sync::Framed {
+                self.sync = Sync::Overlong;
             }
             return None;
         }
         let len = core::mem::take(&mut self.len);
-        if core::mem::take(&mut self.skipping) {
-            return Some(Err(Damage::Overlong));
-        }
-        if len == 0 {
+        match core::mem::replace(&mut self.sync, Sync::Framed) {
+            Sync::Opened => None,
+            Sync::Overlong => Some(Err(Damage::Overlong)),
             // Two delimiters in a row: an idle line's noise, or a sender that starts afresh.
-            return None;
-        }
-        match cobs::decode_in_place(&mut self.line[..len]) {
-            Some(frame) if frame <= MAX_FRAME => Some(Ok(&self.line[..frame])),
-            Some(_) => Some(Err(Damage::Overlong)),
-            None => Some(Err(Damage::Stuffing)),
+            Sync::Framed if len == 0 => None,
+            Sync::Framed => match cobs::decode_in_place(&mut self.line[..len]) {
+                Some(frame) if frame <= MAX_FRAME => Some(Ok(&self.line[..frame])),
+                Some(_) => Some(Err(Damage::Overlong)),
+                None => Some(Err(Damage::Stuffing)),
+            },
         }
     }
 }
 
 /// Bytes taken from the port in one read. More than one frame, so that a drained line needs few calls.
-const CHUNK: usize = 128;
+pub const CHUNK: usize = 128;
 
 /// Frames over an [`embedded_io`] byte port.
 ///
@@ -80,12 +95,21 @@ pub struct FramePort<P> {
     chunk: [u8; CHUNK],
     at: usize,
     len: usize,
+    /// Nothing was sent since the port was opened.
+    silent: bool,
 }
 
 impl<P> FramePort<P> {
-    /// Frames over `port`.
+    /// Frames over `port`, just opened.
     pub const fn new(port: P) -> Self {
-        Self { port, deframer: Deframer::new(), chunk: [0; CHUNK], at: 0, len: 0 }
+        let deframer = Deframer::new();
+        Self { port, deframer, chunk: [0; CHUNK], at: 0, len: 0, silent: true }
+    }
+
+    /// The port was opened again: nobody knows where in a frame.
+    pub fn reopened(&mut self) {
+        self.deframer = Deframer::new();
+        (self.at, self.len, self.silent) = (0, 0, true);
     }
 
     /// The port itself.
@@ -100,16 +124,16 @@ impl<P> FramePort<P> {
 
     /// The next frame, or damage, among the bytes of the last [`FramePort::fill`].
     pub fn next_frame(&mut self) -> Option<Result<&[u8], Damage>> {
-        // Two passes because a frame that is handed out keeps the deframer borrowed.
-        let end = self.chunk[self.at..self.len].iter().position(|&byte| byte == cobs::DELIMITER);
-        let stop = end.map_or(self.len, |offset| self.at + offset);
-        for at in self.at..stop {
-            self.deframer.push(self.chunk[at]);
+        while self.at < self.len {
+            let byte = self.chunk[self.at];
+            self.at += 1;
+            // A frame that is handed out keeps the deframer borrowed, so it is asked beforehand.
+            if byte == cobs::DELIMITER && self.deframer.holds_something() {
+                return self.deframer.push(byte);
+            }
+            self.deframer.push(byte);
         }
-        self.at = stop;
-        end?;
-        self.at += 1;
-        self.deframer.push(cobs::DELIMITER).or(Some(Ok(&[])))
+        None
     }
 }
 
@@ -131,10 +155,13 @@ impl<P: Write> FramePort<P> {
     /// # Errors
     /// The port's own.
     pub fn send(&mut self, frame: &[u8]) -> Result<usize, P::Error> {
-        let mut line = [0; MAX_LINE_FRAME + 1];
-        let Some(bytes) = cobs::encode(frame, &mut line) else { return Ok(0) };
-        self.port.write_all(bytes)?;
-        Ok(bytes.len())
+        let mut line = [cobs::DELIMITER; MAX_LINE_FRAME + 2];
+        let Some(len) = cobs::encode(frame, &mut line[1..]).map(<[u8]>::len) else { return Ok(0) };
+        // The first frame has a delimiter before it too: whoever listens already finds its start.
+        let from = usize::from(!self.silent);
+        self.port.write_all(&line[from..=len])?;
+        self.silent = false;
+        Ok(len + 1 - from)
     }
 }
 
@@ -161,8 +188,16 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_before_the_first_delimiter_is_nothing() {
+        let mut bytes = line(&[7, 7]);
+        bytes.extend(line(&[1, 2, 3]));
+        assert_eq!(push_all(&mut Deframer::new(), &bytes), [Ok(vec![1, 2, 3])]);
+    }
+
+    #[test]
     fn tail_of_an_overlong_frame_is_never_a_frame() {
         let mut bytes = vec![9; MAX_LINE_FRAME + 5];
+        bytes.insert(0, 0);
         bytes.push(0);
         bytes.extend(line(&[1, 2, 3]));
         let found = push_all(&mut Deframer::new(), &bytes);
@@ -171,8 +206,9 @@ mod tests {
 
     #[test]
     fn a_lost_byte_costs_one_frame() {
-        let mut bytes = line(&[1, 0, 2]);
-        bytes.remove(1);
+        let mut bytes = vec![0];
+        bytes.extend(line(&[1, 0, 2]));
+        bytes.remove(2);
         bytes.extend(line(&[7]));
         let found = push_all(&mut Deframer::new(), &bytes);
         assert_eq!(found.last(), Some(&Ok(vec![7])));
@@ -184,6 +220,7 @@ mod tests {
         let mut line = [0; 512];
         let mut used = 0;
         for frame in [&[1u8, 0, 2][..], &[], &[0, 0], &[5; 40]] {
+            // Each from a port of its own, so each with the delimiter of a first frame.
             used += FramePort::new(&mut line[used..]).send(frame).expect("room");
         }
         let mut port = FramePort::new(&line[..used]);
@@ -193,7 +230,11 @@ mod tests {
                 found.push(frame.expect("undamaged").to_vec());
             }
         }
-        assert_eq!(found, [vec![1, 0, 2], vec![], vec![0, 0], vec![5; 40]]);
+        assert_eq!(
+            found,
+            [vec![1, 0, 2], vec![], vec![0, 0], vec![5; 40]],
+            "a frame of no bytes is one"
+        );
     }
 
     proptest! {

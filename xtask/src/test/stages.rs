@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::output::{self, capture};
 use super::{Outcome, prerequisites, tidy};
-use crate::Place;
+use crate::{Place, fuzz};
 
 /// A stage's name and what it does.
 type Stage = (&'static str, fn(&Place) -> Outcome);
@@ -37,6 +37,12 @@ pub const ALL: &[Stage] = &[
     ("release build", |place| {
         exits_zero(place.cargo().args(["build", "--locked", "--release", "-p", "hb-linux"]))
     }),
+    ("fuzz clippy", |place| {
+        let what = ["--manifest-path", "fuzz/Cargo.toml", "--no-default-features", "--all-targets"];
+        clippy(place, &[&what[..], &["--target-dir"], &[&place.target.to_string_lossy()]].concat())
+    }),
+    ("fuzz targets, short", fuzz_short),
+    ("miri on the wire", miri),
     ("namespace rig", |place| {
         let mut command = place.cargo();
         command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
@@ -61,6 +67,37 @@ fn firmware(place: &Place, target: &str) -> Outcome {
         }
     }
     Outcome::passed("with and without defmt")
+}
+
+/// Every fuzz target over its seeds and some thousand random inputs, on stable: needs no libFuzzer.
+fn fuzz_short(place: &Place) -> Outcome {
+    let format = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
+    let formatted = exits_zero(place.cargo().args(format));
+    if formatted.counts.failed > 0 {
+        return formatted;
+    }
+    let mut command = place.cargo();
+    // Its dependencies are the workspace's: built once, in the same place.
+    command.args(["test", "--locked", "--no-fail-fast", "--no-default-features"]);
+    command.args(["--manifest-path", "fuzz/Cargo.toml", "--target-dir"]).arg(&place.target);
+    tests(&mut command, &[])
+}
+
+/// The bytes that strangers send, read by an interpreter that sees undefined behaviour.
+fn miri(place: &Place) -> Outcome {
+    let has_miri = capture(fuzz::nightly().args(["miri", "--version"]));
+    if !has_miri.is_ok_and(|(status, _)| status.success()) {
+        return Outcome::skipped(vec![
+            "no Miri here; to have it:  rustup toolchain install nightly --component miri,rust-src"
+                .into(),
+        ]);
+    }
+    let mut command = fuzz::nightly();
+    command.current_dir(&place.root).args(["miri", "test", "--locked", "-p", "hb-proto", "--lib"]);
+    command.arg("wire::");
+    // Proptest asks for the working directory; each of its cases takes Miri most of a second.
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
+    tests(&mut command, &[])
 }
 
 /// Its output isn't a terminal here, so it plays in plain text.

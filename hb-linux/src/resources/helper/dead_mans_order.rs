@@ -11,7 +11,8 @@ use crate::log::Level;
 impl Worker<'_> {
     /// The daemon is gone. If it hadn't said so, its service must go too.
     pub(super) fn carry_out_standing_order(&mut self, release: Release<'_>) -> ExitCode {
-        if self.left_orderly {
+        // A daemon that never told what it works with refused its files at start-up: nothing runs.
+        if self.left_orderly || self.script_dirs.is_empty() {
             return ExitCode::SUCCESS;
         }
         let started = Instant::now();

@@ -24,12 +24,12 @@ const ASK_STATUS: Duration = Duration::from_millis(200);
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// Nobody who hasn't taken over by then will.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(6);
-/// How long an unplugged cable must leave all as it is: four times deadtime.
-const WATCH: Duration = Duration::from_millis(2000);
+/// How long an unplugged cable must leave all as it is: six times deadtime.
+const WATCH: Duration = Duration::from_millis(3000);
 /// A gap that a busy host may make: no takeover is that quick, its deadtime alone is longer.
-const HICCUP: Duration = Duration::from_millis(250);
+const HICCUP: Duration = Duration::from_millis(400);
 /// A look at the picture between two steps.
-const PAUSE: Duration = Duration::from_millis(600);
+const PAUSE: Duration = Duration::from_millis(1000);
 /// The client asks only so often: the moment of a change is known no better.
 const RESOLUTION: Duration = Duration::from_millis(2 * ASK_EVERY.as_millis() as u64);
 
@@ -94,7 +94,7 @@ impl Play {
         };
         let statuses = Statuses::default();
         for node in Node::BOTH {
-            watch(&programs.hb, bench.machine(node).run_dir(), node, &statuses);
+            watch(bench.machine(node).run_dir(), node, &statuses);
         }
         let hb = init::inside(&programs.hb);
         let now = Instant::now();
@@ -416,12 +416,12 @@ impl Play {
 
 /// Asks a machine's daemon again and again, beside the picture: a stopped daemon answers late.
 /// The thread ends with the process.
-fn watch(hb: &std::path::Path, run_dir: PathBuf, node: Node, statuses: &Statuses) {
-    let (hb, statuses) = (hb.to_owned(), statuses.clone());
+fn watch(run_dir: PathBuf, node: Node, statuses: &Statuses) {
+    let statuses = statuses.clone();
     // Without the thread the picture lacks what this daemon says; no verdict needs it.
     let _ = std::thread::Builder::new().name("status".into()).spawn(move || {
         loop {
-            let status = if run_dir.exists() { machine::status(&hb, &run_dir) } else { None };
+            let status = machine::status(&run_dir);
             statuses.lock().unwrap_or_else(PoisonError::into_inner)[node.index()] = status;
             std::thread::sleep(ASK_STATUS);
         }

@@ -61,7 +61,8 @@ impl Cell {
             Self::Empty => (NONE, " ".into()),
             Self::Nobody => (RED, "·".into()),
             Self::By(Node::One) => (GREEN, "█".into()),
-            Self::By(Node::Two) => (BLUE, "█".into()),
+            // Another shape as well: not everybody sees the colour, and not every terminal shows it.
+            Self::By(Node::Two) => (BLUE, "▄".into()),
             Self::Both => (YELLOW, "▒".into()),
             Self::Stranger => (RED, "?".into()),
         }
@@ -177,10 +178,9 @@ impl Screen {
         lines.push(vec![]);
         lines.push(vec![
             (NONE, format!("http://{SERVICE}/ answered by ")),
-            (GREEN, bench.machine(Node::One).name().into()),
-            (NONE, " ".into()),
-            (BLUE, bench.machine(Node::Two).name().into()),
-            (RED, " nobody".into()),
+            (GREEN, format!("█ {}", bench.machine(Node::One).name())),
+            (BLUE, format!("  ▄ {}", bench.machine(Node::Two).name())),
+            (RED, "  · nobody".into()),
             (DIM, "  (a cell is 100 ms)".into()),
         ]);
         lines.push(cells.into_iter().map(Cell::span).collect());

@@ -68,8 +68,8 @@ pub struct Record {
     pub sightings: Vec<Sighting>,
 }
 
-/// A holder that shows up again this soon after another one never let go: it would have to stop,
-/// hand over and take back.
+/// A holder that is seen again this soon never let go in between: it would have had to stop, hand
+/// over and take back. Six times as long as the pause between two ARP questions.
 const RETURN: Duration = Duration::from_millis(300);
 /// A hand-over's last frames may pass each other on two wires.
 const CROSSING: Duration = Duration::from_millis(10);
@@ -140,30 +140,41 @@ impl Record {
         longest
     }
 
-    /// The first time that two machines had the service address at once, at or after `from`.
+    /// The first time that two machines had the service address at once, at or after `from`: each
+    /// was seen before and after the other, by more than a hand-over's last frames explain.
     #[must_use]
     pub fn overlap(&self, from: Instant) -> Option<Overlap> {
-        let mut before: Option<Sighting> = None;
-        let mut run: Option<(Sighting, Instant)> = None;
-        for &seen in self.sightings.iter().filter(|sighting| sighting.at >= from) {
-            match run {
-                Some((first, _)) if first.mac == seen.mac => run = Some((first, seen.at)),
-                Some((first, last)) => {
-                    if let Some(before) = before
-                        && before.mac == seen.mac
-                        && seen.at - before.at <= RETURN
-                        && seen.at - first.at >= CROSSING
-                    {
-                        return Some(Overlap { at: seen.at, macs: [before.mac, first.mac] });
+        let mut spans: Vec<Span> = Vec::new();
+        for seen in self.sightings.iter().filter(|sighting| sighting.at >= from) {
+            let start = match spans.iter_mut().find(|span| span.mac == seen.mac) {
+                Some(span) => {
+                    if seen.at - span.last > RETURN {
+                        span.first = seen.at;
                     }
-                    before = Some(Sighting { at: last, mac: first.mac });
-                    run = Some((seen, seen.at));
+                    span.last = seen.at;
+                    span.first
                 }
-                None => run = Some((seen, seen.at)),
+                None => {
+                    spans.push(Span { mac: seen.mac, first: seen.at, last: seen.at });
+                    seen.at
+                }
+            };
+            for other in spans.iter().filter(|span| span.mac != seen.mac) {
+                if other.last.saturating_duration_since(other.first.max(start)) >= CROSSING {
+                    return Some(Overlap { at: seen.at, macs: [other.mac, seen.mac] });
+                }
             }
         }
         None
     }
+}
+
+/// A time in which one holder was seen again and again, at most [`RETURN`] apart.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    mac: Mac,
+    first: Instant,
+    last: Instant,
 }
 
 #[cfg(test)]
@@ -226,7 +237,10 @@ mod tests {
     fn two_machines_answering_in_turns_hold_it_both() {
         let start = Instant::now();
         let record = sightings(start, &[(0, ONE), (0, TWO), (50, ONE), (50, TWO)]);
-        assert_eq!(record.overlap(start).unwrap().macs, [ONE, TWO]);
+        let overlap = record.overlap(start).unwrap();
+        assert_eq!(overlap.at, at(start, 50));
+        assert!(overlap.macs.contains(&ONE) && overlap.macs.contains(&TWO));
+        assert_eq!(record.overlap(at(start, 50)), None, "what was before doesn't count");
     }
 
     #[test]

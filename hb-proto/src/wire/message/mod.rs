@@ -39,6 +39,9 @@ pub const MIN_VERSION: u8 = 1;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 9;
 
+/// Bytes of a status' body.
+pub const STATUS_LEN: usize = 13;
+
 const KIND_STATUS: u8 = 1;
 const KIND_HELLO: u8 = 2;
 
@@ -156,7 +159,7 @@ const OFF_SCHEDULE: u8 = 1 << 2;
 const WANTS_HELLO: u8 = 1 << 3;
 
 /// The heartbeat itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Status {
     /// The receiver's links (bits by the receiver's own numbers) on which the sender hears it.
     pub hears: u8,
@@ -182,7 +185,7 @@ impl Status {
 }
 
 /// What changes rarely, at the end of a hello.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, Hash)]
 pub struct Settings {
     /// Oldest version the sender understands.
     pub min_version: u8,
@@ -232,7 +235,7 @@ impl Settings {
 }
 
 /// Answers the last hello that came by the link which this one leaves by: gives that link's round trip.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct HelloEcho {
     /// Sequence number of that hello.
     pub seq: u32,
@@ -240,8 +243,15 @@ pub struct HelloEcho {
     pub held_us: u32,
 }
 
+impl HelloEcho {
+    fn from_bytes(bytes: [[u8; 4]; 2]) -> Option<Self> {
+        let [seq, held_us] = bytes.map(u32::from_le_bytes);
+        (seq != 0).then_some(Self { seq, held_us })
+    }
+}
+
 /// A status with what changes rarely. Replaces every tenth status, and goes out at once when it changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Hello {
     /// As in a status frame.
     pub status: Status,
@@ -261,7 +271,7 @@ pub struct Hello {
 }
 
 /// The body of a frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Message {
     /// A heartbeat.
     Status(Status),
@@ -297,7 +307,9 @@ struct PackedHello {
     failed: [u8; 2],
     wants: [u8; 2],
     knows: [u8; 3],
-    echo: Option<HelloEcho>,
+    /// Number and holding time; number 0 for none. Of fixed size, so that no figure for people changes
+    /// how long a frame occupies the line.
+    echo: [[u8; 4]; 2],
 }
 
 impl From<&Status> for PackedStatus {
@@ -372,7 +384,9 @@ pub fn encode(
                 failed: hello.failed.to_le_bytes(),
                 wants: hello.wants.to_le_bytes(),
                 knows: three_bytes(hello.knows.map_or(0, BootId::value)),
-                echo: hello.echo,
+                echo: hello
+                    .echo
+                    .map_or([[0; 4]; 2], |echo| [echo.seq, echo.held_us].map(u32::to_le_bytes)),
             },
             body,
         ),
@@ -430,7 +444,7 @@ impl Opened<'_> {
                     failed: u16::from_le_bytes(packed.failed),
                     wants: u16::from_le_bytes(packed.wants),
                     knows: BootId::new(from_three(packed.knows)),
-                    echo: packed.echo,
+                    echo: HelloEcho::from_bytes(packed.echo),
                 }))
             }
             _ => Err(Reject::Decode),
@@ -456,163 +470,4 @@ fn decode<'f, T: Deserialize<'f>>(body: &'f [u8]) -> Result<T, Reject> {
 }
 
 #[cfg(test)]
-mod tests {
-    use heapless::Vec;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::config::STATUS_SERIAL_BYTES;
-    use crate::wire::auth::Key;
-    use crate::wire::cobs;
-
-    fn keys() -> KeyRing {
-        let mut list = Vec::new();
-        let _ = list.push(Key::hmac(15, b"a secret").expect("id in range"));
-        KeyRing::new(list, 15).expect("listed")
-    }
-
-    fn header() -> Header {
-        Header {
-            sender: Voter::B,
-            link: LinkId(7),
-            boot: BootId::new(BootId::MAX).expect("largest"),
-            seq: u32::MAX,
-        }
-    }
-
-    fn worst_status() -> Status {
-        let mut groups = GroupStates::default();
-        for group in 0..MAX_GROUPS as u8 {
-            groups.set(GroupId(group), GroupState::Promised);
-        }
-        Status {
-            hears: 0xFF,
-            echoes: [Some(Echo(0x0FFF_FFFF)); 2],
-            groups,
-            life: Life::Left,
-            off_schedule: true,
-            wants_hello: true,
-        }
-    }
-
-    fn worst_hello() -> Hello {
-        Hello {
-            status: worst_status(),
-            settings: Settings {
-                min_version: u8::MAX,
-                current_version: u8::MAX,
-                keepalive_ms: u32::MAX,
-                deadtime_ms: u32::MAX,
-                lease_ms: u32::MAX,
-                guard_ms: u32::MAX,
-                arbiter: Some(u32::MAX),
-                haresources: [0xFF; 8],
-                settings: [0xFF; 8],
-            },
-            declines: u16::MAX,
-            failed: u16::MAX,
-            wants: u16::MAX,
-            knows: BootId::new(BootId::MAX),
-            echo: Some(HelloEcho { seq: u32::MAX, held_us: u32::MAX }),
-        }
-    }
-
-    #[test]
-    fn worst_status_takes_32_bytes_on_the_line() {
-        let mut frame = [0; MAX_FRAME];
-        let len = encode(&header(), &Message::Status(worst_status()), &keys(), &mut frame);
-        let mut line = [0; MAX_FRAME + 2];
-        let on_line = cobs::encode(&frame[..len], &mut line).expect("fits").len();
-        assert_eq!(on_line, STATUS_SERIAL_BYTES);
-    }
-
-    #[test]
-    fn worst_hello_fits_a_frame() {
-        let mut frame = [0; MAX_FRAME];
-        let len = encode(&header(), &Message::Hello(worst_hello()), &keys(), &mut frame);
-        let opened = open(&frame[..len], &keys()).expect("own frame");
-        assert_eq!(opened.header, header());
-        assert_eq!(opened.message(), Ok(Message::Hello(worst_hello())));
-    }
-
-    #[test]
-    fn echo_of_another_life_is_no_echo() {
-        let (this, before) = (BootId::new(9).expect("id"), BootId::new(8).expect("id"));
-        assert!(Echo::of(this, 57).names(this, 57));
-        assert!(!Echo::of(before, 57).names(this, 57));
-        assert!(!Echo::of(this, 56).names(this, 57));
-    }
-
-    #[test]
-    fn sequence_numbers_that_would_echo_as_none_are_left_out() {
-        assert_eq!(next_seq(0), Some(1));
-        assert_eq!(next_seq(ECHO_SEQ_MASK), Some(ECHO_SEQ_MASK + 2));
-        assert_eq!(next_seq(u32::MAX), None);
-        let boot = BootId::new(256).expect("id");
-        assert_ne!(Echo::of(boot, next_seq(ECHO_SEQ_MASK).expect("not the end")).0, 0);
-    }
-
-    /// Each kind of damage is counted under its own reason, in the order of the checks.
-    #[test]
-    fn rejects_in_order() {
-        let keys = keys();
-        let sealed = |edit: &dyn Fn(&mut [u8; MAX_FRAME], usize) -> usize| {
-            let mut frame = [0; MAX_FRAME];
-            let len = encode(&header(), &Message::Status(worst_status()), &keys, &mut frame) - 8;
-            let len = edit(&mut frame, len);
-            let len = keys.seal(&mut frame, len).expect("fits");
-            open(&frame[..len], &keys).and_then(|opened| opened.message()).expect_err("edited")
-        };
-        assert_eq!(open(&[0; 5], &keys).map(drop), Err(Reject::Length));
-        assert_eq!(open(&[0; 30], &keys).map(drop), Err(Reject::Key));
-        assert_eq!(open(&[0xFF; 30], &keys).map(drop), Err(Reject::Tag));
-        assert_eq!(sealed(&|frame, len| (frame[0] |= 7 << 5, len).1), Reject::Version);
-        assert_eq!(sealed(&|frame, len| (frame[0] |= 3 << 3, len).1), Reject::Meaning);
-        assert_eq!(sealed(&|frame, len| (frame[2..5].fill(0), len).1), Reject::Meaning);
-        assert_eq!(sealed(&|_, len| len - 1), Reject::Decode);
-        assert_eq!(sealed(&|_, len| len + 1), Reject::Trailing);
-        assert_eq!(sealed(&|frame, len| (frame[1] = 9 << 4 | 15, len).1), Reject::Decode);
-        assert_eq!(sealed(&|frame, len| (frame[len - 1] |= 0xF0, len).1), Reject::Meaning);
-        assert_eq!(sealed(&|_, _| HEADER_LEN), Reject::Decode);
-    }
-
-    prop_compose! {
-        fn statuses()(
-            hears: u8, echoes in any::<[Option<u32>; 2]>(), groups: [u8; 4], life in 0..3u8,
-            off_schedule: bool, wants_hello: bool,
-        ) -> Status {
-            let echo = |bits: u32| Some(Echo(bits & 0x0FFF_FFFF)).filter(|echo| echo.0 != 0);
-            Status {
-                hears,
-                echoes: echoes.map(|bits| bits.and_then(echo)),
-                groups: GroupStates(groups),
-                life: [Life::Up, Life::Leaving, Life::Left][usize::from(life)],
-                off_schedule,
-                wants_hello,
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn status_round_trip(status in statuses(), seq: u32, link in 0..8u8) {
-            let header = Header { seq, link: LinkId(link), ..header() };
-            let mut frame = [0; MAX_FRAME];
-            let len = encode(&header, &Message::Status(status), &keys(), &mut frame);
-            prop_assert_eq!(len + 2, STATUS_SERIAL_BYTES);
-            let keys = keys();
-            let opened = open(&frame[..len], &keys).expect("own frame");
-            prop_assert_eq!(opened.header, header);
-            prop_assert_eq!(opened.message(), Ok(Message::Status(status)));
-        }
-
-        /// Correctly signed nonsense reaches the decoder and no further.
-        #[test]
-        fn signed_nonsense_never_panics(mut frame: [u8; MAX_FRAME], len in 0..MAX_FRAME - 8) {
-            frame[1] |= 0x0F;
-            let keys = keys();
-            let len = keys.seal(&mut frame, len).expect("fits");
-            let _ = open(&frame[..len], &keys).and_then(|opened| opened.message());
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,30 @@
+//! What the fuzzers drive, one function a target: each takes any bytes and panics when a rule is broken.
+//!
+//! `cargo xtask fuzz` runs them under libFuzzer; `tests/replay.rs` runs them on stable over the seeds
+//! in `seeds/` and a few thousand pseudo-random inputs. docs/testing/fuzzing.md says how and how far.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod config;
+mod machine;
+mod node;
+mod sockets;
+
+pub use bytes::{decoder, deframer};
+pub use config::{authkeys, hacf, haresources};
+pub use node::node;
+pub use sockets::sockets;
+
+/// A target: its name, its function, and how many pseudo-random inputs the short run gives it.
+pub type Target = (&'static str, fn(&[u8]), u32);
+
+/// All targets. `node` plays a whole story for each input, the file readers write a file.
+pub const TARGETS: [Target; 7] = [
+    ("deframer", deframer, 20_000),
+    ("decoder", decoder, 20_000),
+    ("node", node, 2_000),
+    ("hacf", hacf, 3_000),
+    ("haresources", haresources, 3_000),
+    ("authkeys", authkeys, 3_000),
+    ("sockets", sockets, 20_000),
+];

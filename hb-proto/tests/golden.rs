@@ -1,0 +1,204 @@
+//! The wire, byte by byte: what the encoder writes is what the vectors say, and they read back the same.
+//!
+//! The vectors are only ever added to (see the head of each file in `tests/golden/`): a pair is upgraded
+//! one node at a time, so yesterday's bytes must keep their meaning.
+
+use std::collections::BTreeMap;
+
+use hb_proto::config::{Digests, STATUS_SERIAL_BYTES};
+use hb_proto::id::{BootId, GroupId, LinkId, Voter};
+use hb_proto::wire::auth::{Key, KeyRing};
+use hb_proto::wire::message::{
+    self, Echo, GroupState, GroupStates, Header, Hello, HelloEcho, Life, Message, Settings, Status,
+};
+use hb_proto::wire::port::Deframer;
+use hb_proto::wire::{MAX_FRAME, cobs};
+
+const FILES: [&str; 4] = [
+    include_str!("golden/status.hex"),
+    include_str!("golden/hello.hex"),
+    include_str!("golden/crc.hex"),
+    include_str!("golden/serial.hex"),
+];
+
+/// Name and bytes of every vector.
+fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for file in FILES {
+        let lines = file.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let lines: Vec<_> = lines.collect();
+        for pair in lines.chunks(2) {
+            let [name, hex] = pair else { panic!("{pair:?}: expected `= NAME` and a line of hex") };
+            let name =
+                name.strip_prefix("= ").unwrap_or_else(|| panic!("{name}: expected `= NAME`"));
+            assert!(found.insert(name, bytes(hex)).is_none(), "{name} stands there twice");
+        }
+    }
+    found
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    assert_eq!(hex.len() % 2, 0, "{hex}");
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap_or_else(|e| panic!("{hex}: {e}")))
+        .collect()
+}
+
+fn keys(signing: u8) -> KeyRing {
+    let hmac = |id| Key::hmac(id, b"a golden secret");
+    let keys = [hmac(1), Key::crc(2), hmac(3), hmac(15)];
+    KeyRing::new(keys.into_iter().flatten().collect(), signing).expect("listed")
+}
+
+fn boot(id: u32) -> BootId {
+    BootId::new(id).expect("in range")
+}
+
+fn header(sender: Voter, link: u8, life: u32, seq: u32) -> Header {
+    Header { sender, link: LinkId(link), boot: boot(life), seq }
+}
+
+fn groups(states: &[(u8, GroupState)]) -> GroupStates {
+    let mut groups = GroupStates::default();
+    states.iter().for_each(|&(group, state)| groups.set(GroupId(group), state));
+    groups
+}
+
+type Meaning = (&'static str, u8, Header, Message);
+
+fn statuses() -> [Meaning; 4] {
+    use GroupState::{Promised, Running};
+    let all: Vec<_> = (0..16).map(|group| (group, Promised)).collect();
+    let typical = Status {
+        hears: 0b011,
+        echoes: [Some(Echo::of(boot(17), 69_999)), None],
+        groups: groups(&[(0, Running), (2, Promised)]),
+        ..Status::default()
+    };
+    let worst = Status {
+        hears: 0xFF,
+        echoes: [Some(Echo::of(boot(BootId::MAX), u32::MAX)); 2],
+        groups: groups(&all),
+        life: Life::Left,
+        off_schedule: true,
+        wants_hello: true,
+    };
+    let leaving = Status {
+        hears: 1,
+        echoes: [Some(Echo::of(boot(9), 4)), None],
+        groups: groups(&[(0, Promised), (1, Running)]),
+        life: Life::Leaving,
+        ..Status::default()
+    };
+    [
+        ("idle", 3, header(Voter::A, 0, 1, 1), Message::Status(Status::default())),
+        ("typical", 3, header(Voter::B, 2, 41, 70_000), Message::Status(typical)),
+        ("worst", 15, header(Voter::B, 7, BootId::MAX, u32::MAX), Message::Status(worst)),
+        ("crc", 2, header(Voter::A, 0, 2, 3), Message::Status(leaving)),
+    ]
+}
+
+fn hellos() -> [Meaning; 2] {
+    let digests = Digests { haresources: 0x1122_3344_5566_7788, settings: 0x99AA_BBCC_DDEE_FF00 };
+    let plain = Hello {
+        status: Status {
+            hears: 1,
+            echoes: [Some(Echo::of(boot(41), 9)), None],
+            groups: groups(&[(0, GroupState::Asking)]),
+            off_schedule: true,
+            ..Status::default()
+        },
+        settings: Settings {
+            keepalive_ms: 100,
+            deadtime_ms: 500,
+            lease_ms: 400,
+            ..Settings::new(digests)
+        },
+        declines: 0,
+        failed: 0,
+        wants: 0,
+        knows: Some(boot(41)),
+        echo: None,
+    };
+    let full = Hello {
+        status: Status {
+            hears: 0b111,
+            echoes: [Some(Echo::of(boot(41), 300)), Some(Echo::of(boot(5), 6))],
+            groups: groups(&[(0, GroupState::Running), (15, GroupState::Asking)]),
+            wants_hello: true,
+            ..Status::default()
+        },
+        settings: Settings {
+            keepalive_ms: 2000,
+            deadtime_ms: 10_000,
+            lease_ms: 8000,
+            guard_ms: 20_500,
+            arbiter: Some(0xDEAD_BEEF),
+            ..Settings::new(Digests { haresources: 1, settings: 2 })
+        },
+        declines: 1 << 1 | 1 << 8,
+        failed: 1 << 1,
+        wants: 1 << 15,
+        echo: Some(HelloEcho { seq: 10, held_us: 16_667 }),
+        ..plain
+    };
+    [
+        ("hello plain", 3, header(Voter::A, 1, 17, 10), Message::Hello(plain)),
+        ("hello echo", 3, header(Voter::A, 1, 17, 20), Message::Hello(full)),
+    ]
+}
+
+fn meanings() -> impl Iterator<Item = Meaning> {
+    statuses().into_iter().chain(hellos())
+}
+
+#[test]
+fn the_encoder_writes_the_vectors() {
+    let vectors = vectors();
+    for (name, key, header, message) in meanings() {
+        let mut frame = [0; MAX_FRAME];
+        let len = message::encode(&header, &message, &keys(key), &mut frame);
+        assert_eq!(frame[..len], vectors[name], "{name}: {:02x?}", &frame[..len]);
+    }
+}
+
+#[test]
+fn the_vectors_mean_what_they_meant() {
+    let vectors = vectors();
+    for (name, _, header, message) in meanings() {
+        // Any ring that lists the key reads it, whichever signs.
+        let keys = keys(1);
+        let opened =
+            message::open(&vectors[name], &keys).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        assert_eq!(opened.header, header, "{name}");
+        assert_eq!(opened.message(), Ok(message), "{name}");
+    }
+}
+
+#[test]
+fn serial_lines_carry_the_vectors() {
+    let vectors = vectors();
+    for (on_line, name) in [("serial typical", "typical"), ("serial worst", "worst")] {
+        let (line, frame) = (&vectors[on_line], &vectors[name]);
+        let mut out = [0; MAX_FRAME + 2];
+        assert_eq!(cobs::encode(frame, &mut out), Some(&line[..]), "{on_line}");
+        assert_eq!(line.len(), STATUS_SERIAL_BYTES, "{on_line}");
+        let mut deframer = Deframer::new();
+        assert_eq!(deframer.push(cobs::DELIMITER), None, "a line that was just opened");
+        let found: Vec<_> = line
+            .iter()
+            .filter_map(|&b| deframer.push(b).map(|found| found.map(<[u8]>::to_vec)))
+            .collect();
+        assert_eq!(found, [Ok(frame.clone())], "{on_line}");
+    }
+}
+
+/// Every vector has a test here, and every test its vector: neither is lost by a slip.
+#[test]
+fn no_vector_is_left_out() {
+    let mut named: Vec<_> = meanings().map(|(name, ..)| name).collect();
+    named.extend(["serial typical", "serial worst"]);
+    named.sort_unstable();
+    assert_eq!(vectors().into_keys().collect::<Vec<_>>(), named);
+}

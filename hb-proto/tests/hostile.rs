@@ -1,0 +1,49 @@
+//! Hostile frames cost counters, not what people must know.
+
+mod pair;
+
+use hb_proto::event::Event;
+use hb_proto::id::LinkId;
+use hb_proto::peer::PeerState;
+use pair::{A, B, Pair, ms};
+
+/// One turn's drain of a flooded link brings 64 bad frames; what else happens in that turn is told.
+#[test]
+fn a_flood_does_not_displace_other_events() {
+    let mut pair = Pair::started();
+    pair.power_off(B);
+    let now = pair.now + ms(700);
+    let node = pair.node(A);
+    node.handle_wakeup(now);
+    for _ in 0..64 {
+        node.handle_frame(now, LinkId(1), &[0xFF; 40]).expect_err("no frame");
+    }
+    node.handle_timeout(now);
+    node.handle_timeout(now + ms(600));
+    let events: Vec<Event> = std::iter::from_fn(|| node.poll_event()).collect();
+    let death =
+        events.iter().any(|event| matches!(event, Event::Peer { state: PeerState::Dead, .. }));
+    assert!(death, "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Rejected { .. })));
+    let statistics = node.link_statistics(LinkId(1)).expect("a link");
+    assert_eq!(statistics.rejected.iter().sum::<u64>(), 64, "each is counted");
+}
+
+/// Hellos of both nodes cross on a slow network, whatever the phase between them: each node has its
+/// round trip nevertheless.
+#[test]
+fn the_round_trip_is_measured_when_hellos_cross() {
+    for phase in (0..1000).step_by(70) {
+        let mut pair = Pair::new();
+        pair.latency = ms(60);
+        pair.start(A);
+        pair.run(ms(phase));
+        pair.start(B);
+        pair.run(ms(20_000));
+        for who in [A, B] {
+            let statistics = pair.node(who).link_statistics(LinkId(1)).expect("a link");
+            let rtt = statistics.rtt(50).unwrap_or_else(|| panic!("{phase} ms: {who} has none"));
+            assert!(rtt >= ms(119) && rtt <= ms(125), "{phase} ms: {who}: {rtt}");
+        }
+    }
+}

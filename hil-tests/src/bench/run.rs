@@ -1,0 +1,198 @@
+//! The measurements in their order. One that fails is told, and the others go on.
+
+use hb_linux::rig::RigError;
+use hb_linux::rig::bench::Bench;
+use hb_linux::rig::machine::Programs;
+
+use super::machine::StallRecorder;
+use super::peers::Packages;
+use super::peers::heartbeat::{self, Heartbeat};
+use super::peers::keepalived::{self, Keepalived};
+use super::report::{Figure, Results};
+use super::stack::{DEFAULT, FASTEST, GUIDE, Ours, Pair, Stack, Timing};
+use super::{Options, failover, idle, load, splits};
+
+/// 10/40 ms kills living peers of heartbeat 3.0.6; the fastest that it bears is this.
+const HEARTBEAT_FASTEST: Timing = Timing {
+    name: "heartbeat-fastest",
+    label: "10 / 100 ms",
+    keepalive_ms: 10,
+    deadtime_ms: 100,
+    baud: 115_200,
+};
+/// Its serial frames take 208 bytes: more than 100 ms at 19200 baud.
+const HEARTBEAT_DEFAULT: Timing = Timing { baud: 115_200, ..DEFAULT };
+
+/// The peers' packages, or why there are none.
+#[derive(Debug)]
+pub struct Peers {
+    heartbeat: Result<Packages, String>,
+    keepalived: Result<Packages, String>,
+}
+
+impl Peers {
+    /// Downloads and unpacks them; before the rig's namespaces, which have no way out.
+    #[must_use]
+    pub fn fetch() -> Self {
+        Self {
+            heartbeat: Packages::fetch(&heartbeat::PACKAGES),
+            keepalived: Packages::fetch(&keepalived::PACKAGES),
+        }
+    }
+}
+
+/// One run of the benchmark.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// What to do.
+    pub options: &'a Options,
+    /// What a rig starts.
+    pub programs: Programs,
+    /// Runs all the time.
+    pub stalls: StallRecorder,
+    /// So far.
+    pub results: Results,
+}
+
+impl Run<'_> {
+    /// A measurement, if it is wanted.
+    fn part(&mut self, name: &str, measure: impl FnOnce(&mut Self) -> Result<(), RigError>) {
+        if !self.options.wants(name) {
+            return;
+        }
+        eprintln!("{name}");
+        if let Err(error) = measure(self) {
+            self.results.fail(name, error.to_string());
+        }
+    }
+
+    fn with_ours(
+        &mut self,
+        timing: Timing,
+        third: bool,
+        measure: impl FnOnce(&mut Self, &mut Pair) -> Result<(), RigError>,
+    ) -> Result<(), RigError> {
+        let ours = Ours::new(timing);
+        let programs = self.programs.clone();
+        let mut pair = Pair::start(&programs, Box::new(ours), |bench| ours.install(bench, third))?;
+        measure(self, &mut pair)
+    }
+
+    fn add_all(&mut self, figures: impl IntoIterator<Item = Figure>) {
+        for figure in figures {
+            self.results.add(figure);
+        }
+    }
+
+    /// Everything about this heartbeat.
+    pub fn ours(&mut self) {
+        let (runs, window) = (self.options.runs(), self.options.window());
+        for timing in [FASTEST, DEFAULT, GUIDE] {
+            self.part(&format!("ours-{}", timing.name), |run| {
+                run.with_ours(timing, true, |run, pair| {
+                    let figures = failover::power(pair, &run.stalls, runs)?;
+                    run.add_all(figures.map(|figure| failover::promised(figure, timing)));
+                    let figure = failover::handover(pair, &run.stalls, runs)?;
+                    run.results.add(failover::promised(figure, timing));
+                    Ok(())
+                })
+            });
+        }
+        for timing in [FASTEST, DEFAULT] {
+            self.part(&format!("idle-{}", timing.name), |run| {
+                let mut percent = 0.0;
+                run.with_ours(timing, true, |run, pair| {
+                    percent = idle::pair(pair, &run.stalls, window, true, &mut run.results)?;
+                    Ok(())
+                })?;
+                if timing == FASTEST {
+                    let programs = run.programs.clone();
+                    let results = &mut run.results;
+                    idle::bare(&programs, timing, &run.stalls, window, percent, results)?;
+                }
+                Ok(())
+            });
+        }
+        self.part("stopped-owner", |run| {
+            run.with_ours(DEFAULT, true, |run, pair| {
+                let figures = splits::stopped_owner(pair, &run.stalls)?;
+                run.add_all(figures);
+                Ok(())
+            })
+        });
+        self.part("split", |run| {
+            run.with_ours(DEFAULT, false, |run, pair| {
+                let figures = splits::split(pair, &run.stalls)?;
+                run.add_all(figures);
+                Ok(())
+            })
+        });
+        let minutes = self.options.load_minutes();
+        for timing in [DEFAULT, FASTEST] {
+            if minutes > 0.0 {
+                self.part(&format!("load-{}", timing.name), |run| {
+                    run.with_ours(timing, true, |run, pair| {
+                        let (figures, raw) = load::run(pair, &run.stalls, minutes)?;
+                        run.results.keep(format!("load: {}", timing.label), raw);
+                        run.add_all(figures);
+                        Ok(())
+                    })
+                });
+            }
+        }
+    }
+
+    /// Everything about the peers.
+    pub fn peers(&mut self, peers: &Peers) {
+        match &peers.keepalived {
+            Err(reason) => self.results.skip("keepalived", reason.clone()),
+            Ok(packages) => {
+                self.results.conditions.peers.push(packages.version.clone());
+                for timing in [FASTEST, DEFAULT, GUIDE] {
+                    let stack = Keepalived::new(packages.clone(), timing);
+                    let name = format!("keepalived-{}", timing.name);
+                    self.peer(&name, Box::new(stack), timing == FASTEST, |_| Ok(()));
+                }
+            }
+        }
+        match &peers.heartbeat {
+            Err(reason) => self.results.skip("heartbeat-3", reason.clone()),
+            Ok(packages) => {
+                self.results.conditions.peers.push(packages.version.clone());
+                for timing in [HEARTBEAT_FASTEST, HEARTBEAT_DEFAULT, GUIDE] {
+                    let stack = Heartbeat::new(packages.clone(), timing);
+                    let files = Heartbeat::new(packages.clone(), timing);
+                    let name = format!("heartbeat-3-{}", timing.name);
+                    let idle = timing == HEARTBEAT_FASTEST;
+                    self.peer(&name, Box::new(stack), idle, |bench| files.install(bench));
+                }
+                self.results.skip(
+                    "heartbeat-3 at 10 / 40 ms",
+                    "takes living peers for dead at these times; measured at 10 / 100 ms instead",
+                );
+            }
+        }
+    }
+
+    fn peer(
+        &mut self,
+        name: &str,
+        stack: Box<dyn Stack>,
+        idle: bool,
+        install: impl FnOnce(&Bench) -> Result<(), RigError>,
+    ) {
+        let (runs, window) = (self.options.runs(), self.options.window());
+        self.part(name, |run| {
+            let programs = run.programs.clone();
+            let mut pair = Pair::start(&programs, stack, install)?;
+            if idle {
+                idle::pair(&pair, &run.stalls, window, false, &mut run.results)?;
+            }
+            let figures = failover::power(&mut pair, &run.stalls, runs)?;
+            run.add_all(figures);
+            let figure = failover::handover(&mut pair, &run.stalls, runs)?;
+            run.results.add(figure);
+            Ok(())
+        });
+    }
+}

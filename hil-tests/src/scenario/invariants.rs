@@ -1,0 +1,232 @@
+//! What must be true of every story, whatever it tells.
+
+use hb_proto::time::{Duration, Instant};
+
+use super::cluster::{Cluster, Machine, Resource};
+use super::expect::Holdings;
+use super::rig::{Deed, Entry};
+use super::tell::Scenario;
+use super::{Phrase, Stop, Told};
+
+impl Scenario<'_> {
+    /// Checks every invariant over all that happened. The runner calls it when a story has ended
+    /// well.
+    ///
+    /// # Errors
+    /// All that is broken, one a line.
+    pub fn finish(&mut self) -> Told {
+        self.forbid_split();
+        let journal = self.rig.journal();
+        let mut broken = Vec::new();
+        broken.extend(two_holders(&self.cluster, &journal, &self.splits));
+        broken.extend(out_of_order(&self.cluster, &journal, self.rig.resolution()));
+        broken.extend(restart_loop(&self.cluster, &journal, self.starts_allowed));
+        broken.extend(self.client_saw_two());
+        broken.extend(self.rig.complaints());
+        for machine in Machine::BOTH {
+            let split = !self.splits.is_empty();
+            let mut never = vec![Phrase::BeyondBudget];
+            if !split {
+                never.push(Phrase::BothOwn);
+            }
+            for phrase in never {
+                if self.rig.told(machine, &phrase, Instant::ZERO).is_ok_and(|times| times > 0) {
+                    broken.push(format!("{machine} logged {phrase:?}"));
+                }
+            }
+        }
+        if broken.is_empty() { Ok(()) } else { Err(Stop::Failed(broken.join("\n"))) }
+    }
+
+    fn client_saw_two(&mut self) -> Vec<String> {
+        let mut found = Vec::new();
+        for group in 0..self.cluster.groups.len() {
+            let mut from = Instant::ZERO;
+            while let Ok(Some(at)) = self.rig.overlap(group, from) {
+                match self.splits.iter().find(|split| at >= split.0 && at <= split.1) {
+                    Some(split) => from = split.1 + Duration::from_micros(1),
+                    None => {
+                        let name = self.cluster.groups[group].name;
+                        found.push(format!(
+                            "{} ms: the client saw two machines with {name}",
+                            at.micros() / 1000
+                        ));
+                        break;
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Two machines that had the same resource at once outside the allowed times.
+fn two_holders(
+    cluster: &Cluster,
+    journal: &[Entry],
+    splits: &[(Instant, Instant)],
+) -> Option<String> {
+    let mut holdings = Holdings::default();
+    let mut since: Option<(Instant, &Entry)> = None;
+    for entry in journal {
+        if let Some((from, first)) = since.take() {
+            let inside = splits.iter().any(|split| from >= split.0 && entry.at <= split.1);
+            if entry.at > from && !inside {
+                let name = cluster.groups[first.group].name;
+                return Some(format!(
+                    "both machines had resource {} of {name} from {} ms to {} ms",
+                    first.resource,
+                    from.micros() / 1000,
+                    entry.at.micros() / 1000
+                ));
+            }
+        }
+        holdings.note(entry);
+        let double = cluster.resources().find(|&(group, at, _)| {
+            Machine::BOTH.iter().all(|machine| holdings.has(*machine, group, at))
+        });
+        if let Some((group, at, _)) = double {
+            let first = journal.iter().find(|entry| entry.group == group && entry.resource == at);
+            since = first.map(|first| (entry.at, first));
+        }
+    }
+    None
+}
+
+/// A resource that was started before the one to its left, or stopped before the one to its
+/// right. Addresses may always go: R10 drops them first.
+fn out_of_order(cluster: &Cluster, journal: &[Entry], resolution: Duration) -> Option<String> {
+    let mut holdings = Holdings::default();
+    for entry in journal {
+        let Entry { at, machine, group, resource, deed } = *entry;
+        let resources = &cluster.groups[group].resources;
+        let is_address = resources[resource] == Resource::Address;
+        let soon = |other: usize, deed: Deed| {
+            journal.iter().any(|later| {
+                later.at >= at
+                    && later.at.since(at) <= resolution
+                    && (later.machine, later.group, later.resource, later.deed)
+                        == (machine, group, other, deed)
+            })
+        };
+        let begins = matches!(deed, Deed::Starting) || (is_address && deed == Deed::Held);
+        if begins
+            && let Some(left) = (0..resource)
+                .find(|left| !holdings.has(machine, group, *left) && !soon(*left, Deed::Held))
+        {
+            return Some(format!(
+                "{} ms: {machine} started resource {resource} of {} before resource {left}",
+                at.micros() / 1000,
+                cluster.groups[group].name
+            ));
+        }
+        if deed == Deed::Stopping
+            && let Some(right) = (resource + 1..resources.len())
+                .find(|right| holdings.has(machine, group, *right) && !soon(*right, Deed::Released))
+            && resources[right] != Resource::Address
+        {
+            return Some(format!(
+                "{} ms: {machine} stopped resource {resource} of {} before resource {right}",
+                at.micros() / 1000,
+                cluster.groups[group].name
+            ));
+        }
+        holdings.note(entry);
+    }
+    None
+}
+
+/// A resource that was started more often on one machine than the story's verbs explain.
+fn restart_loop(cluster: &Cluster, journal: &[Entry], allowed: usize) -> Option<String> {
+    for machine in Machine::BOTH {
+        for (group, resource, kind) in cluster.resources() {
+            let start = if *kind == Resource::Address { Deed::Held } else { Deed::Starting };
+            let wanted = (machine, group, resource, start);
+            let starts = journal
+                .iter()
+                .filter(|entry| (entry.machine, entry.group, entry.resource, entry.deed) == wanted)
+                .count();
+            if starts > allowed {
+                return Some(format!(
+                    "{machine} started resource {resource} of {} {starts} times; {allowed} are explained",
+                    cluster.groups[group].name
+                ));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Machine::{A, B};
+
+    fn cluster() -> Cluster {
+        Cluster::two_nodes().group_of(
+            "web",
+            A,
+            &[Resource::Address, Resource::Script("one"), Resource::Script("two")],
+        )
+    }
+
+    fn journal(entries: &[(u64, Machine, usize, Deed)]) -> Vec<Entry> {
+        let entry = |&(ms, machine, resource, deed)| Entry {
+            at: Instant::from_millis(ms),
+            machine,
+            group: 0,
+            resource,
+            deed,
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn two_holders_are_found_outside_allowed_times() {
+        let journal =
+            journal(&[(10, A, 0, Deed::Held), (20, B, 0, Deed::Held), (30, A, 0, Deed::Released)]);
+        assert!(two_holders(&cluster(), &journal, &[]).is_some());
+        let allowed = [(Instant::from_millis(15), Instant::from_millis(40))];
+        assert_eq!(two_holders(&cluster(), &journal, &allowed), None);
+        let early = [(Instant::from_millis(15), Instant::from_millis(25))];
+        assert!(two_holders(&cluster(), &journal, &early).is_some());
+    }
+
+    #[test]
+    fn a_handover_is_no_double() {
+        let journal =
+            journal(&[(10, A, 0, Deed::Held), (20, A, 0, Deed::Released), (21, B, 0, Deed::Held)]);
+        assert_eq!(two_holders(&cluster(), &journal, &[]), None);
+    }
+
+    #[test]
+    fn starts_go_left_to_right_and_stops_right_to_left() {
+        let good = journal(&[
+            (10, A, 0, Deed::Held),
+            (11, A, 1, Deed::Starting),
+            (12, A, 1, Deed::Held),
+            (13, A, 2, Deed::Starting),
+            (14, A, 2, Deed::Held),
+            (20, A, 2, Deed::Stopping),
+            (21, A, 2, Deed::Released),
+            (22, A, 1, Deed::Stopping),
+            (23, A, 1, Deed::Released),
+            (24, A, 0, Deed::Released),
+        ]);
+        assert_eq!(out_of_order(&cluster(), &good, Duration::ZERO), None);
+        let late_address =
+            journal(&[(11, A, 1, Deed::Starting), (12, A, 1, Deed::Held), (13, A, 0, Deed::Held)]);
+        assert!(out_of_order(&cluster(), &late_address, Duration::ZERO).is_some());
+        assert_eq!(out_of_order(&cluster(), &late_address, Duration::from_millis(5)), None);
+        let mut wrong = good[..5].to_vec();
+        wrong.extend(journal(&[(20, A, 1, Deed::Stopping)]));
+        assert!(out_of_order(&cluster(), &wrong, Duration::ZERO).is_some());
+    }
+
+    #[test]
+    fn restart_loops_are_counted() {
+        let many: Vec<_> = (0..5).map(|n| (n, A, 1, Deed::Starting)).collect();
+        assert!(restart_loop(&cluster(), &journal(&many), 4).is_some());
+        assert_eq!(restart_loop(&cluster(), &journal(&many), 5), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! Tells one story on one rig, and keeps everything when it goes wrong.
+
+use std::path::{Path, PathBuf};
+
+use super::rig::{Moment, Rig, Source};
+use super::stories::Story;
+use super::{Scenario, Stop, Told};
+
+/// How a story ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// All as it must be.
+    Passed,
+    /// The rig lacks something; the text names it.
+    Skipped(String),
+    /// Something was wrong, with the cluster or with the rig.
+    Failed {
+        /// What.
+        why: String,
+        /// The merged timeline, for a person.
+        timeline: String,
+        /// Where the evidence lies.
+        kept: Option<PathBuf>,
+        /// Why the rig itself may be to blame: worth another try, not worth a pass.
+        doubts: Option<String>,
+    },
+}
+
+/// Tells a story and checks the invariants. `evidence` is made and filled when it fails.
+pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
+    let mut scenario = Scenario::new(rig);
+    let told: Told = (story.tell)(&mut scenario).and_then(|()| scenario.finish());
+    let lines = std::mem::take(&mut scenario.story);
+    match told {
+        Ok(()) => Verdict::Passed,
+        Err(Stop::Missing(missing)) => {
+            Verdict::Skipped(format!("rig {}: story {}: {missing}", rig.name(), story.name))
+        }
+        Err(stop @ (Stop::Failed(_) | Stop::Broken(_))) => {
+            let mut moments = lines;
+            moments.extend(rig.timeline());
+            let timeline = merged(moments);
+            let why = stop.to_string();
+            let kept = keep(rig, evidence, &why, &timeline);
+            Verdict::Failed { why, timeline, kept, doubts: rig.doubts() }
+        }
+    }
+}
+
+fn keep(rig: &mut dyn Rig, evidence: &Path, why: &str, timeline: &str) -> Option<PathBuf> {
+    std::fs::create_dir_all(evidence).ok()?;
+    let text = format!("{why}\n\n{timeline}");
+    std::fs::write(evidence.join("timeline"), text).ok()?;
+    if let Err(error) = rig.keep(evidence) {
+        eprintln!("not all evidence could be kept: {error}");
+    }
+    Some(evidence.to_owned())
+}
+
+/// One line a moment, in true time.
+#[must_use]
+pub fn merged(mut moments: Vec<Moment>) -> String {
+    moments.sort_by_key(|moment| moment.at);
+    let line = |moment: &Moment| {
+        let millis = moment.at.micros() / 1000;
+        let who = match moment.source {
+            Source::Story => "story".to_owned(),
+            Source::Log(machine) => format!("{machine} log"),
+            Source::Resources(machine) => format!("{machine} has"),
+            Source::Client => "client".to_owned(),
+            Source::Host => "host".to_owned(),
+        };
+        format!("{:>4}.{:03} {who:<13} {}\n", millis / 1000, millis % 1000, moment.text)
+    };
+    moments.iter().map(line).collect()
+}

@@ -1,0 +1,80 @@
+//! The stories: one table, run as a whole by each rig's runner.
+
+use super::{Scenario, Told};
+
+mod daemon;
+mod faults;
+mod links;
+mod operator;
+mod power;
+mod resources;
+mod split;
+
+/// A story: its name, and how it goes.
+#[derive(Clone, Copy)]
+pub struct Story {
+    /// As runners print it.
+    pub name: &'static str,
+    /// The story.
+    pub tell: fn(&mut Scenario<'_>) -> Told,
+}
+
+/// Names a list of functions as stories.
+macro_rules! stories {
+    ($($module:ident::$name:ident),+ $(,)?) => {
+        &[$(Story { name: stringify!($name), tell: $module::$name }),+]
+    };
+}
+
+/// Every story. The longest come first: rigs in real time tell several at once.
+pub const ALL: &[Story] = stories![
+    resources::a_hanging_start_is_given_up_after_its_time,
+    power::power_loss_of_the_holder,
+    power::power_loss_of_the_standby,
+    power::an_address_alone_is_served_again_within_its_budget,
+    power::the_returning_home_gets_its_group_back,
+    power::without_failback_the_group_stays,
+    power::both_lose_power_and_return,
+    power::a_reset_holder_is_taken_over,
+    power::started_together_nobody_waits_for_initdead,
+    power::started_apart_the_first_waits_for_initdead,
+    power::started_within_initdead_the_group_starts_on_contact,
+    daemon::a_killed_daemon_leaves_nothing_behind,
+    daemon::a_killed_daemon_started_again_at_once,
+    daemon::a_new_life_waits_for_the_end_of_the_last,
+    daemon::a_stopped_daemon_drops_its_address_first,
+    daemon::a_stopped_standby_changes_nothing,
+    links::each_link_is_cut_and_healed,
+    links::one_of_two_serial_lines_dies,
+    links::one_way_links_are_named_and_harmless,
+    links::an_unplugged_heartbeat_cable_changes_nothing,
+    split::a_holder_that_is_not_heard_stops_before_the_other_starts,
+    split::all_links_cut_and_healed,
+    split::the_loser_releases_before_the_winner_announces,
+    split::a_healed_split_of_two_groups_goes_home,
+    operator::orderly_leave_is_taken_over_without_waiting,
+    operator::the_standby_leaves_and_returns,
+    operator::standby_and_takeover,
+    operator::takeover_from_the_other_node_stays,
+    operator::standby_without_a_peer_is_refused,
+    operator::two_groups_live_with_their_owners,
+    resources::a_failed_start_goes_to_the_peer,
+    resources::both_starts_fail_and_a_person_mends,
+    resources::a_failing_stop_keeps_the_peer_waiting,
+    resources::a_slow_stop_keeps_the_peer_waiting,
+    resources::a_group_starts_left_to_right_and_stops_right_to_left,
+    resources::what_runs_already_is_stopped_first,
+    resources::mismatching_files_start_and_stop_nothing,
+    faults::busy_machines_stay_alive,
+    faults::noise_on_the_only_line,
+    faults::a_lossy_network,
+    faults::wall_clocks_jump,
+    faults::a_frozen_holder_thaws,
+    faults::a_kernel_panic_is_a_death,
+];
+
+/// The story of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Story> {
+    ALL.iter().find(|story| story.name == name)
+}

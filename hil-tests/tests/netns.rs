@@ -1,0 +1,207 @@
+//! Every story on the namespace rig: one line each, skips last.
+//!
+//! `cargo test -p hil-tests --test netns [NAME…]` tells the stories whose names contain one of the
+//! words. Each story is a process of its own with namespaces of its own; a few run at once
+//! (`HB_RIG_STORIES=N`), which needs little: their daemons sleep most of the time. A failed
+//! story's evidence stays in `target/rig-evidence/netns/STORY`.
+//!
+//! A story that failed while the host kept threads waiting is told again, alone, and says so: its
+//! wires are threads of this host, and a frame that waited for a compiler is no verdict on
+//! heartbeat. What it says the third time counts in any case.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use hil_tests::inside::programs;
+use hil_tests::netns::rig::Namespaces;
+use hil_tests::scenario::runner::{self, Verdict};
+use hil_tests::scenario::stories::{self, Story};
+
+/// Stories told at once, unless HB_RIG_STORIES says otherwise.
+const AT_ONCE: usize = 3;
+/// The exit code of a story that this rig can't tell, as Automake's test drivers have it.
+const SKIPPED: u8 = 77;
+/// The exit code of a story that failed on a host that was too busy for it (EX_TEMPFAIL of
+/// sysexits.h).
+const DOUBTFUL: u8 = 75;
+/// A story that fails on a busy host is told again this often, alone; what it says last counts.
+const MORE_TRIES: usize = 2;
+/// The word that marks a story's own process.
+const TELL: &str = "--tell";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, name] = arguments.as_slice()
+        && flag == TELL
+    {
+        return tell(name);
+    }
+    // What libtest understands and this doesn't need.
+    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let chosen: Vec<&'static Story> = stories::ALL
+        .iter()
+        .filter(|story| {
+            words.is_empty() || words.iter().any(|word| story.name.contains(word.as_str()))
+        })
+        .collect();
+    if arguments.iter().any(|word| word == "--list") {
+        for story in chosen {
+            println!("{}: test", story.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    run(&chosen)
+}
+
+/// A story's own process, inside its rig's namespaces.
+fn tell(name: &str) -> ExitCode {
+    let Some(story) = stories::named(name) else {
+        eprintln!("no story is called {name}");
+        return ExitCode::FAILURE;
+    };
+    hil_tests::netns::host::prefer_this_session();
+    let mut rig = Namespaces::new(programs().clone());
+    match runner::tell(story, &mut rig, &evidence(name)) {
+        Verdict::Passed => ExitCode::SUCCESS,
+        Verdict::Skipped(reason) => {
+            println!("{reason}");
+            ExitCode::from(SKIPPED)
+        }
+        Verdict::Failed { why, timeline, kept, doubts } => {
+            println!("{why}\n\n{timeline}");
+            match kept {
+                Some(kept) => println!("evidence: {}", kept.display()),
+                None => println!("evidence: could not be kept"),
+            }
+            match doubts {
+                Some(doubts) => {
+                    println!("{doubts}");
+                    ExitCode::from(DOUBTFUL)
+                }
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn evidence(name: &str) -> PathBuf {
+    let target = programs().hb.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
+    target.join("rig-evidence/netns").join(name)
+}
+
+/// How a story's process ended.
+struct Ended {
+    story: &'static Story,
+    code: Option<i32>,
+    text: String,
+    took: Duration,
+}
+
+fn run(chosen: &[&'static Story]) -> ExitCode {
+    // Built here once, not by each story.
+    let hb = programs().hb.clone();
+    let at_once = std::env::var("HB_RIG_STORIES").ok().and_then(|text| text.parse().ok());
+    let waiting = Mutex::new(chosen.iter().copied().collect::<VecDeque<_>>());
+    let ended = Mutex::new(Vec::new());
+    println!("running {} tests", chosen.len());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once.unwrap_or(AT_ONCE).clamp(1, chosen.len().max(1)) {
+            scope.spawn(|| {
+                loop {
+                    let Some(story) = waiting.lock().expect("no panic").pop_front() else { break };
+                    let one = tell_in_rig(&hb, story);
+                    report(&one);
+                    ended.lock().expect("no panic").push(one);
+                }
+            });
+        }
+    });
+    let mut ended = ended.into_inner().expect("no panic");
+    for one in &mut ended {
+        for attempt in 1..=MORE_TRIES {
+            if !doubtful(one) {
+                break;
+            }
+            let kept = evidence(one.story.name);
+            let _ = std::fs::rename(&kept, evidence(&format!("{}.{attempt}", one.story.name)));
+            let why = one.text.trim_end().lines().last().unwrap_or_default().to_owned();
+            println!("test netns::{}: told again, alone: {why}", one.story.name);
+            *one = tell_in_rig(&hb, one.story);
+            report(one);
+        }
+    }
+    summary(&ended)
+}
+
+fn tell_in_rig(hb: &Path, story: &'static Story) -> Ended {
+    let began = Instant::now();
+    let _ = std::fs::remove_dir_all(evidence(story.name));
+    let output = std::env::current_exe().and_then(|myself| {
+        Command::new(hb)
+            .arg("rig-enter")
+            .arg(myself)
+            .args([TELL, story.name])
+            .env("HB_RIG_PROGRAMS", hb.parent().unwrap_or(Path::new(".")))
+            .stdin(Stdio::null())
+            .output()
+    });
+    let (code, text) = match output {
+        Ok(output) => {
+            let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.push_str(&String::from_utf8_lossy(&output.stderr));
+            (output.status.code(), text)
+        }
+        Err(error) => (None, error.to_string()),
+    };
+    Ended { story, code, text, took: began.elapsed() }
+}
+
+fn skipped(ended: &Ended) -> bool {
+    ended.code == Some(i32::from(SKIPPED))
+}
+
+fn doubtful(ended: &Ended) -> bool {
+    ended.code == Some(i32::from(DOUBTFUL))
+}
+
+fn failed(ended: &Ended) -> bool {
+    ended.code != Some(0) && !skipped(ended)
+}
+
+fn report(ended: &Ended) {
+    let word = match ended {
+        _ if skipped(ended) => "skipped",
+        _ if doubtful(ended) => "failed on a busy host",
+        _ if failed(ended) => "FAILED",
+        _ => "ok",
+    };
+    let seconds = ended.took.as_secs_f32();
+    println!("test netns::{} ... {word} ({seconds:.1} s)", ended.story.name);
+    let _ = std::io::stdout().flush();
+}
+
+/// As libtest ends, so that whoever reads its output reads this too: a skip counts as passed
+/// there, and says so in a line of its own.
+fn summary(ended: &[Ended]) -> ExitCode {
+    let red: Vec<&Ended> = ended.iter().filter(|one| failed(one)).collect();
+    if !red.is_empty() {
+        println!("\nfailures:\n");
+        for one in &red {
+            println!("---- netns::{} stdout ----\n{}\n", one.story.name, one.text.trim_end());
+        }
+    }
+    for one in ended.iter().filter(|one| skipped(one)) {
+        println!("SKIP: {}", one.text.trim());
+    }
+    let word = if red.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out",
+        ended.len() - red.len(),
+        red.len()
+    );
+    if red.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
