@@ -20,6 +20,8 @@ pub mod generate;
 pub mod knobs;
 pub mod machine;
 pub mod queue;
+pub mod record;
+pub mod rig;
 pub mod rng;
 pub mod run;
 pub mod shrink;

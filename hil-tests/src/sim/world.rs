@@ -15,6 +15,7 @@ use super::fault::{Fault, NAMES, Planned, Who};
 use super::knobs::Knobs;
 use super::machine::{Machine, Power, What};
 use super::queue::{At, Queue};
+use super::record::{Did, Record};
 use super::rng::Rng;
 use super::trace::Trace;
 use super::wire::{Bytes, Datagram, Port, Wire};
@@ -90,7 +91,8 @@ pub struct World {
     pub(super) tokens: u64,
     pub(super) handed: Vec<Handed>,
     mended: bool,
-    configs: [Config; 2],
+    pub(super) record: Option<Record>,
+    pub(super) configs: [Config; 2],
     keys: KeyRing,
     plan: Vec<Planned>,
     flying: Vec<Option<Datagram>>,
@@ -124,6 +126,7 @@ impl World {
             tokens: 0,
             handed: Vec::new(),
             mended: false,
+            record: None,
             configs: [0, 1].map(|who| knobs.config(who)),
             keys: keys(),
             plan,
@@ -234,23 +237,27 @@ impl World {
         wire.remember(frame);
         wire.carried.bytes += frame.len() as u64;
         let weather = wire.weather;
-        if wire.cut || self.rng.permille(weather.loss) {
+        if wire.cut || self.rng.per_million(weather.loss) {
             self.counts.lost += 1;
             wire.carried.lost += 1;
             return;
         }
         let mut datagram = Datagram { bytes: Bytes::of(frame), intact: true };
-        if self.rng.permille(weather.flips) {
+        if self.rng.per_million(weather.flips) {
             let at = self.rng.between(0, frame.len() as u64 * 8 - 1) as usize;
             datagram.bytes.get_mut()[at / 8] ^= 1 << (at % 8);
             datagram.intact = false;
             wire.carried.damaged += 1;
         }
-        let twice = self.rng.permille(weather.twice);
+        let twice = self.rng.per_million(weather.twice);
         wire.carried.twice += u64::from(twice);
         for _ in 0..=u8::from(twice) {
             let (from, to) = self.knobs.latency_us;
-            let way = self.rng.between(from, to) + self.rng.between(0, weather.delay_us);
+            let mut way = self.rng.between(from, to) + self.rng.between(0, weather.delay_us);
+            way += weather.late_us;
+            if self.rng.per_million(weather.overtaken) {
+                way += self.knobs.timing.keepalive.micros() * 3 / 2;
+            }
             let slot = self.keep(datagram);
             self.queue.plan(self.now + way, Happening::Datagram { to: 1 - who, link, slot });
         }
@@ -439,9 +446,11 @@ impl World {
     pub(super) fn start_jobs(&mut self, who: Who) {
         let machine = &mut self.machines[who];
         let epoch = machine.epoch;
-        for (id, at) in machine.start_jobs(self.now, &self.knobs, &mut self.rng) {
+        let started = machine.start_jobs(self.now, &self.knobs, &mut self.rng);
+        for (id, at) in started {
             self.queue.plan(at, Happening::JobEnds(who, epoch, id));
         }
+        self.note_begun(who);
     }
 
     pub(super) fn abort(&mut self, who: Who, ticket: hb_proto::action::TicketId) {
@@ -463,6 +472,7 @@ impl World {
             self.plan_turn(who);
         }
         let machine = &mut self.machines[who];
+        let held = machine.holds(job.what);
         let orphan = !machine.helpers.iter().any(|helper| helper.id == job.helper);
         if orphan && job.verb == Verb::Start {
             // What the node was told is not what came of it.
@@ -473,6 +483,10 @@ impl World {
             let orphan = if orphan { ", unheard" } else { "" };
             format!("{:?} {}/{} ends{orphan}", job.verb, job.what.group, job.what.resource)
         });
+        self.check_holders();
+        if job.verb == Verb::Start && !held {
+            self.note_deed(who, job.what, Did::FailedToStart);
+        }
         self.start_jobs(who);
         self.let_idle_orphans_go(who);
         self.check_holders();

@@ -29,7 +29,8 @@ pub const ALL: &[Stage] = &[
         )
     }),
     ("docs", |place| {
-        let args = ["doc", "--locked", "--workspace", "--no-deps"];
+        // Private items too: that is what a reader of the code opens.
+        let args = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
         exits_zero(place.cargo().args(args).env("RUSTDOCFLAGS", "-Dwarnings"))
     }),
     ("firmware target thumbv6m", |place| firmware(place, FIRMWARE_TARGETS[0])),
