@@ -1,7 +1,7 @@
 //! From the files to a running loop: everything that may block, fail or allocate happens here.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use hb_proto::config::Patience;
@@ -88,12 +88,7 @@ pub fn start(
     let loaded = loaded.map_err(StartError::Configuration)?;
     let settings = loaded.settings;
     let server = Server::bind(&options.run_dir)?;
-    // Nothing of this life may begin while the last one's stops are under way.
-    resources::wait_for_last_helper(&options.run_dir, || {
-        warn!("waiting for the end of the scripts that stop what the last life of heartbeat ran");
-    })
-    .map_err(io("the helper's lock in the run directory can't be had"))?;
-    configure_helper(&mut helper, &settings, options)?;
+    configure_helper(&mut helper, &settings, &options.config_dir)?;
     sink.divert(Some(helper.log_socket().map_err(io("the log can't be handed to the helper"))?));
     info!("heartbeat starting.");
     for remark in &loaded.diagnostics {
@@ -138,15 +133,13 @@ pub fn start(
 fn configure_helper(
     helper: &mut Helper,
     settings: &Settings,
-    options: &Options,
+    config_dir: &Path,
 ) -> Result<(), StartError> {
-    let config_dir = options.config_dir.as_path();
     let script_dirs = resources::script_dirs(config_dir);
     let stop_timeout = Patience::default().stop.millis();
     let setup = Setup {
         node: &settings.node,
         config_dir,
-        run_dir: &options.run_dir,
         script_dirs: script_dirs.iter().map(PathBuf::as_path).collect(),
         logfile: &settings.logfile,
         debugfile: settings.debugfile.as_deref(),

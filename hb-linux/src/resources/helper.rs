@@ -3,7 +3,6 @@
 mod dead_mans_order;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -26,7 +25,6 @@ use super::message::{
 use super::output::Output;
 use super::run::{Ended, Order, Running};
 use super::script::{Environment, command_line, find};
-use super::succession::hold;
 use crate::log::Level;
 use crate::log::file::Logs;
 
@@ -151,8 +149,6 @@ struct Worker<'fd> {
     stuck: Vec<Child>,
     /// A stop of the standing order failed.
     failed: bool,
-    /// Held to the end of this process: the next life waits for it.
-    lock: Option<File>,
 }
 
 impl<'fd> Worker<'fd> {
@@ -172,7 +168,6 @@ impl<'fd> Worker<'fd> {
             lingering: VecDeque::new(),
             stuck: Vec::new(),
             failed: false,
-            lock: None,
         }
     }
 
@@ -265,17 +260,6 @@ impl<'fd> Worker<'fd> {
             Environment::new(setup.node, setup.config_dir, setup.logfile, setup.debugfile);
         self.stop_timeout = Duration::from_millis(setup.stop_timeout_ms.into());
         self.logs.open(setup.logfile, setup.debugfile);
-        // Before the first order: the last life's helper is gone, or the daemon would still wait.
-        match hold(setup.run_dir) {
-            Ok(lock) => self.lock = Some(lock),
-            Err(error) => {
-                let text = format!(
-                    "{}: the lock that makes the next life wait can't be had: {error}",
-                    setup.run_dir.display()
-                );
-                self.logs.say(Level::Error, &text);
-            }
-        }
     }
 
     fn enqueue(&mut self, order: Order) {

@@ -59,8 +59,6 @@ pub struct Setup<'a> {
     pub node: &'a str,
     /// Configuration directory: HA_DIR.
     pub config_dir: &'a Path,
-    /// Run directory: the helper holds its lock there, so that the next life waits for its end.
-    pub run_dir: &'a Path,
     /// Where scripts are looked for, first match counts.
     #[serde(borrow)]
     pub script_dirs: Vec<&'a Path>,
@@ -207,7 +205,6 @@ mod tests {
         there_and_back(&ToHelper::Setup(Setup {
             node: "linuxha1",
             config_dir: Path::new("/etc/ha.d"),
-            run_dir: Path::new("/run/heartbeat"),
             script_dirs: vec![Path::new("/etc/ha.d/resource.d"), Path::new("/etc/init.d")],
             logfile: Path::new("/var/log/ha-log"),
             debugfile: None,

@@ -20,9 +20,6 @@
 //! must leave the helper and the services alone when the daemon dies (systemd.kill(5):
 //! `KillMode=process`), or it kills both and leaves the addresses.
 //!
-//! The next life of the daemon waits for that helper's end before it begins
-//! ([`wait_for_last_helper`]): what it starts would be swept away by the stops of the last.
-//!
 //! So a resource belongs into the standing order before its `start` is ordered, and out of it after
 //! its `stop` is confirmed.
 //!
@@ -41,7 +38,6 @@ mod output;
 mod process_group;
 mod run;
 mod script;
-mod succession;
 
 pub use handle::{ConfigureError, Helper, Received, SendError, Sent};
 pub use helper::helper_main;
@@ -51,7 +47,6 @@ pub use message::{
     encode,
 };
 pub use script::{NotFound, command_line, find, script_dirs};
-pub use succession::wait_for_last_helper;
 
 /// The hidden first argument that makes the daemon's binary the helper.
 pub const HELPER_ARGUMENT: &str = "--resource-helper";

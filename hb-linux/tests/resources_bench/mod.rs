@@ -73,7 +73,6 @@ impl Bench {
         let setup = Setup {
             node: "linuxha1",
             config_dir: &self.dir,
-            run_dir: &self.dir,
             script_dirs: dirs.iter().map(PathBuf::as_path).collect(),
             logfile: &self.logfile,
             debugfile: None,
