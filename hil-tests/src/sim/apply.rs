@@ -146,11 +146,7 @@ impl World {
                 self.reset(who);
             }
             for link in 0..self.wires[who].len() {
-                self.apply(Fault::Weather {
-                    from: who,
-                    link,
-                    weather: Weather::default(),
-                });
+                self.apply(Fault::Weather { from: who, link, weather: Weather::default() });
             }
             self.machines[who].crashes_left = 0;
             self.apply(Fault::Scripts(who, Mood::Healthy));

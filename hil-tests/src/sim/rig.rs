@@ -237,7 +237,10 @@ fn view(node: &Node, cluster: &Cluster) -> View {
     let links = 0..cluster.links().len() as u8;
     View {
         peer: node.peer().state(),
-        links: links.filter_map(|link| node.link(LinkId(link))).map(hb_proto::link::Link::state).collect(),
+        links: links
+            .filter_map(|link| node.link(LinkId(link)))
+            .map(hb_proto::link::Link::state)
+            .collect(),
         parts: groups().map(part).collect(),
         holders: groups().map(|group| node.holder(group).map(|who| machine(who.index()))).collect(),
         stalls: u64::from(node.statistics().stalls),

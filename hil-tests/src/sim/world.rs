@@ -9,7 +9,6 @@ use hb_proto::wire::Reject;
 use hb_proto::wire::auth::{Key, KeyRing};
 
 use super::check::{Checks, Handed};
-use super::clock::Clock;
 use super::daemon::Daemon;
 use super::fault::{Fault, NAMES, Planned, Who};
 use super::knobs::Knobs;
