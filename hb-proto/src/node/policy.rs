@@ -198,7 +198,12 @@ impl Node {
     fn reconsider_yield(&mut self, now: Instant, group: GroupId) {
         let declined = self.d.facts.is_some_and(|facts| has(facts.declines, group));
         let failed = self.d.facts.is_some_and(|facts| has(facts.failed, group));
+        let taken_up = self.peer_shows(group) == GroupState::Running && !declined;
         let plan = &mut self.d.plans[group.index()];
+        if plan.yielded && taken_up {
+            // The peer has it: whatever it declines from now on is no old word of its.
+            plan.yield_until = plan.yield_until.min(now);
+        }
         if plan.yielded && now >= plan.yield_until && (declined || failed) {
             plan.yielded = false;
             self.d.hello_due = true;
