@@ -99,7 +99,7 @@ impl Bytes {
     }
 
     /// The bytes, to damage them.
-    pub fn get_mut(&mut self) -> &mut [u8] {
+    pub fn damage(&mut self) -> &mut [u8] {
         &mut self.bytes[..usize::from(self.len)]
     }
 }

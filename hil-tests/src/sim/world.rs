@@ -157,7 +157,6 @@ impl World {
         self.now = self.now.max(until);
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "what happened is over")]
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Turn(who, token) => {
@@ -244,7 +243,7 @@ impl World {
         let mut datagram = Datagram { bytes: Bytes::of(frame), intact: true };
         if self.rng.per_million(weather.flips) {
             let at = self.rng.between(0, frame.len() as u64 * 8 - 1) as usize;
-            datagram.bytes.get_mut()[at / 8] ^= 1 << (at % 8);
+            datagram.bytes.damage()[at / 8] ^= 1 << (at % 8);
             datagram.intact = false;
             wire.carried.damaged += 1;
         }
