@@ -32,7 +32,7 @@ impl Lcg {
 /// A new input: a seed changed in a few places, or noise.
 fn input(random: &mut Lcg, seeds: &[Vec<u8>]) -> Vec<u8> {
     let noise = random.next() as usize % 600;
-    if seeds.is_empty() || random.next() % 4 == 0 {
+    if seeds.is_empty() || random.next().is_multiple_of(4) {
         return random.bytes(noise);
     }
     let mut data = seeds[random.next() as usize % seeds.len()].clone();

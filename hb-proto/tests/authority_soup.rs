@@ -1,6 +1,37 @@
 //! Safety of the promises alone (protocol.md §2, R1–R8): three voters, and a network that loses, delays,
-//! repeats and reorders; clocks that drift; machines that restart and freeze. Never are two nodes
+//! repeats and reorders; clocks 5 % apart; machines that restart and freeze. Never are two nodes
 //! authorised for a group in the same true moment, and where a guard is configured, never do two run it.
+//!
+//! Time goes from event to event, the ends of promises included, so no overlap is too short to be seen.
+//! What each broken rule costs was tried by breaking it: the first seed at which the soup saw it, of
+//! 2,000 random soups, 20,000 topology swaps and 6,000 quick handovers (– is never), and whether
+//! `authority_directed.rs`, which has the shortest histories, turns red.
+//!
+//! | broken | random | swaps | handovers | directed |
+//! |---|---|---|---|---|
+//! | R1: promises to two | 1 | 253 | 13 | yes |
+//! | R2: runs though it promised | – | – | – | yes |
+//! | R4: gives while it runs | – | – | – | yes |
+//! | R4: binds its giver for lease only | 23 | 12,129 | 3,535 | yes |
+//! | R4: no allowance for drift | – | – | – | yes |
+//! | R5: an old, unfresh release counts | – | – | – | yes |
+//! | R5: an unfresh new life ends a start-up promise | 19 | 668 | – | yes |
+//! | R6: shown though the echoed frame renewed nothing | 75 | 55 | – | yes |
+//! | R6: an echo without its boot id | – | – | – | yes |
+//! | R6: frames that are not newer are processed | 874 | 1,551 | 58 | no |
+//! | R6: lease counted from the newest frame sent | 2 | 468 | 1,077 | no |
+//! | R7: counts for an earlier request | 72 | – | 375 | yes |
+//! | R7: counts without any request | 0 | 3,952 | 1 | yes |
+//! | R7: what was counted survives a release | 24 | 3,764 | 1 | yes |
+//! | R7: lease counted from the receipt | 12 | 104 | 851 | yes |
+//! | R8: nobody starts with a promise | 111 | 131 | – | yes |
+//! | R8: nodes start without | 8 | 282 | – | yes |
+//! | R8: the arbiter starts without | 627 | 418 | – | yes |
+//! | R8: the arbiter's lasts half a lease | 443 | 1,351 | – | yes |
+//! | R8: it lasts for lease, without drift and guard | – | 5,919 | – | yes |
+//!
+//! An unfresh release was found by 60,000 topology swaps (seed 8,965), an echo without its boot id too
+//! (seed 3,128 of an earlier generator): a clean soup proves little without the directed histories.
 
 mod soup;
 

@@ -15,6 +15,8 @@ pub mod files;
 pub mod host;
 pub mod observer;
 pub mod rig;
+mod verbs;
+mod view;
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -110,7 +110,7 @@ impl Words {
                 target: CRIT,
                 "Both machines own our resources! {}: {}",
                 self.group(group),
-                if won { "this is its home, the peer gives it up" } else { "the peer is its home, giving it up" }
+                if won { "it goes on here, the peer gives it up" } else { "it goes on at the peer, giving it up here" }
             ),
             Event::Stall { late } if self.repeated.admit(STALLED, now) => {
                 warn!("this process was not scheduled for {} ms", late.millis());

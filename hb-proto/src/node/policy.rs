@@ -60,7 +60,9 @@ impl Node {
             self.let_go(now, group);
             return;
         }
+        // A start that is being aborted goes on counting as one: it is given up once.
         if self.d.plans[at].lost
+            || self.d.plans[at].handing_over
             || !matches!(self.phase(group), Phase::Starting(_) | Phase::Running)
         {
             return;

@@ -193,6 +193,7 @@ impl World {
                 }
                 self.trace.number(u64::from(held) << 8 | (group << 1 | who) as u64);
                 self.tell(who, || format!("has {held:b} of group {group}"));
+                self.note_held(who, group, before, held);
                 let gained = held & !before & self.addresses(group);
                 if gained != 0 {
                     self.note_taken(who, group);
@@ -325,6 +326,7 @@ impl World {
             _ => {}
         }
         self.trace.number(event_code(&event));
+        self.record_event(who, event);
         self.tell(who, || format!("{event:?}"));
     }
 

@@ -44,9 +44,12 @@ impl Clock {
         }
         let (ahead, rate) = (ahead as i64, MILLION + self.ppm);
         let mut at = self.since + (ahead * MILLION).unsigned_abs().div_ceil(rate.unsigned_abs());
-        // Rounding in `local` may need another microsecond or two.
+        // Rounding in `local` may need another microsecond or two, or one less.
         while self.local(at).micros() < local.micros() {
             at += 1;
+        }
+        while at > self.since && self.local(at - 1).micros() >= local.micros() {
+            at -= 1;
         }
         at
     }

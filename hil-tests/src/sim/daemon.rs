@@ -359,6 +359,7 @@ impl World {
                     Action::Abort { ticket } => self.abort(who, ticket),
                     Action::DropAddresses { group } => self.drop_addresses(who, group),
                     Action::Announce { group } => {
+                        self.announces(who, group.index());
                         self.tell(who, || format!("announces group {}", group.0));
                     }
                     Action::Depart { restart_above } => return Carried::Departed(restart_above),
@@ -393,6 +394,7 @@ impl World {
             let outcome = match verb {
                 Verb::Start => {
                     machine.hold(what, true);
+                    self.announces(who, usize::from(what.group));
                     Outcome::Done
                 }
                 Verb::Stop => {
@@ -477,8 +479,8 @@ impl World {
     fn keep_standing_order(&mut self, who: Who, daemon: &mut Daemon) {
         let mut standing = 0;
         for group in (0..self.knobs.groups.len() as u8).map(GroupId) {
-            let stopped =
-                daemon.node.group(group).is_none_or(|here| here.phase() == Phase::Stopped);
+            let Some(here) = daemon.node.group(group) else { continue };
+            let stopped = here.phase() == Phase::Stopped;
             if daemon.node.stance(group) == Stance::Running && !stopped {
                 standing |= 1 << group.0;
             }

@@ -29,8 +29,14 @@ pub const ALL: &[Stage] = &[
         )
     }),
     ("docs", |place| {
-        let args = ["doc", "--locked", "--workspace", "--no-deps"];
-        exits_zero(place.cargo().args(args).env("RUSTDOCFLAGS", "-Dwarnings"))
+        // Private items too: that is what a reader of the code opens.
+        let args = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
+        exits_zero(
+            place
+                .cargo()
+                .args(args)
+                .env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links"),
+        )
     }),
     ("firmware target thumbv6m", |place| firmware(place, FIRMWARE_TARGETS[0])),
     ("firmware target thumbv7em", |place| firmware(place, FIRMWARE_TARGETS[1])),
@@ -95,8 +101,8 @@ fn miri(place: &Place) -> Outcome {
     let mut command = fuzz::nightly();
     command.current_dir(&place.root).args(["miri", "test", "--locked", "-p", "hb-proto", "--lib"]);
     command.arg("wire::");
-    // Proptest asks for the working directory; each of its cases takes Miri most of a second.
-    command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
+    // Proptest asks for the working directory; each of its cases takes Miri seconds.
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "2");
     tests(&mut command, &[])
 }
 

@@ -65,6 +65,18 @@ pub fn a_stopped_daemon_drops_its_address_first(s: &mut Scenario<'_>) -> Told {
     s.expect_view(A, "the stall was counted", |view| view.stalls > 0)
 }
 
+/// SIGSTOP for longer than warntime and less than deadtime and lease: everybody keeps what he has.
+pub fn a_pause_shorter_than_deadtime_moves_nothing(s: &mut Scenario<'_>) -> Told {
+    s.begin(Cluster::two_nodes().group("web", A).times_ms(100, 3000, 6000))?;
+    for machine in [A, B] {
+        s.stop_daemon(machine)?;
+        s.run_for_ms(2000);
+        s.continue_daemon(machine)?;
+        s.expect_no_takeover(Duration::from_millis(500))?;
+    }
+    s.expect_holder_stays(0, A, Duration::from_millis(100))
+}
+
 /// The standby's daemon stands still and goes on: it never had anything to drop.
 pub fn a_stopped_standby_changes_nothing(s: &mut Scenario<'_>) -> Told {
     s.begin(Cluster::two_nodes().group("web", A))?;

@@ -43,6 +43,7 @@ pub const ALL: &[Story] = stories![
     daemon::a_killed_daemon_started_again_at_once,
     daemon::a_new_life_waits_for_the_end_of_the_last,
     daemon::a_stopped_daemon_drops_its_address_first,
+    daemon::a_pause_shorter_than_deadtime_moves_nothing,
     daemon::a_stopped_standby_changes_nothing,
     links::each_link_is_cut_and_healed,
     links::one_of_two_serial_lines_dies,
