@@ -21,10 +21,14 @@ pub enum Cause {
     PeerLeft,
     /// The peer was told to stand by.
     Standby,
+    /// Its start failed on the peer.
+    PeerFailed,
     /// This node was told to take over.
     Takeover,
     /// The group's home is back.
     Failback,
+    /// The peer asks for it: its home is back, or an operator wants it there.
+    PeerWants,
     /// This node leaves.
     Leave,
     /// Authority ended: the peer's promise ran out, or the peer won after a split.
@@ -40,8 +44,10 @@ impl Cause {
             Self::PeerDead => "peer-dead",
             Self::PeerLeft => "peer-left",
             Self::Standby => "standby",
+            Self::PeerFailed => "peer-failed",
             Self::Takeover => "takeover",
             Self::Failback => "failback",
+            Self::PeerWants => "the peer wants it",
             Self::Leave => "leave",
             Self::AuthorityLost => "authority-lost",
         }

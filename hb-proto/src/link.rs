@@ -83,8 +83,13 @@ impl Link {
     }
 
     /// Judges anew; true if the state changed.
-    pub(crate) fn judge(&mut self, now: Instant, times: LinkTimes, peer_hears: bool) -> bool {
-        let heard = self.heard_lately(now, times.deadtime);
+    pub(crate) fn judge(
+        &mut self,
+        now: Instant,
+        times: LinkTimes,
+        heard: bool,
+        peer_hears: bool,
+    ) -> bool {
         self.lopsided_since = (heard != peer_hears).then(|| self.lopsided_since.unwrap_or(now));
         let state = match (heard, self.lopsided_since) {
             (true, None) => LinkState::Up,
@@ -127,26 +132,26 @@ mod tests {
         let cells =
             [(1499, true), (1499, false), (1500, true), (1500, false)].map(|(ms, hears)| {
                 let mut link = Link { heard_at: Some(at(1000)), ..Link::default() };
-                link.judge(at(ms), TIMES, hears);
+                let heard = link.heard_lately(at(ms), TIMES.deadtime);
+                link.judge(at(ms), TIMES, heard, hears);
                 // What has lasted: one direction alone must for the grace.
-                link.heard_at = link.heard_at.map(|heard| heard + TIMES.grace);
-                link.judge(at(ms) + TIMES.grace, TIMES, hears);
+                link.judge(at(ms) + TIMES.grace, TIMES, heard, hears);
                 link.state().name()
             });
         assert_eq!(cells, ["up", "one-way", "one-way", "down"]);
         let mut never = Link::default();
-        assert!(!never.judge(Instant::ZERO, TIMES, false));
+        assert!(!never.judge(Instant::ZERO, TIMES, false, false));
         assert_eq!(never.state(), LinkState::Down);
     }
 
     #[test]
     fn one_direction_alone_must_last() {
         let mut link = Link { heard_at: Some(at(1000)), ..Link::default() };
-        assert!(link.judge(at(1000), TIMES, true), "up");
-        assert!(!link.judge(at(1100), TIMES, false), "perhaps the other end is just slower");
-        assert!(!link.judge(at(1399), TIMES, false));
-        assert!(link.judge(at(1400), TIMES, false));
+        assert!(link.judge(at(1000), TIMES, true, true), "up");
+        assert!(!link.judge(at(1100), TIMES, true, false), "perhaps the other end is just slower");
+        assert!(!link.judge(at(1399), TIMES, true, false));
+        assert!(link.judge(at(1400), TIMES, true, false));
         assert_eq!(link.state(), LinkState::OneWay);
-        assert!(link.judge(at(1410), TIMES, true), "and ends at once");
+        assert!(link.judge(at(1410), TIMES, true, true), "and ends at once");
     }
 }

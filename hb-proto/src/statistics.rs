@@ -33,7 +33,8 @@ pub struct LinkStatistics {
     /// Mean deviation of arrivals from the keepalive, smoothed by 1/16 (RFC 3550 §6.4.1).
     pub jitter: Option<Duration>,
     rtt_us: Deque<u32, RTT_SAMPLES>,
-    newest: Option<(BootId, u32)>,
+    /// The newest scheduled frame.
+    newest: Option<(BootId, u32, Instant)>,
     /// Bit n: the frame n before the newest arrived.
     arrived: u128,
     /// Frames that the window has seen, up to its size.
@@ -59,16 +60,25 @@ impl LinkStatistics {
         if let Some(last) = self.last_at.replace(now) {
             self.longest_gap = self.longest_gap.max(now.since(last));
         }
-        match self.newest {
-            Some((life, last)) if life == boot && seq > last => {
-                let step = seq - last;
+        if regular {
+            self.count_loss(now, boot, seq, keepalive);
+        }
+        self.count_jitter(now, seq, regular, keepalive);
+    }
+
+    /// Scheduled frames alone tell of loss: one off the schedule may have been left out by its sender,
+    /// on a line that was busy. So no more is missing than numbers are, nor than keepalives have passed.
+    fn count_loss(&mut self, now: Instant, boot: BootId, seq: u32, keepalive: Duration) {
+        match self.newest.replace((boot, seq, now)) {
+            Some((life, last, at)) if life == boot && seq > last => {
+                let keepalive = keepalive.micros().max(1);
+                let slots = (now.since(at).micros() + keepalive / 2) / keepalive;
+                let step = (seq - last).min(u32::try_from(slots).unwrap_or(u32::MAX)).max(1);
                 self.arrived = if step < LOSS_WINDOW { self.arrived << step | 1 } else { 1 };
                 self.seen = self.seen.saturating_add(step).min(LOSS_WINDOW);
             }
             _ => (self.arrived, self.seen) = (1, 1),
         }
-        self.newest = Some((boot, seq));
-        self.count_jitter(now, seq, regular, keepalive);
     }
 
     pub(crate) fn hello_left(&mut self, seq: u32, now: Instant) {
@@ -90,6 +100,7 @@ impl LinkStatistics {
             *at = at.rebased(by);
         }
         self.last_at = self.last_at.map(|at| at.rebased(by));
+        self.newest = self.newest.map(|(boot, seq, at)| (boot, seq, at.rebased(by)));
     }
 
     /// Only two scheduled frames in a row tell how far the link shifts them.
@@ -173,10 +184,11 @@ mod tests {
         let window = LOSS_WINDOW as usize;
         for first in 1..=2 * LOSS_WINDOW {
             for second in [1, 2, 63, 64, 65, 126, 127, 128, 129, 255, u32::MAX / 2] {
-                let (mut statistics, now) = (LinkStatistics::default(), Instant::ZERO);
+                let (mut statistics, mut now) = (LinkStatistics::default(), Instant::ZERO);
                 let mut arrived: Vec<bool> = [true].into();
                 statistics.arrived(now, boot(1), 1, true, KEEPALIVE);
                 for (seq, step) in [(1 + first, first), (1 + first + second, second)] {
+                    now += KEEPALIVE.times(u64::from(step));
                     statistics.arrived(now, boot(1), seq, true, KEEPALIVE);
                     // Longer than any window, however far the numbers jump.
                     let lost = (step - 1).min(4 * LOSS_WINDOW) as usize;
@@ -194,17 +206,32 @@ mod tests {
     #[test]
     fn overdue_frames_are_lost_ones() {
         let mut statistics = LinkStatistics::default();
+        let at = |seq: u32| Instant::ZERO + KEEPALIVE.times(u64::from(seq));
         for seq in 1..=200 {
-            statistics.arrived(Instant::ZERO, boot(1), seq, true, KEEPALIVE);
+            statistics.arrived(at(seq), boot(1), seq, true, KEEPALIVE);
         }
         for overdue in 0..=300 {
             // One keepalive is the next frame's own time.
-            let now = Instant::ZERO + KEEPALIVE.times(overdue + 1);
+            let now = at(200) + KEEPALIVE.times(overdue + 1);
             let lost = overdue.min(u64::from(LOSS_WINDOW)) as f32 / LOSS_WINDOW as f32;
             assert_eq!(statistics.loss(now, KEEPALIVE), Some(lost), "{overdue}");
         }
         assert_eq!(statistics.loss(Instant::NEVER, Duration::ZERO), Some(1.0));
         assert_eq!(LinkStatistics::default().loss(Instant::NEVER, KEEPALIVE), None);
+    }
+
+    /// A frame off the schedule that its sender left out, because the line was busy, is not lost.
+    #[test]
+    fn what_was_never_written_is_not_lost() {
+        let mut statistics = LinkStatistics::default();
+        let mut seq = 0;
+        for slot in 0..100 {
+            // Before every third frame one more was numbered, and left out here.
+            seq += if slot % 3 == 0 { 2 } else { 1 };
+            let now = Instant::ZERO + KEEPALIVE.times(slot);
+            statistics.arrived(now, boot(1), seq, true, KEEPALIVE);
+        }
+        assert_eq!(statistics.loss(Instant::ZERO + KEEPALIVE.times(100), KEEPALIVE), Some(0.0));
     }
 
     /// A new life, and a number that goes back, begin a new window: nothing is called lost.

@@ -343,6 +343,58 @@ fn a_lost_boot_id_is_learnt_from_the_peer() {
 }
 
 /// Two copies of a node, one with its epoch moved: both do the same from there on, and decide alike.
+/// … also when the lost number is used again while the peer still holds the life that had it: its new
+/// frames would be replays to the peer for ever.
+#[test]
+fn a_boot_id_used_twice_is_noticed() {
+    let mut pair = Pair::started();
+    pair.node(B).request_leave();
+    pair.run(ms(2000));
+    assert!(pair.machines[B].departed);
+    pair.machines[B].boot = 0;
+    pair.start(B);
+    pair.run_until(ms(3000), "B departs", |pair| pair.machines[B].departed);
+    let heard = BootId::new(1).expect("id");
+    assert!(pair.events_of(B).contains(&Event::BootIdTaken { heard }));
+    pair.machines[B].boot = 1;
+    pair.start(B);
+    pair.run_until(ms(1000), "A hears it", |pair| {
+        pair.machines[A].node.as_ref().is_some_and(|node| node.peer().state() == PeerState::Alive)
+    });
+}
+
+/// A recorded farewell, played to a node that has just started and heard nobody yet, must not make it
+/// take over from a peer that lives.
+#[test]
+fn a_replayed_farewell_is_none() {
+    let mut pair = Pair::started();
+    pair.record = true;
+    pair.node(A).request_leave();
+    pair.run(ms(2000));
+    let farewell = pair.recorded.last().expect("frames were sent").clone();
+    let mut pair = Pair::new();
+    pair.start(B);
+    pair.run(ms(100));
+    let now = pair.now;
+    let accepted = pair.node(B).handle_frame(now, LinkId(1), &farewell);
+    assert!(accepted.is_ok(), "{accepted:?}: its tag is right and it is new to this life");
+    assert_eq!(pair.node(B).peer().state(), PeerState::Alive);
+    pair.run(ms(300));
+    assert!(!pair.serves(B), "not before deadtime");
+}
+
+/// R8: what an earlier life may have promised on longer terms binds this one as long.
+#[test]
+fn promises_of_earlier_lives_are_remembered_on_their_own_terms() {
+    let mut pair = Pair::new();
+    pair.start(A);
+    let (now, full) = (pair.now, ms(60_000));
+    pair.node(A).remember_longest_promise(now, full);
+    pair.run(ms(5000));
+    let ends = pair.node(A).promise_ends(WEB);
+    assert_eq!(ends, Some(now + full));
+}
+
 #[test]
 fn a_rebased_node_goes_on_alike() {
     let mut pair = Pair::started();

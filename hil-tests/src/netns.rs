@@ -12,8 +12,11 @@
 //! ```
 
 pub mod files;
+pub mod host;
 pub mod observer;
 pub mod rig;
+mod verbs;
+mod view;
 
 use std::fs;
 use std::time::{Duration, Instant};

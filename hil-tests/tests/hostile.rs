@@ -23,8 +23,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 const DATAGRAMS: usize = 1_000_000;
 const BAD_LINE_FRAMES: usize = 10_000;
-/// What a client may see of a machine whose CPUs are all busy.
-const DARK: Duration = Duration::from_millis(400);
+/// What a client may see of a host whose CPUs are all busy: it and the web service wait for them, too.
+/// A false takeover would show in who answers, and in the log.
+const DARK: Duration = Duration::from_secs(2);
 
 /// SplitMix64, as the rig's own dice.
 struct Random(u64);
@@ -191,9 +192,7 @@ fn a_million_datagrams_from_a_stranger() {
         let after = siege.end(&spared, DARK);
         for (name, status) in hil_tests::netns::NAMES.iter().zip(&after) {
             println!("{name}: eth1 {:#}", link(status, "eth1"));
-            for reason in
-                ["key", "tag", "length", "version", "replay", "decode", "trailing", "meaning"]
-            {
+            for reason in ["key", "tag", "version", "replay", "decode", "trailing", "meaning"] {
                 assert!(rejected(status, "eth1", reason) > 0, "{name} {reason}: {status:#}");
             }
             assert!(all_rejected(status, "eth1") > 10_000, "a flood arrived: {status:#}");
@@ -262,7 +261,10 @@ fn ten_thousand_bad_frames_on_the_serial_line() {
         let [one, two] = siege.end(&["eth0", "eth1", "/dev/ttyS0"], DARK);
         println!("linuxha2: {:#}", link(&two, "/dev/ttyS0"));
         assert!(all_rejected(&two, "/dev/ttyS0") > BAD_LINE_FRAMES as u64 / 2, "{two:#}");
-        assert!(rejected(&two, "/dev/ttyS0", "framing") > 100, "{two:#}");
+        // Of a network, the kernel's filter drops what has no frame's length.
+        for reason in ["framing", "length"] {
+            assert!(rejected(&two, "/dev/ttyS0", reason) > 100, "{reason}: {two:#}");
+        }
         assert!(lost(&two, "/dev/ttyS0") > 0.0, "what the noisy line lost is reported: {two:#}");
         assert_eq!(all_rejected(&one, "/dev/ttyS0"), 0, "the other direction is clean: {one:#}");
         pair.settle();

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod fuzz;
+mod sim;
 mod test;
 
 #[derive(Parser)]
@@ -33,6 +34,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --shrink S, --timeline
+    Sim {
+        /// For the simulator
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Fuzz each target for a while with libFuzzer (nightly); crashes go to fuzz/artifacts
     Fuzz {
         /// For each target
@@ -41,7 +48,7 @@ enum Chore {
         /// Only these
         targets: Vec<String>,
     },
-    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`
+    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`, or `sim`
     #[command(disable_help_flag = true)]
     Bench {
         /// For the benchmark; `failover --help` lists all
@@ -54,7 +61,9 @@ fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
+        Chore::Sim { args } => sim::run(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Bench { args } if args == ["sim"] => sim::bench(),
         Chore::Bench { args } => bench::run(&args),
     }
 }

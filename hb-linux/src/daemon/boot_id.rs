@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hb_proto::id::BootId;
+use hb_proto::time::Duration;
 
 /// Why no new life can be numbered.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +56,28 @@ pub fn next(state_dir: &Path, floor: Option<BootId>) -> Result<BootId, BootIdErr
     Ok(next)
 }
 
-fn store(state_dir: &Path, path: &Path, boot: BootId) -> io::Result<()> {
+/// The longest that a promise of any life of this node may bind it, this life's `full` included; stored
+/// and synced (protocol.md R8).
+///
+/// A file that can't be read counts as none: without an arbiter it only ever lengthens a start.
+///
+/// # Errors
+/// The disk refused.
+pub fn longest_promise(state_dir: &Path, full: Duration) -> Result<Duration, BootIdError> {
+    let path = state_dir.join("longest_promise_us");
+    let stored = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    let stored = stored.map_or(Duration::ZERO, Duration::from_micros);
+    if full > stored {
+        store(state_dir, &path, full.micros())
+            .map_err(|source| BootIdError::Io { path, source })?;
+    }
+    Ok(stored.max(full))
+}
+
+fn store(state_dir: &Path, path: &Path, number: impl std::fmt::Display) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut file = File::create(&fresh)?;
-    writeln!(file, "{boot}")?;
+    writeln!(file, "{number}")?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
     File::open(state_dir)?.sync_all()
@@ -81,6 +100,20 @@ mod tests {
         assert_eq!(ids, [1, 2, 3]);
         assert_eq!(next(&dir, BootId::new(40)).expect("storable").value(), 41);
         assert_eq!(next(&dir, BootId::new(7)).expect("storable").value(), 42);
+    }
+
+    #[test]
+    fn the_longest_promise_is_kept() {
+        let dir = scratch("promise");
+        fs::create_dir_all(&dir).expect("temporary");
+        let (short, long) = (Duration::from_millis(420), Duration::from_millis(8400));
+        assert_eq!(longest_promise(&dir, short).expect("storable"), short);
+        assert_eq!(longest_promise(&dir, long).expect("storable"), long);
+        assert_eq!(
+            longest_promise(&dir, short).expect("storable"),
+            long,
+            "what was in force counts"
+        );
     }
 
     #[test]

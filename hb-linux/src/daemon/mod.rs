@@ -18,6 +18,7 @@ mod effects;
 mod event_loop;
 mod link;
 pub mod notify;
+mod predecessor;
 mod privileges;
 pub mod realtime;
 mod report;
@@ -55,10 +56,18 @@ pub fn main() -> ExitCode {
         });
     }
     let options = Options::parse();
-    let sink = Sink::new(false);
+    // Debug lines go to the debugfile alone, if ha.cf names one; none is made in the steady state.
+    let sink = Sink::new(true);
     // Only a second subscriber could be refused, and this is the first.
     let _ = sink.install();
-    let helper = match Helper::spawn() {
+    let lock = match predecessor::wait(&options.run_dir) {
+        Ok(lock) => lock,
+        Err(error) => {
+            error!("{}: {error}", options.run_dir.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let helper = match Helper::spawn_holding(lock) {
         Ok(helper) => helper,
         Err(error) => {
             error!("the helper process can't be started: {error}");

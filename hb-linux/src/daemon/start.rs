@@ -99,6 +99,7 @@ pub fn start(
     }
     tell_built_in(&settings);
     let boot = boot_id::next(&options.state_dir, floor)?;
+    let longest = boot_id::longest_promise(&options.state_dir, settings.proto.timing.full())?;
     let keys = key_ring(&settings);
     let links: Vec<Link> = settings.media.iter().map(Link::open).collect();
     for link in &links {
@@ -113,7 +114,8 @@ pub fn start(
     let announcer = Announcer::open().map_err(io("no packet socket for gratuitous ARP"))?;
     let mut clock = Clock::new();
     let now = clock.now();
-    let node = Node::new(settings.proto.clone(), keys, boot, now).map_err(StartError::Rule)?;
+    let mut node = Node::new(settings.proto.clone(), keys, boot, now).map_err(StartError::Rule)?;
+    node.remember_longest_promise(now, longest);
     let watch = Watch::new(settings.watchdog.clone(), settings.proto.timing.deadtime);
     let effects = Effects::new(helper, sink, addresses, announcer);
     let daemon =

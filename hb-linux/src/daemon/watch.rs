@@ -47,7 +47,7 @@ impl Watch {
                 self.device = Some(Box::new(device));
             }
             Err(error) => {
-                error!(target: CRIT, "watchdog {}: {error}; running without it", path.display());
+                error!(target: CRIT, "{error}; running without it");
             }
         }
     }

@@ -185,9 +185,10 @@ impl Words {
             }
             Cause::PeerLeft | Cause::Takeover => info!("Resources being acquired from {peer}."),
             Cause::Standby => info!("{peer} stands by: acquiring its resources"),
+            Cause::PeerFailed => info!("its start failed on {peer}: acquiring it"),
             Cause::Failback => info!("{peer} gives our resources back"),
             Cause::Startup => self.acquiring_first = true,
-            Cause::Leave | Cause::AuthorityLost => {}
+            Cause::PeerWants | Cause::Leave | Cause::AuthorityLost => {}
         }
         info!("Acquiring resource group: {}", self.group(group));
     }
@@ -269,7 +270,9 @@ const fn explain(reason: Reject) -> &'static str {
         }
         Reject::Length => "too short or too long for a heartbeat",
         Reject::Key => "signed with a key number that authkeys doesn't list",
-        Reject::Tag => "not signed with our key (another cluster's, or authkeys differ)",
+        Reject::Tag => {
+            "damaged, or not signed with our key (another cluster's, or authkeys differ)"
+        }
         Reject::Version => "a protocol version that this heartbeat doesn't speak",
         Reject::Replay => "not newer than what was heard before",
         Reject::Decode => "its body is not what its kind says",

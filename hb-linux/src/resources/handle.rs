@@ -85,6 +85,8 @@ pub enum Received {
 #[derive(Debug)]
 pub struct Helper {
     program: PathBuf,
+    /// A lock that lasts as long as the helper, see [`Helper::spawn_holding`].
+    lock: Option<OwnedFd>,
     child: Child,
     /// A predecessor that wasn't dead yet when it was replaced.
     retired: Option<Child>,
@@ -106,7 +108,16 @@ impl Helper {
     /// # Errors
     /// What the kernel answered.
     pub fn spawn() -> io::Result<Self> {
-        Self::spawn_program(Path::new("/proc/self/exe"))
+        Self::launched(Path::new("/proc/self/exe"), None)
+    }
+
+    /// The same, and the helper keeps `lock` open until it ends: a lock of flock(2) on it lasts until the
+    /// dead man's order is carried out too.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn spawn_holding(lock: OwnedFd) -> io::Result<Self> {
+        Self::launched(Path::new("/proc/self/exe"), Some(lock))
     }
 
     /// Starts `program`, whose `main` must know [`HELPER_ARGUMENT`].
@@ -114,9 +125,14 @@ impl Helper {
     /// # Errors
     /// What the kernel answered.
     pub fn spawn_program(program: &Path) -> io::Result<Self> {
-        let (child, socket) = launch(program)?;
+        Self::launched(program, None)
+    }
+
+    fn launched(program: &Path, lock: Option<OwnedFd>) -> io::Result<Self> {
+        let (child, socket) = launch(program, lock.as_ref())?;
         Ok(Self {
             program: program.to_owned(),
+            lock,
             child,
             retired: None,
             socket,
@@ -275,7 +291,7 @@ impl Helper {
         if let Some(retired) = &mut self.retired {
             let _ = retired.try_wait();
         }
-        let (child, socket) = launch(&self.program)?;
+        let (child, socket) = launch(&self.program, self.lock.as_ref())?;
         let old = std::mem::replace(&mut self.child, child);
         self.retired = Some(old);
         self.socket = socket;
@@ -316,13 +332,18 @@ impl Helper {
 }
 
 /// A helper process and the daemon's end of the socket pair.
-fn launch(program: &Path) -> io::Result<(Child, OwnedFd)> {
+/// The lock becomes the helper's standard output, which nothing is written to: so it is inherited by
+/// the helper and not by the scripts, which get an output of their own.
+fn launch(program: &Path, lock: Option<&OwnedFd>) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let child = Command::new(program)
         .arg(HELPER_ARGUMENT)
         .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
+        .stdout(match lock {
+            Some(lock) => Stdio::from(lock.try_clone()?),
+            None => Stdio::null(),
+        })
         .spawn()?;
     Ok((child, ours))
 }

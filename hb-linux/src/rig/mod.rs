@@ -9,7 +9,7 @@
 //! | what | where |
 //! |---|---|
 //! | the public and the private network | [`switch`], a user-space switch between veth ends |
-//! | the null-modem line | [`line`], ptys joined by a model of two UARTs and a cable |
+//! | the null-modem line | [`mod@line`], ptys joined by a model of two UARTs and a cable |
 //! | what goes wrong on a wire | [`faults`] |
 //! | somebody else on the network | [`intruder`] |
 //! | the client, whose observations are the only verdict | [`probe`] |

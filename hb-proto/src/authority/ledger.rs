@@ -106,6 +106,11 @@ impl Ledger {
         }
     }
 
+    /// R8: the promises that this life begins with last at least until then.
+    pub fn starting_promises_last_until(&mut self, until: Instant) {
+        self.promises.iter_mut().for_each(|promises| promises.starting_lasts_until(until));
+    }
+
     /// This life's id.
     #[must_use]
     pub const fn boot(&self) -> BootId {

@@ -12,5 +12,5 @@
 mod ledger;
 mod promises;
 
-pub use ledger::{Ledger, MAX_SENT, Stance, Terms, Voice};
+pub use ledger::{Ledger, MAX_SENT, Processed, Stance, Terms, Voice};
 pub use promises::{FrameName, Promisee, Promises};

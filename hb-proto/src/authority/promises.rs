@@ -52,6 +52,13 @@ impl Promises {
         }
     }
 
+    /// R8: a former life may have promised on longer terms than the present ones.
+    pub fn starting_lasts_until(&mut self, until: Instant) {
+        if let Some(given) = self.given.as_mut().filter(|given| given.renewed_by.is_none()) {
+            given.until = given.until.max(until);
+        }
+    }
+
     /// Whom the promise outstanding at `now` binds this voter to.
     #[must_use]
     pub fn promised_to(&self, now: Instant) -> Option<Promisee> {

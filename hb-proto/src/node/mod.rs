@@ -102,6 +102,12 @@ impl Node {
         Ok(node)
     }
 
+    /// R8: `full` is the longest that a promise of any earlier life of this node may bind it (stored by
+    /// the driver); the promises that this life begins with last as long. Call right after [`Node::new`].
+    pub fn remember_longest_promise(&mut self, now: Instant, full: Duration) {
+        self.d.ledger.starting_promises_last_until(now + full);
+    }
+
     // ---- getters
 
     /// What it was configured with.
@@ -168,6 +174,12 @@ impl Node {
     #[must_use]
     pub fn stance(&self, group: GroupId) -> Stance {
         self.d.ledger.stance(group)
+    }
+
+    /// When what this node promised about the group ends by its time; `None` when nothing is promised.
+    #[must_use]
+    pub fn promise_ends(&self, group: GroupId) -> Option<Instant> {
+        self.d.ledger.promises(group).promise_ends()
     }
 
     /// What the group does here.
@@ -383,7 +395,9 @@ impl Node {
         for at in 0..self.d.links.len() {
             let id = LinkId(at as u8);
             let link = &mut self.d.links[at];
-            if link.judge(now, times, audible && hears & id.bit() != 0) {
+            // A peer that is dead or gone is on no link, whatever was heard of it just before.
+            let heard = audible && link.heard_lately(now, times.deadtime);
+            if link.judge(now, times, heard, audible && hears & id.bit() != 0) {
                 let (state, heard) = (link.state, link.heard_lately(now, times.deadtime));
                 self.tell(Event::Link { link: id, state, heard });
             }

@@ -79,8 +79,7 @@ impl Node {
             && self.d.facts.is_some_and(|facts| has(facts.wants, group))
             && self.peer_can_take(now, group)
         {
-            let cause = if self.is_home(group) { Cause::Takeover } else { Cause::Failback };
-            self.give_up(group, cause);
+            self.give_up(group, Cause::PeerWants);
         }
     }
 
@@ -163,8 +162,10 @@ impl Node {
     fn may_ask_partner(&self, now: Instant, group: GroupId) -> Option<Cause> {
         let plan = &self.d.plans[group.index()];
         let declines = self.d.facts.is_some_and(|facts| has(facts.declines, group));
+        let failed = self.d.facts.is_some_and(|facts| has(facts.failed, group));
         let cause = match (plan.wanted, declines) {
             (true, _) => Cause::Takeover,
+            (false, true) if failed => Cause::PeerFailed,
             (false, true) if self.is_home(group) && self.config.auto_failback => Cause::Failback,
             (false, true) => Cause::Standby,
             (false, false) => Cause::Startup,
@@ -199,7 +200,12 @@ impl Node {
     fn reconsider_yield(&mut self, now: Instant, group: GroupId) {
         let declined = self.d.facts.is_some_and(|facts| has(facts.declines, group));
         let failed = self.d.facts.is_some_and(|facts| has(facts.failed, group));
+        let taken_up = self.peer_shows(group) == GroupState::Running && !declined;
         let plan = &mut self.d.plans[group.index()];
+        if plan.yielded && taken_up {
+            // The peer has it: whatever it declines from now on is no old word of its.
+            plan.yield_until = plan.yield_until.min(now);
+        }
         if plan.yielded && now >= plan.yield_until && (declined || failed) {
             plan.yielded = false;
             self.d.hello_due = true;

@@ -1,13 +1,13 @@
 //! What arrives.
 
 use super::{Node, PeerFacts};
-use crate::authority::{FrameName, Stance};
+use crate::authority::{FrameName, Processed, Stance};
 use crate::event::Event;
 use crate::id::{BootId, GroupId, LinkId, Voter};
 use crate::peer::PeerState;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
-use crate::wire::message::{self, GroupState, Header, Hello, Message};
+use crate::wire::message::{self, GroupState, Header, Hello, Life, Message, Status};
 
 /// What a frame was good for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +43,12 @@ impl Node {
         let opened = message::open(frame, &self.keys)?;
         let header = opened.header;
         if header.sender == self.config.me {
-            self.heard_oneself(header.boot);
+            // Our own newest frame, looped back, is no news; a later one is somebody else's.
+            if header.boot > self.boot()
+                || header.boot == self.boot() && header.seq > self.d.ledger.newest_seq()
+            {
+                self.heard_oneself(header.boot);
+            }
             return Err(Reject::Own);
         }
         if header.sender == Voter::Arbiter {
@@ -58,9 +63,7 @@ impl Node {
             return Err(Reject::Replay);
         }
         let message = opened.message()?;
-        if let Message::Hello(Hello { knows: Some(mine), .. }) = message {
-            self.heard_oneself(mine);
-        }
+        self.look_for_oneself(header.sender, &message);
         if !self.d.clean {
             return Ok(Accepted::TooEarly);
         }
@@ -72,9 +75,25 @@ impl Node {
         Ok(Accepted::First)
     }
 
-    /// R9: whoever hears an id of its own above its present one restarts above it.
+    /// The peer may know a later life of this node, or frames of this life that were never sent: then
+    /// the number of this life was lost and used again, and the peer takes what it says for replays.
+    fn look_for_oneself(&mut self, sender: Voter, message: &Message) {
+        let echo = message.status().echoes[Status::echo_slot(sender, self.config.me)];
+        let twin =
+            echo.is_some_and(|echo| echo.is_ahead_of(self.boot(), self.d.ledger.newest_seq()));
+        if twin {
+            self.heard_oneself(self.boot());
+        }
+        if let Message::Hello(Hello { knows: Some(life), .. }) = *message
+            && life > self.boot()
+        {
+            self.heard_oneself(life);
+        }
+    }
+
+    /// R9: whoever hears an id of its own, not below its present one, restarts above it.
     fn heard_oneself(&mut self, life: BootId) {
-        if life > self.boot() && self.d.restart_above.is_none_or(|known| known < life) {
+        if self.d.restart_above.is_none_or(|known| known < life) {
             self.tell(Event::BootIdTaken { heard: life });
             self.d.restart_above = Some(life);
             self.begin_leaving();
@@ -114,7 +133,7 @@ impl Node {
         let may_promise = self.matches();
         let processed = self.d.ledger.process(now, header, message.status(), lease, may_promise)?;
         self.statistics.frames += 1;
-        self.hear_peer(now, message, processed.new_life);
+        self.hear_peer(now, message, processed);
         for group in self.d.ledger.groups() {
             let before = former.map_or(GroupState::Idle, |voice| voice.groups.state(group));
             self.compare(now, group, before, message.status().groups.state(group));
@@ -141,7 +160,11 @@ impl Node {
         }
     }
 
-    fn hear_peer(&mut self, now: Instant, message: &Message, new_life: bool) {
+    fn hear_peer(&mut self, now: Instant, message: &Message, processed: Processed) {
+        let Processed { new_life, fresh } = processed;
+        // Only a fresh farewell is one: a replayed one must not pass a living peer off as gone.
+        let life = message.status().life;
+        let life = if life == Life::Left && !fresh { Life::Leaving } else { life };
         let (before, heard_at) = (self.d.peer.state(), self.d.peer.heard_at());
         let silent = heard_at.map_or(Duration::ZERO, |at| now.since(at));
         if heard_at.is_some()
@@ -151,7 +174,7 @@ impl Node {
         {
             self.tell(Event::LateHeartbeat { interval: silent });
         }
-        let Some(state) = self.d.peer.heard(now, message.status().life, new_life) else { return };
+        let Some(state) = self.d.peer.heard(now, life, new_life) else { return };
         self.tell(Event::Peer { state, silent });
         match state {
             PeerState::Left => self.peer_is_gone(now),

@@ -20,6 +20,8 @@ const HELLO_AT_LEAST: Duration = Duration::from_secs(5);
 /// Frames off the schedule keep this part of a keepalive between them: enough for a handover's
 /// three in 20 ms, too few to flood a line.
 const OFF_SCHEDULE_PERCENT: u64 = 2;
+/// … but need not keep more than this, or a handover would be slow just because keepalive is.
+const OFF_SCHEDULE_AT_MOST: Duration = Duration::from_millis(2);
 
 /// What a frame is, for byte counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +87,8 @@ impl Node {
         self.notice_hello_due(now, keepalive);
         let told = (self.hears(now), self.d.ledger.shown(now), self.d.life);
         let changed = told != self.d.outbox.told || self.d.hello_due;
-        let spaced_at = self.d.outbox.sent_at + keepalive.percent(OFF_SCHEDULE_PERCENT);
+        let spacing = keepalive.percent(OFF_SCHEDULE_PERCENT).min(OFF_SCHEDULE_AT_MOST);
+        let spaced_at = self.d.outbox.sent_at + spacing;
         self.d.outbox.change_due = None;
         let may_leave = scheduled || changed && spaced_at <= now;
         if !may_leave {

@@ -71,6 +71,9 @@ pub struct Pair {
     pub orders: Vec<(usize, u8, u8, Verb)>,
     pub announced: usize,
     pub latency: Duration,
+    /// Keep A's frames.
+    pub record: bool,
+    pub recorded: Vec<Vec<u8>>,
 }
 
 impl Pair {
@@ -106,6 +109,8 @@ impl Pair {
             orders: Vec::new(),
             announced: 0,
             latency: Duration::from_micros(100),
+            record: false,
+            recorded: Vec::new(),
         }
     }
 
@@ -249,7 +254,7 @@ impl Pair {
     }
 
     /// Drains all outputs, as the contract asks.
-    fn drain(&mut self, who: usize) {
+    pub fn drain(&mut self, who: usize) {
         let now = self.now;
         let mut frame = [0; MAX_FRAME];
         let machine = &mut self.machines[who];
@@ -281,6 +286,9 @@ impl Pair {
         }
         while let Some(transmit) = node.poll_transmit(now, &mut frame) {
             self.frames += 1;
+            if self.record && who == A {
+                self.recorded.push(frame[..transmit.len].to_vec());
+            }
             if self.cut[who][transmit.link.index()] {
                 continue;
             }

@@ -40,6 +40,10 @@ enum Medium {
 /// A medium can't be opened.
 pub fn run(node: Node, keepalive: Duration, baud: u32) -> io::Result<()> {
     let media = open(node, baud)?;
+    // As the daemon: on a busy host a loop that runs late finds more at once and wakes up less often.
+    if !super::machine::round_robin("1") {
+        eprintln!("bare loop: at ordinary priority, so it may wake up less often than the daemon");
+    }
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     for (at, medium) in media.iter().enumerate() {
         let data = EventData::new_u64(at as u64);
@@ -90,12 +94,13 @@ fn open(node: Node, baud: u32) -> io::Result<[Medium; 3]> {
     let datagram = |port: u16, to: Ipv4Addr| {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
         socket.set_nonblocking(true)?;
-        socket.set_broadcast(true)?;
         Ok::<_, io::Error>(Medium::Datagram(socket, SocketAddrV4::new(to, port)))
     };
-    let broadcast = datagram(PORT, Ipv4Addr::new(10, 0, 0, 255))?;
-    let unicast = datagram(PORT + 1, Network::Public.address(node.other()))?;
-    Ok([Medium::Serial(line), broadcast, unicast])
+    // Not to the broadcast address: that comes back to the sender, which the daemon keeps away from its
+    // sockets by a filter, and which would wake up this loop once more.
+    let private = datagram(PORT, Network::Private.address(node.other()))?;
+    let public = datagram(PORT + 1, Network::Public.address(node.other()))?;
+    Ok([Medium::Serial(line), private, public])
 }
 
 fn drain(medium: &Medium) {

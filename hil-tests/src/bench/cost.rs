@@ -16,6 +16,8 @@ pub struct Process {
     pub cpu_ms: f64,
     /// utime + stime of /proc/PID/stat, milliseconds; ten at a time.
     pub ticks_ms: u64,
+    /// Times it went to sleep (voluntary_ctxt_switches): wake-ups.
+    pub wakeups: u64,
     /// VmRSS, kB.
     pub rss_kb: u64,
     /// VmHWM, kB.
@@ -57,6 +59,7 @@ fn read(pid: u32, name: String) -> Option<Process> {
         name,
         cpu_ms: cpu_ns(pid) as f64 / 1e6,
         ticks_ms: ticks * MS_A_TICK,
+        wakeups: kb(&status, "voluntary_ctxt_switches:"),
         rss_kb: kb(&status, "VmRSS:"),
         peak_rss_kb: kb(&status, "VmHWM:"),
         pss_kb: kb(&rollup, "Pss:"),
@@ -64,6 +67,7 @@ fn read(pid: u32, name: String) -> Option<Process> {
     })
 }
 
+/// The number behind a field's name; kB where that is the unit.
 fn kb(text: &str, field: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
@@ -96,6 +100,8 @@ pub struct Use {
     pub cpu_percent: f64,
     /// The same by utime + stime.
     pub ticks_percent: f64,
+    /// Wake-ups a second.
+    pub wakeups_a_second: f64,
 }
 
 /// Watches a machine's processes for `window`.
@@ -109,6 +115,7 @@ pub fn watch(init: u32, window: Duration) -> Vec<Use> {
         Some(Use {
             cpu_percent: (process.cpu_ms - first.cpu_ms) / took * 100.0,
             ticks_percent: (process.ticks_ms - first.ticks_ms) as f64 / took * 100.0,
+            wakeups_a_second: (process.wakeups - first.wakeups) as f64 / took * 1e3,
             process,
         })
     });

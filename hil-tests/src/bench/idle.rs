@@ -22,7 +22,7 @@ const PROCESSES: f64 = 2.0;
 /// The daemon may use this much more CPU than the bare loop.
 const RATIO_MAX: f64 = 1.5;
 
-/// Watches an idle pair for `window`. Answers the CPU time of the active machine's busiest process, percent.
+/// Watches an idle pair for `window`. Answers what the active machine's busiest process used.
 ///
 /// # Errors
 /// The pair doesn't settle.
@@ -32,7 +32,7 @@ pub fn pair(
     window: Duration,
     ours: bool,
     results: &mut Results,
-) -> Result<f64, RigError> {
+) -> Result<Option<Use>, RigError> {
     pair.settle()?;
     // What a start leaves to be done is done by then.
     std::thread::sleep(Duration::from_secs(2));
@@ -59,7 +59,11 @@ pub fn pair(
                 "eth0": Counted::on(Network::Public, &seen), "eth1": Counted::on(Network::Private, &seen),
                 "line_bytes": line_bytes }),
     );
-    Ok(active.iter().map(|process| process.cpu_percent).fold(0.0, f64::max))
+    Ok(busiest(&active))
+}
+
+fn busiest(uses: &[Use]) -> Option<Use> {
+    uses.iter().max_by(|a, b| a.cpu_percent.total_cmp(&b.cpu_percent)).cloned()
 }
 
 struct Report<'a> {
@@ -146,7 +150,7 @@ pub fn bare(
     timing: Timing,
     stalls: &StallRecorder,
     window: Duration,
-    daemon_percent: f64,
+    daemon: &Use,
     results: &mut Results,
 ) -> Result<(), RigError> {
     let mut bench = Bench::new(&Options::of_the_guide(programs.clone()))?;
@@ -170,22 +174,25 @@ pub fn bare(
     for mut child in loops {
         let _ = child.wait();
     }
-    let percent = uses.iter().map(|one| one.cpu_percent).fold(0.0, f64::max);
-    if percent == 0.0 || delivered == 0 {
+    let Some(bare) = busiest(&uses).filter(|_| delivered > 0) else {
         return Err(RigError::Machine {
             machine: "linuxha1".into(),
             reason: "the bare loop does not run, or nothing goes through the line".into(),
         });
-    }
+    };
+    let percent = bare.cpu_percent;
     let figure = |what: &str, unit: &'static str, value: f64| {
         let mut figure = Figure::new(what, "bare loop", timing.label, unit);
         figure.samples.push(Sample { value, stall_ms, also: std::collections::BTreeMap::new() });
         figure
     };
     results.add(figure("idle CPU, the same system calls", "% of a core", percent));
-    let mut ratio = figure("idle CPU, daemon to bare loop", "", daemon_percent / percent)
+    let mut ratio = figure("idle CPU, daemon to bare loop", "", daemon.cpu_percent / percent)
         .at_most(RATIO_MAX, Of::Maximum)
-        .remark(format!("{daemon_percent:.3} % to {percent:.3} %"));
+        .remark(format!(
+            "{:.3} % to {percent:.3} %; wake-ups a second: {:.0} to {:.0}",
+            daemon.cpu_percent, daemon.wakeups_a_second, bare.wakeups_a_second
+        ));
     ratio.stack = "heartbeat (this one)".into();
     results.add(ratio);
     results.keep("idle: bare loop", &uses);

@@ -13,12 +13,17 @@ use serde::Serialize;
 /// not depend on what else the host does.
 const PRIORITY: &str = "2";
 
-/// Gives the calling thread realtime priority; false where that is refused. Threads that it starts
-/// inherit it, processes too: start none.
+/// Gives the calling thread realtime priority above the daemons'; false where that is refused. Threads
+/// that it starts inherit it, processes too: start none.
 pub fn real_time() -> bool {
+    round_robin(PRIORITY)
+}
+
+/// SCHED_RR for the calling thread, by chrt(1), at the priority given in words.
+pub fn round_robin(priority: &str) -> bool {
     let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
     let done = Command::new("chrt")
-        .args(["--rr", "--pid", PRIORITY, &thread])
+        .args(["--rr", "--pid", priority, &thread])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();

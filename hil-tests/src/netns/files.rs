@@ -3,6 +3,8 @@
 
 use std::net::Ipv4Addr;
 
+use hb_proto::time::Duration;
+
 use crate::scenario::cluster::{Cluster, Machine, Resource};
 use crate::scenario::verb::{Conduct, Order};
 
@@ -88,6 +90,9 @@ odd() {
     is fails && exit 1
     is lies && exit 0
 }
+release() {
+    if [ -e $state ]; then rm -f $state; note released; fi
+}
 case $word in
 start)
     note starting
@@ -104,7 +109,11 @@ outside)
 stop)
     [ -e $state ] && note stopping
     odd
-    if [ -e $state ]; then rm -f $state; note released; fi
+    release
+    if [ "$how" = lingers ]; then
+        sleep "$what"
+        release
+    fi
     ;;
 status)
     if is lies; then
@@ -128,6 +137,10 @@ pub fn conduct_file(name: &str) -> String {
     format!("conduct.{name}")
 }
 
+fn seconds(span: Duration) -> String {
+    format!("{}.{:03}", span.millis() / 1000, span.millis() % 1000)
+}
+
 /// Its text.
 #[must_use]
 pub fn conduct(conduct: Conduct) -> String {
@@ -138,9 +151,8 @@ pub fn conduct(conduct: Conduct) -> String {
     };
     match conduct {
         Conduct::Obeys => "obeys\n".into(),
-        Conduct::Slow(by) => {
-            format!("slow {}.{:03}\n", by.millis() / 1000, by.millis() % 1000)
-        }
+        Conduct::Slow(by) => format!("slow {}\n", seconds(by)),
+        Conduct::Lingers(by) => format!("lingers {}\n", seconds(by)),
         Conduct::Hangs(order) => format!("hangs {}\n", word(order)),
         Conduct::Fails(order) => format!("fails {}\n", word(order)),
         Conduct::Lies(order) => format!("lies {}\n", word(order)),

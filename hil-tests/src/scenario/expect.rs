@@ -63,15 +63,15 @@ impl Scenario<'_> {
         limit: Duration,
         mut done: impl FnMut(&mut Self) -> bool,
     ) -> Told {
-        let deadline = self.mark + limit + self.rig.slack();
         loop {
+            let deadline = self.mark + limit + self.slack();
             if done(self) {
                 let (now, took) = (self.now(), self.now().since(self.mark));
                 self.say(now, format!("{what}: after {} ms", took.millis()));
                 return Ok(());
             }
             if self.now() >= deadline {
-                return Err(self.failed(format!("not within {limit}: {what}")));
+                return Err(self.failed(&format!("not within {limit}: {what}")));
             }
             let step = self.rig.poll_interval();
             self.rig.run_for(step);
@@ -91,7 +91,7 @@ impl Scenario<'_> {
         let end = self.now() + span;
         while self.now() < end {
             if !done(self) {
-                return Err(self.failed(format!("not for all of {span}: {what}")));
+                return Err(self.failed(&format!("not for all of {span}: {what}")));
             }
             let step = self.rig.poll_interval();
             self.rig.run_for(step);
@@ -106,10 +106,10 @@ impl Scenario<'_> {
     /// # Errors
     /// It isn't.
     pub fn expect(&mut self, what: &str, is: impl FnOnce() -> bool) -> Told {
-        if is() { Ok(()) } else { Err(self.failed(format!("not so: {what}"))) }
+        if is() { Ok(()) } else { Err(self.failed(&format!("not so: {what}"))) }
     }
 
-    fn failed(&mut self, why: String) -> Stop {
+    fn failed(&mut self, why: &str) -> Stop {
         let now = self.now();
         self.say(now, format!("FAILED: {why}"));
         Stop::Failed(format!("{why}\n{}", self.who_has_what()))
@@ -195,7 +195,7 @@ impl Scenario<'_> {
         let mark = self.mark;
         let moved = self.rig.journal().into_iter().find(|entry| entry.at >= mark);
         match moved {
-            Some(entry) => Err(self.failed(format!("expected no takeover; saw {entry:?}"))),
+            Some(entry) => Err(self.failed(&format!("expected no takeover; saw {entry:?}"))),
             None => {
                 let now = self.now();
                 self.say(now, format!("nothing moved for {span}"));
@@ -223,7 +223,7 @@ impl Scenario<'_> {
                 entry.at >= since && matches!(entry.deed, Deed::Starting | Deed::Held)
             });
         match started {
-            Some(entry) => Err(self.failed(format!("expected no start; saw {entry:?}"))),
+            Some(entry) => Err(self.failed(&format!("expected no start; saw {entry:?}"))),
             None => Ok(()),
         }
     }
@@ -275,7 +275,7 @@ impl Scenario<'_> {
         // A busy host may have looked late; the journal knows when it was.
         let (mark, gone) = (self.mark, self.released_at(group, who));
         let took = gone.map_or(Duration::ZERO, |gone| gone.since(mark));
-        let within = took <= limit + self.rig.resolution();
+        let within = took <= limit + self.slack();
         self.expect(&format!("gone within {limit}, took {took}"), || within)
     }
 
@@ -396,7 +396,7 @@ impl Scenario<'_> {
     pub fn expect_no_log(&mut self, machine: Machine, phrase: Phrase, since: Instant) -> Told {
         match self.rig.told(machine, &phrase, since).map_err(Stop::Missing)? {
             0 => Ok(()),
-            times => Err(self.failed(format!("{machine} logged {phrase:?} {times} times"))),
+            times => Err(self.failed(&format!("{machine} logged {phrase:?} {times} times"))),
         }
     }
 
@@ -410,8 +410,8 @@ impl Scenario<'_> {
         let now = self.now();
         let name = self.cluster.groups[group].name;
         self.say(now, format!("{name}: longest time without an answer {} ms", dark.millis()));
-        if dark > limit + self.rig.slack() {
-            return Err(self.failed(format!(
+        if dark > limit + self.slack() {
+            return Err(self.failed(&format!(
                 "the client of {name} was without service for {dark}, expected {limit} at most"
             )));
         }

@@ -46,6 +46,8 @@ pub enum Phrase {
     Stalled,
     /// `authority over X is lost`.
     AuthorityLost,
+    /// `frame dropped`.
+    FrameDropped,
     /// A failover that took longer than its budget.
     BeyondBudget,
 }
@@ -81,6 +83,7 @@ impl Phrase {
             Self::NobodyOwns => line.contains("No one owns resource group"),
             Self::Stalled => line.contains("was not scheduled for"),
             Self::AuthorityLost => line.contains("authority over"),
+            Self::FrameDropped => line.contains("frame dropped"),
             Self::BeyondBudget => line.contains("BEYOND the budget"),
         }
     }
@@ -125,6 +128,7 @@ impl Phrase {
             Self::AuthorityLost => {
                 matches!(event, Event::Releasing { cause: Cause::AuthorityLost, .. })
             }
+            Self::FrameDropped => matches!(event, Event::Rejected { .. }),
             Self::BeyondBudget => match event {
                 Event::Failover { failover, .. } => {
                     let detection = failover.detection.unwrap_or_default();

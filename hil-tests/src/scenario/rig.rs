@@ -135,6 +135,8 @@ pub enum Source {
     Resources(Machine),
     /// The client.
     Client,
+    /// The host that the rig runs on.
+    Host,
 }
 
 /// A line of the merged timeline.
@@ -179,9 +181,17 @@ pub trait Rig {
         Duration::from_millis(10)
     }
 
-    /// What the host of this rig adds to any limit: nothing in a simulator.
-    fn slack(&self) -> Duration {
+    /// What the host of this rig adds to a limit that counts from `since`: nothing in a simulator.
+    /// Time in which a busy host let nobody run is no verdict on the cluster.
+    fn slack(&self, since: Instant) -> Duration {
+        let _ = since;
         Duration::ZERO
+    }
+
+    /// Why this run's verdict is worth little, for a person: the host under the rig let it wait.
+    /// Never in a simulator.
+    fn doubts(&self) -> Option<String> {
+        None
     }
 
     /// Two journal entries of different sources closer than this may be in either order.

@@ -21,6 +21,8 @@ pub enum Verdict {
         timeline: String,
         /// Where the evidence lies.
         kept: Option<PathBuf>,
+        /// Why the rig itself may be to blame: worth another try, not worth a pass.
+        doubts: Option<String>,
     },
 }
 
@@ -40,7 +42,7 @@ pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
             let timeline = merged(moments);
             let why = stop.to_string();
             let kept = keep(rig, evidence, &why, &timeline);
-            Verdict::Failed { why, timeline, kept }
+            Verdict::Failed { why, timeline, kept, doubts: rig.doubts() }
         }
     }
 }
@@ -66,6 +68,7 @@ pub fn merged(mut moments: Vec<Moment>) -> String {
             Source::Log(machine) => format!("{machine} log"),
             Source::Resources(machine) => format!("{machine} has"),
             Source::Client => "client".to_owned(),
+            Source::Host => "host".to_owned(),
         };
         format!("{:>4}.{:03} {who:<13} {}\n", millis / 1000, millis % 1000, moment.text)
     };

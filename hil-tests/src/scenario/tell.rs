@@ -72,10 +72,10 @@ impl<'rig> Scenario<'rig> {
         Instant::ZERO
     }
 
-    /// What this rig's host adds to any limit.
+    /// What this rig's host adds to a limit that counts from the last verb.
     #[must_use]
     pub fn slack(&self) -> Duration {
-        self.rig.slack()
+        self.rig.slack(self.mark)
     }
 
     /// What the cluster is made of.

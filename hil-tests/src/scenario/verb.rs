@@ -59,6 +59,9 @@ pub enum Conduct {
     Obeys,
     /// It does, after this long.
     Slow(Duration),
+    /// Its stop lets go at once and cleans up for this long before it returns: a second stop finds
+    /// nothing to do, and what is started meanwhile is swept away with the rest.
+    Lingers(Duration),
     /// Never returns from this word, until it is killed.
     Hangs(Order),
     /// Does nothing and exits with 1.

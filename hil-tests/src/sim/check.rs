@@ -18,6 +18,7 @@ use super::daemon::Daemon;
 use super::fault::{NAMES, Who};
 use super::machine::What;
 use super::queue::At;
+use super::wire::Port;
 use super::world::World;
 
 /// One second from contact to one holder.
@@ -192,6 +193,7 @@ impl World {
                 }
                 self.trace.number(u64::from(held) << 8 | (group << 1 | who) as u64);
                 self.tell(who, || format!("has {held:b} of group {group}"));
+                self.note_held(who, group, before, held);
                 let gained = held & !before & self.addresses(group);
                 if gained != 0 {
                     self.note_taken(who, group);
@@ -324,6 +326,7 @@ impl World {
             _ => {}
         }
         self.trace.number(event_code(&event));
+        self.record_event(who, event);
         self.tell(who, || format!("{event:?}"));
     }
 
@@ -342,6 +345,22 @@ impl World {
                     NAMES[who]
                 ));
             }
+        }
+    }
+
+    /// A stalled reader must never kill a living peer: nobody is judged dead while frames wait to be read.
+    /// The driver reads again once; who loses the processor twice in one turn (`late` still) is counted.
+    pub(super) fn note_judgement(&mut self, who: Who, daemon: &Daemon, was_gone: bool, late: bool) {
+        let dies = !was_gone && daemon.node.peer().state().is_gone();
+        if !dies || !daemon.ports.iter().any(Port::is_ready) {
+            return;
+        }
+        self.counts.false_deaths += 1;
+        if !late && !daemon.again {
+            self.violate(format!(
+                "{} takes its peer for dead while frames of it wait to be read",
+                NAMES[who]
+            ));
         }
     }
 

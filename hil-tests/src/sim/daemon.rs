@@ -56,6 +56,8 @@ pub struct Daemon {
     /// Until when it has no processor.
     pub stalled_until: At,
     stage: Stage,
+    /// The turn began again because it had lost the processor.
+    pub again: bool,
     now: Instant,
     stamped: Option<(LinkId, Bytes)>,
     under_way: Vec<TicketId>,
@@ -95,6 +97,7 @@ impl Daemon {
             stall: None,
             stalled_until: 0,
             stage: Stage::Asleep,
+            again: false,
             now: Instant::ZERO,
             stamped: None,
             under_way: Vec::new(),
@@ -207,7 +210,9 @@ impl World {
                         Carried::All => {}
                         other => return other,
                     }
-                    self.after_wakeup(who, daemon, before);
+                    if !daemon.again {
+                        self.after_wakeup(who, daemon, before);
+                    }
                     daemon.stage = Stage::Read;
                 }
                 Stage::Read => {
@@ -218,12 +223,22 @@ impl World {
                     }
                 }
                 Stage::Drained => {
-                    daemon.now = self.local(who);
+                    let now = self.local(who);
+                    let late = now.since(daemon.now) > self.knobs.timing.keepalive.percent(12);
+                    daemon.now = now;
+                    if late && !std::mem::replace(&mut daemon.again, late) {
+                        // What arrived meanwhile is read before timers expire.
+                        daemon.stage = Stage::Woken;
+                        continue;
+                    }
                     self.serve(who, daemon);
                     if daemon.now >= daemon.tend_at {
                         daemon.tend_at = daemon.now + TEND_EVERY;
                     }
+                    let gone = daemon.node.peer().state().is_gone();
                     daemon.node.handle_timeout(daemon.now);
+                    self.note_judgement(who, daemon, gone, late);
+                    daemon.again = false;
                     daemon.stage = Stage::Decided;
                     if self.lost(who, daemon, Point::Decided) {
                         return Carried::LostProcessor;
@@ -344,6 +359,7 @@ impl World {
                     Action::Abort { ticket } => self.abort(who, ticket),
                     Action::DropAddresses { group } => self.drop_addresses(who, group),
                     Action::Announce { group } => {
+                        self.announces(who, group.index());
                         self.tell(who, || format!("announces group {}", group.0));
                     }
                     Action::Depart { restart_above } => return Carried::Departed(restart_above),
@@ -378,6 +394,7 @@ impl World {
             let outcome = match verb {
                 Verb::Start => {
                     machine.hold(what, true);
+                    self.announces(who, usize::from(what.group));
                     Outcome::Done
                 }
                 Verb::Stop => {
@@ -462,8 +479,8 @@ impl World {
     fn keep_standing_order(&mut self, who: Who, daemon: &mut Daemon) {
         let mut standing = 0;
         for group in (0..self.knobs.groups.len() as u8).map(GroupId) {
-            let stopped =
-                daemon.node.group(group).is_none_or(|here| here.phase() == Phase::Stopped);
+            let Some(here) = daemon.node.group(group) else { continue };
+            let stopped = here.phase() == Phase::Stopped;
             if daemon.node.stance(group) == Stance::Running && !stopped {
                 standing |= 1 << group.0;
             }

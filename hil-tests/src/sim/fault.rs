@@ -10,19 +10,23 @@ pub type Who = usize;
 /// A's and B's names.
 pub const NAMES: [&str; 2] = ["A", "B"];
 
-/// How a path treats what it carries. One direction of one link.
+/// How a path treats what it carries. One direction of one link; how often, in events per million.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Weather {
-    /// Datagrams, or serial bytes, lost in a thousand.
+    /// Datagrams, or serial bytes, lost.
     pub loss: u32,
-    /// Datagrams that arrive twice, or serial bytes that are repeated, in a thousand.
+    /// Datagrams that arrive twice, or serial bytes that are repeated.
     pub twice: u32,
-    /// Serial bytes with a flipped bit, in a thousand; datagrams are then damaged as a whole.
+    /// Serial bytes, or datagrams, with a flipped bit.
     pub flips: u32,
-    /// Serial: two bytes merged to one, in a thousand.
+    /// Serial: two bytes merged to one.
     pub merges: u32,
     /// Datagrams are delayed up to so many µs more, each for itself: so they overtake each other.
     pub delay_us: u64,
+    /// Every datagram takes so many µs more.
+    pub late_us: u64,
+    /// Datagrams that wait until the next ones have overtaken them.
+    pub overtaken: u32,
 }
 
 /// Where in its turn the daemon loses the processor (H13: between reading the clock and acting on it).

@@ -156,13 +156,15 @@ fn cuts(rng: &mut Rng, links: usize, who: Who, link: usize) -> Vec<(Fault, Fault
 }
 
 fn weather(rng: &mut Rng, knobs: &Knobs) -> Weather {
-    let some = |rng: &mut Rng, most| if rng.coin() { rng.between(1, most) as u32 } else { 0 };
+    let some =
+        |rng: &mut Rng, most| if rng.coin() { rng.between(1, most) as u32 * 1000 } else { 0 };
     Weather {
         loss: some(rng, 400),
         twice: some(rng, 300),
         flips: some(rng, 30),
         merges: some(rng, 30),
         delay_us: if rng.coin() { rng.between(0, knobs.delay_us) } else { 0 },
+        ..Weather::default()
     }
 }
 

@@ -3,6 +3,8 @@
 use hb_proto::action::{Outcome, TicketId, Verb};
 use hb_proto::config::MAX_GROUPS;
 
+use crate::scenario::{Conduct, Order};
+
 use super::clock::Clock;
 use super::daemon::Daemon;
 use super::fault::Mood;
@@ -80,6 +82,10 @@ pub struct Machine {
     pub helpers: Vec<Helper>,
     pub jobs: Vec<Job>,
     pub mood: Mood,
+    /// Scripts that behave otherwise than the mood says.
+    pub conduct: Vec<(What, Conduct)>,
+    /// Jobs that have begun since they were last asked for.
+    pub begun: Vec<(What, Verb)>,
     /// Counts power-ups: plans of an earlier one are void.
     pub epoch: u32,
     pub watchdog: Watchdog,
@@ -109,6 +115,8 @@ impl Machine {
             helpers: Vec::new(),
             jobs: Vec::new(),
             mood: Mood::Healthy,
+            conduct: Vec::new(),
+            begun: Vec::new(),
             epoch: 0,
             watchdog: Watchdog::default(),
             crashes_left: 0,
@@ -204,6 +212,10 @@ impl Machine {
     }
 
     fn begin(&mut self, mut job: Job, now: At, knobs: &Knobs, rng: &mut Rng) -> Job {
+        self.begun.push((job.what, job.verb));
+        if let Some(&(_, conduct)) = self.conduct.iter().find(|(what, _)| *what == job.what) {
+            return self.begin_as_told(job, conduct, now, knobs);
+        }
         let slow = if let Mood::Slow(times) = self.mood { u64::from(times) } else { 1 };
         let takes = rng.between(knobs.script_us.0, knobs.script_us.1) * slow;
         let hangs = matches!(
@@ -240,6 +252,37 @@ impl Machine {
         job
     }
 
+    /// One script's own conduct, as a story wants it.
+    fn begin_as_told(&mut self, mut job: Job, conduct: Conduct, now: At, knobs: &Knobs) -> Job {
+        let is = |order| {
+            matches!(
+                (order, job.verb),
+                (Order::Start, Verb::Start)
+                    | (Order::Stop, Verb::Stop)
+                    | (Order::Status, Verb::Status)
+            )
+        };
+        let (mut takes, wanted) = (knobs.script_us.0, job.verb == Verb::Start);
+        (job.holds, job.says) = (Some(wanted), Outcome::Done);
+        match conduct {
+            Conduct::Slow(span) if job.verb != Verb::Status => takes = span.micros(),
+            Conduct::Lingers(span) if job.verb == Verb::Stop && self.holds(job.what) => {
+                // Lets go at once; what is started meanwhile is swept away at the end.
+                self.hold(job.what, false);
+                takes = span.micros();
+            }
+            Conduct::Hangs(order) if is(order) => takes = u64::MAX,
+            Conduct::Fails(order) if is(order) => (job.holds, job.says) = (None, Outcome::Failed),
+            Conduct::Lies(order) if is(order) => job.holds = None,
+            _ => {}
+        }
+        if job.verb == Verb::Status {
+            job.holds = None;
+        }
+        job.ends = Some(now.saturating_add(takes));
+        job
+    }
+
     /// SIGTERM, and SIGKILL later for what hangs; when it ends.
     pub fn abort(&mut self, ticket: TicketId, now: At, rng: &mut Rng) -> Option<(u32, At)> {
         let job = self.jobs.iter_mut().find(|job| job.ticket == Some(ticket))?;
@@ -252,7 +295,10 @@ impl Machine {
 
     /// A job's time is over; the job, and what is to be said of it.
     pub fn end(&mut self, id: u32, now: At, rng: &mut Rng) -> Option<(Job, Outcome)> {
-        let at = self.jobs.iter().position(|job| job.id == id && job.ends == Some(now))?;
+        let at = self
+            .jobs
+            .iter()
+            .position(|job| job.id == id && job.ends.is_some_and(|ends| ends <= now))?;
         let job = self.jobs.remove(at);
         let held = self.holds(job.what);
         if job.aborted {

@@ -12,6 +12,7 @@
 //! Nothing here reads a clock, starts a thread or iterates over a hash table: the same seed is the same
 //! run, byte for byte, which [`trace::Trace::hash`] shows.
 
+mod apply;
 pub mod check;
 pub mod clock;
 pub mod daemon;
@@ -20,6 +21,8 @@ pub mod generate;
 pub mod knobs;
 pub mod machine;
 pub mod queue;
+pub mod record;
+pub mod rig;
 pub mod rng;
 pub mod run;
 pub mod shrink;

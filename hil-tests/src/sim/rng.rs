@@ -59,6 +59,11 @@ impl Rng {
         permille > 0 && self.between(0, 999) < u64::from(permille)
     }
 
+    /// True this often in a million.
+    pub fn per_million(&mut self, times: u32) -> bool {
+        times > 0 && self.between(0, 999_999) < u64::from(times)
+    }
+
     /// True every other time.
     pub fn coin(&mut self) -> bool {
         self.bits() >> 63 == 1

@@ -164,8 +164,7 @@ fn wandered(world: &World, moves: &[u32]) -> Option<Verdict> {
 /// What is not as it should be.
 fn missing(world: &World) -> Option<String> {
     let mut found = Vec::new();
-    for who in 0..2 {
-        let name = NAMES[who];
+    for (who, name) in NAMES.into_iter().enumerate() {
         match &world.machines[who].daemon {
             None => found.push(format!("{name} has no daemon ({:?})", world.machines[who].power)),
             Some(daemon) => {

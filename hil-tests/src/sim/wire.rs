@@ -327,16 +327,16 @@ fn disturb(
     carried: &mut Carried,
     rng: &mut Rng,
 ) -> bool {
-    let fate = if cut || rng.permille(weather.loss) {
+    let fate = if cut || rng.per_million(weather.loss) {
         Fate::Lost
-    } else if rng.permille(weather.flips) {
+    } else if rng.per_million(weather.flips) {
         carried.damaged += 1;
         Fate::Arrives(byte ^ 1 << rng.between(0, 7))
-    } else if rng.permille(weather.merges) {
+    } else if rng.per_million(weather.merges) {
         // A lost start bit: this byte and the next become one that is neither.
         carried.damaged += 1;
         Fate::Arrives(byte.rotate_left(3) | 1)
-    } else if rng.permille(weather.twice) {
+    } else if rng.per_million(weather.twice) {
         carried.twice += 1;
         Fate::Twice(byte)
     } else {

@@ -9,18 +9,18 @@ use hb_proto::wire::Reject;
 use hb_proto::wire::auth::{Key, KeyRing};
 
 use super::check::{Checks, Handed};
-use super::clock::Clock;
 use super::daemon::Daemon;
 use super::fault::{Fault, NAMES, Planned, Who};
 use super::knobs::Knobs;
 use super::machine::{Machine, Power, What};
 use super::queue::{At, Queue};
+use super::record::{Did, Record};
 use super::rng::Rng;
 use super::trace::Trace;
 use super::wire::{Bytes, Datagram, Port, Wire};
 
 /// Something that is due.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
     Turn(Who, u64),
     Datagram {
@@ -67,6 +67,8 @@ pub struct Counts {
     pub watchdog_resets: u64,
     /// Resources that a split's winner started after contact, while the loser still had some of the group.
     pub late_starts: u64,
+    /// Deaths judged while frames of the dead waited to be read: the processor was lost twice in a turn.
+    pub false_deaths: u64,
     /// Scripts that changed something after their helper was killed.
     pub unheard: u64,
     pub lost: u64,
@@ -87,8 +89,9 @@ pub struct World {
     pub(super) rng: Rng,
     pub(super) tokens: u64,
     pub(super) handed: Vec<Handed>,
-    mended: bool,
-    configs: [Config; 2],
+    pub(super) mended: bool,
+    pub(super) record: Option<Record>,
+    pub(super) configs: [Config; 2],
     keys: KeyRing,
     plan: Vec<Planned>,
     flying: Vec<Option<Datagram>>,
@@ -122,6 +125,7 @@ impl World {
             tokens: 0,
             handed: Vec::new(),
             mended: false,
+            record: None,
             configs: [0, 1].map(|who| knobs.config(who)),
             keys: keys(),
             plan,
@@ -153,6 +157,7 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "what happened is over")]
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Turn(who, token) => {
@@ -231,23 +236,27 @@ impl World {
         wire.remember(frame);
         wire.carried.bytes += frame.len() as u64;
         let weather = wire.weather;
-        if wire.cut || self.rng.permille(weather.loss) {
+        if wire.cut || self.rng.per_million(weather.loss) {
             self.counts.lost += 1;
             wire.carried.lost += 1;
             return;
         }
         let mut datagram = Datagram { bytes: Bytes::of(frame), intact: true };
-        if self.rng.permille(weather.flips) {
+        if self.rng.per_million(weather.flips) {
             let at = self.rng.between(0, frame.len() as u64 * 8 - 1) as usize;
             datagram.bytes.get_mut()[at / 8] ^= 1 << (at % 8);
             datagram.intact = false;
             wire.carried.damaged += 1;
         }
-        let twice = self.rng.permille(weather.twice);
+        let twice = self.rng.per_million(weather.twice);
         wire.carried.twice += u64::from(twice);
         for _ in 0..=u8::from(twice) {
             let (from, to) = self.knobs.latency_us;
-            let way = self.rng.between(from, to) + self.rng.between(0, weather.delay_us);
+            let mut way = self.rng.between(from, to) + self.rng.between(0, weather.delay_us);
+            way += weather.late_us;
+            if self.rng.per_million(weather.overtaken) {
+                way += self.knobs.timing.keepalive.micros() * 3 / 2;
+            }
             let slot = self.keep(datagram);
             self.queue.plan(self.now + way, Happening::Datagram { to: 1 - who, link, slot });
         }
@@ -302,7 +311,7 @@ impl World {
     }
 
     /// Before anything about a machine or its links changes: what has arrived by now has arrived.
-    fn settle_lines(&mut self) {
+    pub(super) fn settle_lines(&mut self) {
         for from in 0..2 {
             for link in 0..self.wires[from].len() {
                 self.settle(from, link);
@@ -339,7 +348,7 @@ impl World {
         self.plan_turn(who);
     }
 
-    fn respawn(&mut self, who: Who) {
+    pub(super) fn respawn(&mut self, who: Who) {
         let machine = &self.machines[who];
         if machine.daemon.is_some() || machine.left || machine.power != Power::On {
             return;
@@ -436,9 +445,11 @@ impl World {
     pub(super) fn start_jobs(&mut self, who: Who) {
         let machine = &mut self.machines[who];
         let epoch = machine.epoch;
-        for (id, at) in machine.start_jobs(self.now, &self.knobs, &mut self.rng) {
+        let started = machine.start_jobs(self.now, &self.knobs, &mut self.rng);
+        for (id, at) in started {
             self.queue.plan(at, Happening::JobEnds(who, epoch, id));
         }
+        self.note_begun(who);
     }
 
     pub(super) fn abort(&mut self, who: Who, ticket: hb_proto::action::TicketId) {
@@ -460,6 +471,7 @@ impl World {
             self.plan_turn(who);
         }
         let machine = &mut self.machines[who];
+        let held = machine.holds(job.what);
         let orphan = !machine.helpers.iter().any(|helper| helper.id == job.helper);
         if orphan && job.verb == Verb::Start {
             // What the node was told is not what came of it.
@@ -470,6 +482,10 @@ impl World {
             let orphan = if orphan { ", unheard" } else { "" };
             format!("{:?} {}/{} ends{orphan}", job.verb, job.what.group, job.what.resource)
         });
+        self.check_holders();
+        if job.verb == Verb::Start && !held {
+            self.note_deed(who, job.what, Did::FailedToStart);
+        }
         self.start_jobs(who);
         self.let_idle_orphans_go(who);
         self.check_holders();
@@ -479,162 +495,5 @@ impl World {
     fn let_idle_orphans_go(&mut self, who: Who) {
         let Machine { helpers, jobs, .. } = &mut self.machines[who];
         helpers.retain(|helper| !helper.orphan || jobs.iter().any(|job| job.helper == helper.id));
-    }
-
-    // ---- machines
-
-    fn power_on(&mut self, who: Who) {
-        let (from, to) = self.knobs.boot_us;
-        let takes = self.rng.between(from, to);
-        let (now, ppm) = (self.now, self.knobs.drift_ppm[who]);
-        let machine = &mut self.machines[who];
-        if machine.power != Power::Off {
-            return;
-        }
-        machine.power = Power::Booting;
-        // Each power-up has its own epoch of time, near zero or anywhere.
-        machine.clock = Clock::new(now, 1 + self.rng.between(0, 1 << 40), ppm);
-        self.queue.plan(now + takes, Happening::Booted(who, machine.epoch));
-    }
-
-    pub(super) fn power_off(&mut self, who: Who) {
-        self.settle_lines();
-        for link in 0..self.wires[who].len() {
-            self.wires[who][link].go_dead(self.now);
-        }
-        self.machines[who].lose_everything();
-        self.machines[who].power = Power::Off;
-        self.check_holders();
-    }
-
-    fn reset(&mut self, who: Who) {
-        self.power_off(who);
-        self.power_on(who);
-    }
-
-    fn freeze(&mut self, who: Who, freeze: bool) {
-        self.settle_lines();
-        let (now, stands) = (self.now, self.knobs.clock_freezes);
-        let machine = &mut self.machines[who];
-        if machine.power != Power::On || machine.frozen == freeze {
-            return;
-        }
-        machine.frozen = freeze;
-        match (freeze, stands) {
-            (true, true) => machine.clock.stop(now),
-            (false, true) => machine.clock.go_on(now),
-            _ => {}
-        }
-        if !freeze {
-            self.plan_turn(who);
-        }
-    }
-
-    fn stop(&mut self, who: Who, stop: bool) {
-        if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
-            daemon.stopped = stop;
-        }
-        if !stop {
-            self.plan_turn(who);
-        }
-    }
-
-    /// Something happens.
-    pub fn apply(&mut self, fault: Fault) {
-        if let Some(kind) = fault.kind() {
-            self.counts.faults[kind] += 1;
-        }
-        self.tell(0, || format!("*** {fault}"));
-        self.trace.number(self.now);
-        match fault {
-            Fault::PowerOff(who) => self.power_off(who),
-            Fault::PowerOn(who) => self.power_on(who),
-            Fault::Reset(who) => {
-                if self.machines[who].power != Power::Off {
-                    self.reset(who);
-                }
-            }
-            Fault::Freeze(who) => self.freeze(who, true),
-            Fault::Thaw(who) => self.freeze(who, false),
-            Fault::Stop(who) => self.stop(who, true),
-            Fault::Continue(who) => self.stop(who, false),
-            Fault::Stall(who, point, span) => {
-                if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
-                    daemon.stall = Some((point, span));
-                }
-            }
-            Fault::KillDaemon(who) => self.kill_daemon(who),
-            Fault::KillHelper(who) => self.kill_helper(who),
-            Fault::KillBoth(who) => {
-                self.kill_helper(who);
-                self.kill_daemon(who);
-            }
-            Fault::CrashLoop(who, times) => {
-                self.machines[who].crashes_left = times;
-                self.kill_daemon(who);
-            }
-            Fault::Cut { from, link } => self.cut(from, link, true),
-            Fault::Mend { from, link } => self.cut(from, link, false),
-            Fault::CutAll => self.cut_all(true),
-            Fault::MendAll => self.cut_all(false),
-            Fault::Weather { from, link, weather } => {
-                self.settle_lines();
-                self.wires[from][link].weather = weather;
-            }
-            Fault::Scripts(who, mood) => self.machines[who].mood = mood,
-            Fault::Operator(who, command) => self.command(who, command),
-            Fault::WallStep(who, s) => self.machines[who].clock.wall_offset_s += s,
-        }
-        self.check_holders();
-    }
-
-    fn cut(&mut self, from: Who, link: usize, cut: bool) {
-        self.settle_lines();
-        self.wires[from][link].cut = cut;
-    }
-
-    fn cut_all(&mut self, cut: bool) {
-        for from in 0..2 {
-            for link in 0..self.wires[from].len() {
-                self.cut(from, link, cut);
-            }
-        }
-    }
-
-    fn command(&mut self, who: Who, command: super::fault::Command) {
-        if command == super::fault::Command::Start {
-            self.machines[who].left = false;
-            self.respawn(who);
-        } else if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
-            daemon.commands.push_back(command);
-        }
-        self.plan_turn(who);
-    }
-
-    /// Faults stop for good: everything is mended, switched on, continued and started.
-    pub fn mend_everything(&mut self) {
-        self.tell(0, || "*** everything is mended, for good".into());
-        self.mended = true;
-        self.apply(Fault::MendAll);
-        for who in 0..2 {
-            if self.machines[who].lied_to {
-                // Only a person can find what a script lied about.
-                self.apply(Fault::Thaw(who));
-                self.reset(who);
-            }
-            for link in 0..self.wires[who].len() {
-                self.apply(Fault::Weather {
-                    from: who,
-                    link,
-                    weather: super::fault::Weather::default(),
-                });
-            }
-            self.machines[who].crashes_left = 0;
-            self.apply(Fault::Scripts(who, super::fault::Mood::Healthy));
-            self.apply(Fault::Thaw(who));
-            self.apply(Fault::Continue(who));
-            self.apply(Fault::PowerOn(who));
-            self.apply(Fault::Operator(who, super::fault::Command::Start));
-        }
     }
 }

@@ -29,8 +29,14 @@ pub const ALL: &[Stage] = &[
         )
     }),
     ("docs", |place| {
-        let args = ["doc", "--locked", "--workspace", "--no-deps"];
-        exits_zero(place.cargo().args(args).env("RUSTDOCFLAGS", "-Dwarnings"))
+        // Private items too: that is what a reader of the code opens.
+        let args = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
+        exits_zero(
+            place
+                .cargo()
+                .args(args)
+                .env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links"),
+        )
     }),
     ("firmware target thumbv6m", |place| firmware(place, FIRMWARE_TARGETS[0])),
     ("firmware target thumbv7em", |place| firmware(place, FIRMWARE_TARGETS[1])),

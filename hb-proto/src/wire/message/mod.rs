@@ -76,6 +76,14 @@ impl Echo {
         Self((boot.value() & 0xFF) << ECHO_SEQ_BITS | seq & ECHO_SEQ_MASK)
     }
 
+    /// Whether this names a frame of `boot` that a life which has come to `newest` has not sent: somebody
+    /// else uses, or used, the same number of life. Told only while `newest` is small enough to tell.
+    #[must_use]
+    pub const fn is_ahead_of(self, boot: BootId, newest: u32) -> bool {
+        let (life, seq) = (self.0 >> ECHO_SEQ_BITS, self.0 & ECHO_SEQ_MASK);
+        life == boot.value() & 0xFF && newest <= ECHO_SEQ_MASK / 2 && seq > newest
+    }
+
     /// Whether this echoes frame `seq` of life `boot`.
     #[must_use]
     pub const fn names(self, boot: BootId, seq: u32) -> bool {

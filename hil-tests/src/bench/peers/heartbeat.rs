@@ -11,7 +11,7 @@ use super::super::stack::{Stack, Timing};
 use super::{Packages, shell, spawn};
 
 /// Debian 12's package and what of its dependencies a small system lacks.
-pub const PACKAGES: [&str; 12] = [
+pub const PACKAGES: [&str; 17] = [
     "heartbeat",
     "libheartbeat2",
     "cluster-glue",
@@ -24,6 +24,11 @@ pub const PACKAGES: [&str; 12] = [
     "libglib2.0-0",
     "gawk",
     "libsigsegv2",
+    "libltdl7",
+    "libnet1",
+    "iputils-ping",
+    "net-tools",
+    "iproute2",
 ];
 
 /// It acquires about 10 s after a start (its own rc_notify and hold timers).
@@ -33,6 +38,12 @@ const SETTLES: Duration = Duration::from_secs(15);
 /// user that heartbeat runs as. Nothing of this is seen outside of the machine.
 const PREPARE: &str = "\
 rm /usr && mkdir /usr && mount -t overlay overlay -o lowerdir=@ROOT@/usr:/.host/usr /usr
+for name in bin sbin lib; do
+    test ! -d @ROOT@/$name || mount -t overlay overlay -o lowerdir=@ROOT@/$name:/usr/$name /usr/$name
+done
+for name in bin sbin lib lib64; do
+    ln -sfn usr/$name /$name
+done
 for file in passwd group; do
     rm -f /etc/$file && cp /.host/etc/$file /etc/$file
 done
@@ -68,8 +79,8 @@ impl Heartbeat {
         let initdead_ms = (2 * deadtime_ms).max(10_000);
         let mut text = format!(
             "logfile /var/log/ha-log\nkeepalive {keepalive_ms}ms\nwarntime {warntime_ms}ms\n\
-             deadtime {deadtime_ms}ms\ninitdead {initdead_ms}ms\nbaud {baud}\nserial /dev/ttyS0\n\
-             udpport 694\nbcast eth1\nauto_failback on\ncrm no\n"
+             deadtime {deadtime_ms}ms\ninitdead {initdead_ms}ms\nudpport 694\nbaud {baud}\n\
+             serial /dev/ttyS0\nbcast eth1\nauto_failback on\ncrm no\n"
         );
         for node in Node::BOTH {
             let address = Network::Public.address(node);
@@ -120,7 +131,8 @@ impl Stack for Heartbeat {
         let root = root.to_string_lossy();
         shell(bench, node, &PREPARE.replace("@ROOT@", root.trim_end_matches('/')))?;
         self.started = Instant::now();
-        spawn(bench, node, &self.command("/usr/libexec/heartbeat/heartbeat"))
+        let heartbeat = self.command("/usr/libexec/heartbeat/heartbeat");
+        spawn(bench, node, &format!("ulimit -l unlimited || true; {heartbeat}"))
     }
 
     fn settled(&self, _bench: &Bench) -> bool {

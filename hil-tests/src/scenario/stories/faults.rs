@@ -26,6 +26,7 @@ pub fn noise_on_the_only_line(s: &mut Scenario<'_>) -> Told {
     let noise = Noise { flipped: 1000, lost: 500, repeated: 500, merged: 500 };
     s.act(Verb::Noise(0, noise))?;
     s.expect_no_takeover(Duration::from_secs(4))?;
+    s.expect_log_since(A, Phrase::FrameDropped, since)?;
     s.act(Verb::Noise(0, Noise::default()))?;
     s.settle()?;
     for machine in Machine::BOTH {
@@ -43,8 +44,11 @@ pub fn a_lossy_network(s: &mut Scenario<'_>) -> Told {
         reordered: 100_000,
         delay: Duration::from_millis(20),
     };
+    let since = s.now();
     s.act(Verb::Disturb(Link::Private, weather))?;
     s.expect_no_takeover(Duration::from_secs(4))?;
+    // What arrives twice is taken once.
+    s.expect_log_since(A, Phrase::FrameDropped, since)?;
     s.act(Verb::Disturb(Link::Private, Weather::default()))?;
     s.settle()
 }

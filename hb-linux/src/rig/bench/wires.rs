@@ -1,0 +1,103 @@
+//! What can be done to the wires of a bench beyond cutting them.
+
+use std::time::Duration;
+
+use super::super::faults::{Faults, Noise};
+use super::super::line::Line;
+use super::super::switch::Way;
+use super::{Bench, Network, Node, rig_side};
+
+/// One network of a [`Bench`], with what goes wrong on it.
+///
+/// ```no_run
+/// # use hb_linux::rig::{bench::{Bench, Network, Node}, faults::Faults};
+/// # fn play(bench: &Bench) {
+/// let lossy = Faults { seed: 7, loss: 0.2, ..Faults::default() };
+/// bench.network(Network::Private).faults(lossy);
+/// bench.network(Network::Private).faults_from(Node::One, lossy);
+/// bench.network(Network::Private).heal();
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Net<'bench> {
+    pub(super) bench: &'bench Bench,
+    pub(super) network: Network,
+}
+
+impl Net<'_> {
+    /// Both machines' frames suffer, from dice of their own, until [`Self::heal`]; power cycles change
+    /// nothing.
+    pub fn faults(&self, faults: Faults) {
+        for node in Node::BOTH {
+            let seed = faults.seed.wrapping_add(node.index() as u64);
+            self.faults_from(node, Faults { seed, ..faults });
+        }
+    }
+
+    /// What one machine sends suffers.
+    pub fn faults_from(&self, node: Node, faults: Faults) {
+        self.set(node, Way::Out, Some(faults));
+    }
+
+    /// What one machine receives suffers, whoever sent it.
+    pub fn faults_to(&self, node: Node, faults: Faults) {
+        self.set(node, Way::In, Some(faults));
+    }
+
+    /// No faults any more; cuts stay.
+    pub fn heal(&self) {
+        for node in Node::BOTH {
+            self.set(node, Way::Out, None);
+            self.set(node, Way::In, None);
+        }
+    }
+
+    fn set(&self, node: Node, way: Way, faults: Option<Faults>) {
+        let switch = &self.bench.switches[self.network.index()];
+        switch.faults(&rig_side(node, self.network), way, faults);
+    }
+}
+
+/// One serial line of a [`Bench`], with what goes wrong on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Serial<'bench> {
+    pub(super) line: &'bench Line,
+}
+
+impl Serial<'_> {
+    /// Both directions are noisy, from dice of their own, until [`Self::heal`].
+    pub fn noise(&self, noise: Noise) {
+        for node in Node::BOTH {
+            let seed = noise.seed.wrapping_add(node.index() as u64);
+            self.noise_from(node, Noise { seed, ..noise });
+        }
+    }
+
+    /// What one machine sends suffers.
+    pub fn noise_from(&self, node: Node, noise: Noise) {
+        self.line.noise(node.side(), Some(noise));
+    }
+
+    /// Holds what one machine sends in a break.
+    pub fn send_break(&self, from: Node, lasting: Duration) {
+        self.line.send_break(from.side(), lasting);
+    }
+
+    /// Somebody with a clip on the wire sends bytes to `to`, whenever its peer is silent.
+    pub fn inject(&self, to: Node, bytes: &[u8]) {
+        self.line.inject(to.other().side(), bytes);
+    }
+
+    /// Bytes of [`Self::inject`] that wait for the line.
+    #[must_use]
+    pub fn injecting(&self, to: Node) -> usize {
+        self.line.injecting(to.other().side())
+    }
+
+    /// No noise any more; a break ends by itself, cuts stay.
+    pub fn heal(&self) {
+        for node in Node::BOTH {
+            self.line.noise(node.side(), None);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What happens to machines and links: power, freezes, signals, cuts, operators, and the mend of it all.
+
+use super::clock::Clock;
+use super::fault::{Command, Fault, Mood, Weather, Who};
+use super::machine::Power;
+use super::world::{Happening, World};
+
+impl World {
+    fn power_on(&mut self, who: Who) {
+        let (from, to) = self.knobs.boot_us;
+        let takes = self.rng.between(from, to);
+        let (now, ppm) = (self.now, self.knobs.drift_ppm[who]);
+        let machine = &mut self.machines[who];
+        if machine.power != Power::Off {
+            return;
+        }
+        machine.power = Power::Booting;
+        // Each power-up has its own epoch of time, near zero or anywhere.
+        machine.clock = Clock::new(now, 1 + self.rng.between(0, 1 << 40), ppm);
+        self.queue.plan(now + takes, Happening::Booted(who, machine.epoch));
+    }
+
+    pub(super) fn power_off(&mut self, who: Who) {
+        self.settle_lines();
+        for link in 0..self.wires[who].len() {
+            self.wires[who][link].go_dead(self.now);
+        }
+        self.machines[who].lose_everything();
+        self.machines[who].power = Power::Off;
+        self.check_holders();
+    }
+
+    pub(super) fn reset(&mut self, who: Who) {
+        self.power_off(who);
+        self.power_on(who);
+    }
+
+    fn freeze(&mut self, who: Who, freeze: bool) {
+        self.settle_lines();
+        let (now, stands) = (self.now, self.knobs.clock_freezes);
+        let machine = &mut self.machines[who];
+        if machine.power != Power::On || machine.frozen == freeze {
+            return;
+        }
+        machine.frozen = freeze;
+        match (freeze, stands) {
+            (true, true) => machine.clock.stop(now),
+            (false, true) => machine.clock.go_on(now),
+            _ => {}
+        }
+        if !freeze {
+            self.plan_turn(who);
+        }
+    }
+
+    fn stop(&mut self, who: Who, stop: bool) {
+        if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
+            daemon.stopped = stop;
+        }
+        if !stop {
+            self.plan_turn(who);
+        }
+    }
+
+    /// Something happens.
+    pub fn apply(&mut self, fault: Fault) {
+        if let Some(kind) = fault.kind() {
+            self.counts.faults[kind] += 1;
+        }
+        self.tell(0, || format!("*** {fault}"));
+        self.trace.number(self.now);
+        match fault {
+            Fault::PowerOff(who) => self.power_off(who),
+            Fault::PowerOn(who) => self.power_on(who),
+            Fault::Reset(who) => {
+                if self.machines[who].power != Power::Off {
+                    self.reset(who);
+                }
+            }
+            Fault::Freeze(who) => self.freeze(who, true),
+            Fault::Thaw(who) => self.freeze(who, false),
+            Fault::Stop(who) => self.stop(who, true),
+            Fault::Continue(who) => self.stop(who, false),
+            Fault::Stall(who, point, span) => {
+                if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
+                    daemon.stall = Some((point, span));
+                }
+            }
+            Fault::KillDaemon(who) => self.kill_daemon(who),
+            Fault::KillHelper(who) => self.kill_helper(who),
+            Fault::KillBoth(who) => {
+                self.kill_helper(who);
+                self.kill_daemon(who);
+            }
+            Fault::CrashLoop(who, times) => {
+                self.machines[who].crashes_left = times;
+                self.kill_daemon(who);
+            }
+            Fault::Cut { from, link } => self.cut(from, link, true),
+            Fault::Mend { from, link } => self.cut(from, link, false),
+            Fault::CutAll => self.cut_all(true),
+            Fault::MendAll => self.cut_all(false),
+            Fault::Weather { from, link, weather } => {
+                self.settle_lines();
+                self.wires[from][link].weather = weather;
+            }
+            Fault::Scripts(who, mood) => self.machines[who].mood = mood,
+            Fault::Operator(who, command) => self.command(who, command),
+            Fault::WallStep(who, s) => self.machines[who].clock.wall_offset_s += s,
+        }
+        self.check_holders();
+    }
+
+    fn cut(&mut self, from: Who, link: usize, cut: bool) {
+        self.settle_lines();
+        self.wires[from][link].cut = cut;
+    }
+
+    fn cut_all(&mut self, cut: bool) {
+        for from in 0..2 {
+            for link in 0..self.wires[from].len() {
+                self.cut(from, link, cut);
+            }
+        }
+    }
+
+    fn command(&mut self, who: Who, command: Command) {
+        if command == Command::Start {
+            self.machines[who].left = false;
+            self.respawn(who);
+        } else if let Some(daemon) = self.machines[who].daemon.as_deref_mut() {
+            daemon.commands.push_back(command);
+        }
+        self.plan_turn(who);
+    }
+
+    /// Faults stop for good: everything is mended, switched on, continued and started.
+    pub fn mend_everything(&mut self) {
+        self.tell(0, || "*** everything is mended, for good".into());
+        self.mended = true;
+        self.apply(Fault::MendAll);
+        for who in 0..2 {
+            if self.machines[who].lied_to {
+                // Only a person can find what a script lied about.
+                self.apply(Fault::Thaw(who));
+                self.reset(who);
+            }
+            for link in 0..self.wires[who].len() {
+                self.apply(Fault::Weather { from: who, link, weather: Weather::default() });
+            }
+            self.machines[who].crashes_left = 0;
+            self.apply(Fault::Scripts(who, Mood::Healthy));
+            self.apply(Fault::Thaw(who));
+            self.apply(Fault::Continue(who));
+            self.apply(Fault::PowerOn(who));
+            self.apply(Fault::Operator(who, Command::Start));
+        }
+    }
+}

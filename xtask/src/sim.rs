@@ -1,0 +1,34 @@
+//! `cargo xtask sim`: the simulator, built as fast as release but with the protocol's own assertions.
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use crate::{Place, fail};
+
+/// Profile in Cargo.toml.
+const PROFILE: &str = "sim";
+
+fn build_and_run(profile: &str, args: &[String]) -> ExitCode {
+    let place = Place::here();
+    let mut build = place.cargo();
+    build.args(["build", "--locked", "--profile", profile, "-p", "hil-tests", "--bin", "sim"]);
+    match build.status() {
+        Ok(status) if status.success() => {}
+        Ok(_) => return ExitCode::FAILURE,
+        Err(error) => return fail(&place.cargo, &error),
+    }
+    let sim = place.target.join(profile).join("sim");
+    // Replaces this process: the exit code is the run's own.
+    let error = std::process::Command::new(&sim).args(args).exec();
+    fail(&sim, &error)
+}
+
+/// Runs seeds; `args` are the simulator's own.
+pub fn run(args: &[String]) -> ExitCode {
+    build_and_run(PROFILE, args)
+}
+
+/// A simulated day, timed.
+pub fn bench() -> ExitCode {
+    build_and_run("release", &["--bench".to_owned()])
+}
