@@ -14,6 +14,8 @@
 //! | R4: gives while it runs | – | – | – | yes |
 //! | R4: binds its giver for lease only | 23 | 12,129 | 3,535 | yes |
 //! | R4: no allowance for drift | – | – | – | yes |
+//! | R4: gives to the unfresh | – | – | – | yes |
+//! | R4: a renewal may shorten | – | – | – | no, but `authority/promises.rs` |
 //! | R5: an old, unfresh release counts | – | – | – | yes |
 //! | R5: an unfresh new life ends a start-up promise | 19 | 668 | – | yes |
 //! | R6: shown though the echoed frame renewed nothing | 75 | 55 | – | yes |

@@ -21,6 +21,8 @@ impl Node {
                 Stance::Asking => self.decide_asking(now, group),
                 Stance::Idle => self.decide_idle(now, group),
             }
+            // Who asks now isn't waiting any more: the same call again would change nothing.
+            self.watch_idle_peer(now, group);
         }
     }
 
