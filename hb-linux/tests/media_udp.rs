@@ -129,7 +129,8 @@ fn wakes(port: &Port, millis: i64) -> bool {
 }
 
 fn receive(port: &mut Port) -> Vec<u8> {
-    assert!(wakes(port, 900), "nothing arrived at {} {}", port.kind(), port.name());
+    // A neighbour that has to be found anew takes a second and more.
+    assert!(wakes(port, 5000), "nothing arrived at {} {}", port.kind(), port.name());
     let mut buf = [0; 512];
     match port.receive(&mut buf) {
         Receive::Received(n) => buf[..n].to_vec(),
@@ -230,8 +231,8 @@ fn media_on_one_interface_and_port_keep_their_frames_apart() {
         let mut a = media(A, "10.7.0.2").map(|medium| opened(wire.at_a(&medium)));
         let mut b = media(B, "10.7.0.1").map(|medium| opened(wire.at_b(&medium)));
         for i in 0..a.len() {
-            assert_eq!(a[i].transmit(&[i as u8; 20]), Transmit::Sent);
-            assert_eq!(receive(&mut b[i]), [i as u8; 20]);
+            assert_eq!(a[i].transmit(&[i as u8; MIN_FRAME]), Transmit::Sent);
+            assert_eq!(receive(&mut b[i]), [i as u8; MIN_FRAME]);
             for (j, port) in b.iter().enumerate() {
                 assert!(!wakes(port, 10), "medium {i}'s frame also arrived on {j}");
             }
