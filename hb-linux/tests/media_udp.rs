@@ -124,7 +124,7 @@ fn multicast(nic: &str, group: &str) -> Medium {
 /// Whether the port's descriptor becomes readable within `millis`.
 fn wakes(port: &Port, millis: i64) -> bool {
     let fd = port.fd().expect("port is open");
-    let limit = Timespec { tv_sec: 0, tv_nsec: millis * 1_000_000 };
+    let limit = Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 };
     poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&limit)).unwrap() > 0
 }
 
