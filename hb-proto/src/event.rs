@@ -1,6 +1,5 @@
 //! What a person should know: told once, when it happens. Nothing is decided from events.
 
-use crate::action::Verb;
 use crate::config::Digests;
 use crate::group::Change;
 use crate::id::{BootId, GroupId, LinkId};
@@ -167,10 +166,5 @@ pub enum Event {
         link: LinkId,
         /// For this reason.
         reason: Reject,
-    },
-    /// An order was answered late or twice.
-    StaleAnswer {
-        /// What it was about, if that is known.
-        verb: Option<Verb>,
     },
 }

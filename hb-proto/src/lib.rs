@@ -28,7 +28,7 @@
 //!    [`handle_done`](node::Node::handle_done); it may take as long as it takes, the node has patience
 //!    of its own.
 //!
-//! In return: no queue of decisions can overflow, no method panics on any input, nothing is decided
+//! In return: no queue of decisions can overflow, nothing that comes from the wire or the clock panics, nothing is decided
 //! from figures in [`statistics`], and [`node::Decisions`] is all that decides: it can be cloned,
 //! hashed, compared and [rebased in time](node::Decisions::rebased).
 //!

@@ -59,7 +59,7 @@ pub struct Link {
     pub(crate) lopsided_since: Option<Instant>,
     /// Until when the line is busy with what was last written to it.
     pub(crate) busy_until: Instant,
-    /// A change could not be sent while the line was busy.
+    /// The newest frame could not be sent while the line was busy.
     pub(crate) owed: bool,
 }
 

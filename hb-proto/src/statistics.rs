@@ -145,6 +145,10 @@ impl LinkStatistics {
         let overdue = u32::try_from(overdue.saturating_sub(1)).unwrap_or(u32::MAX).min(LOSS_WINDOW);
         let kept = if overdue < LOSS_WINDOW { self.arrived << overdue } else { 0 };
         let window = self.seen.saturating_add(overdue).min(LOSS_WINDOW);
+        if window == 0 {
+            // Nothing on the schedule yet.
+            return None;
+        }
         let mask = if window < LOSS_WINDOW { (1 << window) - 1 } else { u128::MAX };
         Some(1.0 - (kept & mask).count_ones() as f32 / window as f32)
     }

@@ -147,6 +147,55 @@ fn split_is_the_classics_split_and_heals_within_a_second() {
     );
 }
 
+/// A split heals in one direction only: the node that is not heard can't be given way to, so it gives
+/// way itself, home or not. (The other hears nothing and can't.)
+#[test]
+fn a_split_that_heals_one_way_ends_too() {
+    for heard in [A, B] {
+        let mut pair = Pair::started();
+        pair.cut_all(true);
+        pair.run(ms(3000));
+        assert!(pair.serves(A) && pair.serves(B));
+        pair.cut[heard] = [false; 8];
+        pair.run(ms(1500));
+        assert!(pair.serves(heard) && !pair.serves(1 - heard), "{heard} is heard and goes on");
+    }
+}
+
+/// The standby loses power and is back before its silence was called death: a fast machine, or a long
+/// deadtime. Its first frame can't show a promise yet; the runner goes on.
+#[test]
+fn a_standby_that_is_back_before_it_was_missed_disturbs_nobody() {
+    for away in [100, 300, 405, 430, 460, 490] {
+        let mut pair = Pair::started();
+        let orders = pair.orders.len();
+        pair.power_off(B);
+        pair.run(ms(away));
+        pair.start(B);
+        pair.run(ms(3000));
+        assert!(pair.serves(A));
+        assert_eq!(pair.orders.len(), orders, "after {away} ms: {:?}", &pair.orders[orders..]);
+    }
+}
+
+/// A home whose start fails for good does not take the service from the peer each time its failure is
+/// forgotten; but where nobody serves, it tries again.
+#[test]
+fn a_broken_home_leaves_the_service_where_it_works() {
+    let mut pair = Pair::with(|config| config.patience.failed_start_retry = ms(5000));
+    pair.machines[A].broken.push((0, 1));
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    assert!(pair.serves(B));
+    let orders = pair.orders.len();
+    pair.run(ms(30_000));
+    assert_eq!(pair.orders.len(), orders, "B is left alone: {:?}", &pair.orders[orders..]);
+    pair.machines[A].broken.clear();
+    pair.power_off(B);
+    pair.run_until(ms(7000), "A serves", |pair| pair.serves(A));
+}
+
 #[test]
 fn killed_daemon_returns_clean_and_serves_again() {
     let mut pair = Pair::started();

@@ -126,7 +126,6 @@ impl Words {
                     warn!("{}: frame dropped: {}", self.link(link), explain(reason));
                 }
             }
-            Event::StaleAnswer { .. } => debug!("a script's answer came after it was given up"),
         }
     }
 

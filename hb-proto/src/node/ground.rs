@@ -58,7 +58,11 @@ impl Node {
         if shown == GroupState::Running && !self.mismatches() {
             // What the peer showed before a stall of ours says nothing of now (R10).
             let lately = voice.at >= self.d.peer.attentive_since();
-            return (lately && self.wins_conflict(group)).then_some(Ground::Winner);
+            // A peer that does not hear us can't give way: then it is we who must, and contact gives
+            // it a lease to answer.
+            let heard = self.d.plans[group.index()].bridge_until > now
+                || self.d.ledger.is_fresh(self.config.me.peer(), now);
+            return (lately && heard && self.wins_conflict(group)).then_some(Ground::Winner);
         }
         if self.d.plans[group.index()].bridge_until > now {
             return Some(Ground::Contact);
@@ -72,7 +76,7 @@ impl Node {
     }
 
     /// Both run it: its home goes on, unless it is giving up already (it lost authority in a stall); then
-    /// the other does. The one that gives up says so in the first frame it sends.
+    /// the other does. The one that gives up says so in every frame that it sends meanwhile.
     pub(super) fn wins_conflict(&self, group: GroupId) -> bool {
         let peer_gives_up = self.d.facts.is_some_and(|facts| has(facts.declines, group));
         let gives_up = self.d.plans[group.index()].lost;
@@ -121,6 +125,9 @@ impl Node {
             plan.acquiring = None;
             // The peer, should it run the group by now, need not give way to this node.
             self.d.hello_due = true;
+            // Nothing older may leave before that word.
+            self.d.outbox.links = 0;
+            self.d.links.iter_mut().for_each(|link| link.owed = false);
             self.d.groups[at].stop();
             self.tell(Event::Releasing { group, cause: Cause::AuthorityLost });
         }

@@ -250,6 +250,10 @@ impl Node {
             self.statistics.longest_stall = self.statistics.longest_stall.max(late);
             self.tell(Event::Stall { late });
             self.d.peer.stalled_until(now);
+            if self.mismatches() && late < self.config.timing.deadtime {
+                // Nobody promises across different files; the peer can't have missed us yet.
+                self.bridge(now);
+            }
         }
         self.end_what_lost_authority(now);
     }
@@ -367,13 +371,13 @@ impl Node {
             let silent = heard_at.map_or(self.config.timing.initdead, |at| now.since(at));
             self.tell(Event::Peer { state, silent });
             if state == PeerState::Dead {
-                self.peer_is_gone(now);
+                self.peer_is_gone();
             }
         }
     }
 
     /// Classic mode: the peer's death voids what was promised to it (R2). With an arbiter it voids nothing.
-    fn peer_is_gone(&mut self, _now: Instant) {
+    fn peer_is_gone(&mut self) {
         if self.config.arbiter.is_none() {
             self.d.ledger.void_promises_to(self.config.me.peer());
         }

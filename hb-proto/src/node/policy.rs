@@ -98,7 +98,7 @@ impl Node {
         let partner = self.peer_is_partner(now);
         let plan = &mut self.d.plans[group.index()];
         let handing_over = core::mem::take(&mut plan.handing_over);
-        (plan.lost, plan.conflict, plan.acquiring) = (false, false, None);
+        (plan.lost, plan.conflict, plan.standby, plan.acquiring) = (false, false, false, None);
         plan.peer_idle_since = None;
         if handing_over && partner {
             plan.yield_until = now + self.config.timing.deadtime.times(2);
@@ -261,7 +261,10 @@ impl Node {
         match change {
             Change::Started => self.measure(now, group),
             Change::StartFailed { .. } => {
-                self.d.plans[group.index()].acquiring = None;
+                let plan = &mut self.d.plans[group.index()];
+                plan.acquiring = None;
+                // It may be tried again where nobody runs it, but is not taken from a peer that serves.
+                plan.yielded = true;
                 self.d.hello_due = true;
             }
             _ => {}

@@ -174,10 +174,15 @@ impl Node {
         {
             self.tell(Event::LateHeartbeat { interval: silent });
         }
+        if new_life && heard_at.is_some() {
+            // A new life is clean and has promised already (R8, R9); it can't show that before it has
+            // heard us, even if its former life was not missed yet.
+            self.made_contact(now, false);
+        }
         let Some(state) = self.d.peer.heard(now, life, new_life) else { return };
         self.tell(Event::Peer { state, silent });
         match state {
-            PeerState::Left => self.peer_is_gone(now),
+            PeerState::Left => self.peer_is_gone(),
             PeerState::Alive if before.is_gone() => {
                 self.made_contact(now, before == PeerState::Dead && !new_life);
             }
@@ -192,6 +197,11 @@ impl Node {
             self.tell(Event::ReturnedAfterPartition);
         }
         self.d.hello_due = true;
+        self.bridge(now);
+    }
+
+    /// What runs may go on for a lease: the peer could not take it over sooner.
+    pub(super) fn bridge(&mut self, now: Instant) {
         for group in self.d.ledger.groups() {
             if self.d.ledger.stance(group) == Stance::Running {
                 self.d.plans[group.index()].bridge_until = now + self.config.timing.lease;

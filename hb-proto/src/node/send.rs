@@ -23,6 +23,9 @@ const OFF_SCHEDULE_PERCENT: u64 = 2;
 /// … but need not keep more than this, or a handover would be slow just because keepalive is.
 const OFF_SCHEDULE_AT_MOST: Duration = Duration::from_millis(2);
 
+/// A life that has sent this frame leaves, with a million numbers to do it in.
+const LAST_SEQ: u32 = u32::MAX - (1 << 20);
+
 /// What a frame is, for byte counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -51,7 +54,7 @@ pub(super) struct Outbox {
     seq: u32,
     message: Option<Message>,
     /// Links that have not had it.
-    links: u8,
+    pub(super) links: u8,
     /// What the newest frame said of states and links: a difference sends the next one at once.
     told: (u8, GroupStates, Life),
     told_sets: (u16, u16, u16),
@@ -96,11 +99,15 @@ impl Node {
             return;
         }
         let Some(seq) = self.d.ledger.stamp(now) else {
-            // The numbers of this life are used up (13 years at 100 ms): a new life goes on.
-            self.d.restart_above = Some(self.boot());
-            self.begin_leaving();
+            // Unreachable: the life ended a million frames ago. Silence, on schedule.
+            self.d.keepalive_at = now + keepalive;
             return;
         };
+        if seq > LAST_SEQ {
+            // R9: before the numbers of this life are used up (13 years at 100 ms) a new one begins.
+            self.d.restart_above = self.d.restart_above.max(Some(self.boot()));
+            self.begin_leaving();
+        }
         if scheduled {
             // After a stall the schedule goes on from here: no burst of what was missed.
             let next = self.d.keepalive_at + keepalive;
@@ -137,7 +144,9 @@ impl Node {
             off_schedule: !scheduled,
             wants_hello: self.d.facts.is_none() && self.newest_of_peer().is_some(),
         };
-        let hello = self.d.hello_due || scheduled && now >= self.d.hello_at;
+        // Who gives a group up after a stall says so in every frame until it has (see `wins_conflict`).
+        let giving_up = self.d.plans.iter().any(|plan| plan.lost);
+        let hello = self.d.hello_due || giving_up || scheduled && now >= self.d.hello_at;
         let message =
             if hello { Message::Hello(self.hello(status)) } else { Message::Status(status) };
         if hello {
@@ -261,13 +270,14 @@ impl Node {
     }
 
     /// The link would not take the frame just polled for it: still busy, or gone. It is owed the newest
-    /// one, after as long as a frame takes.
+    /// one, after as long as a frame takes or a quarter of a keepalive.
     pub fn handle_blocked(&mut self, now: Instant, link: LinkId) {
         let Some(at) = (link.index() < self.d.links.len()).then_some(link.index()) else { return };
         let statistics = &mut self.link_statistics[at];
         statistics.sent = statistics.sent.saturating_sub(1);
         statistics.skipped += 1;
-        let again = self.config.links[at].time_on_line(MAX_FRAME).max(Duration::from_millis(1));
+        let part = self.config.timing.keepalive.percent(25);
+        let again = self.config.links[at].time_on_line(MAX_FRAME).max(part);
         self.d.links[at].owed = true;
         self.d.links[at].busy_until = now + again;
     }
