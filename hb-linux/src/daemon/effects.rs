@@ -7,7 +7,8 @@ use hb_proto::authority::Stance;
 use hb_proto::group::Phase;
 use hb_proto::id::{BootId, GroupId};
 use hb_proto::node::Node;
-use hb_proto::time::Instant;
+use hb_proto::time::{Duration, Instant};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{AddressSpec, ResourceLine, Settings};
@@ -18,6 +19,10 @@ use crate::resources::{self, FromHelper, Helper, Received, Step, Steps, ToHelper
 
 /// Orders that can be under way: one a group.
 const MAX_ORDERS: usize = hb_proto::config::MAX_GROUPS;
+/// A helper that died is replaced after this: its sockets and scripts get a moment to be gone.
+const RESPAWN_AFTER: Duration = Duration::from_millis(20);
+/// … and one that can't be started is tried again after this.
+const RESPAWN_EVERY: Duration = Duration::from_secs(1);
 /// How long the helper may take to end after everything is said.
 const FAREWELL: StdDuration = StdDuration::from_secs(2);
 
@@ -31,6 +36,14 @@ pub enum After {
     Depart(Option<BootId>),
 }
 
+/// An order that the helper has not answered.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    ticket: TicketId,
+    /// The script's process group, once it runs.
+    group: Option<Pid>,
+}
+
 /// Hands that carry out what the node decides.
 pub struct Effects {
     helper: Helper,
@@ -38,7 +51,9 @@ pub struct Effects {
     addresses: Addresses,
     announcer: Announcer,
     /// Orders that the helper has not answered: answered as failed should it die.
-    under_way: heapless::Vec<TicketId, MAX_ORDERS>,
+    under_way: heapless::Vec<UnderWay, MAX_ORDERS>,
+    /// When a helper that is gone is replaced.
+    respawn_at: Option<Instant>,
     /// Groups (one bit each) that the standing order covers.
     standing: u16,
     /// Log lines that found no room on their way to the helper, and were not told of yet.
@@ -55,7 +70,16 @@ impl Effects {
         announcer: Announcer,
     ) -> Self {
         let under_way = heapless::Vec::new();
-        Self { helper, sink, addresses, announcer, under_way, standing: 0, unlogged: 0 }
+        Self {
+            helper,
+            sink,
+            addresses,
+            announcer,
+            under_way,
+            respawn_at: None,
+            standing: 0,
+            unlogged: 0,
+        }
     }
 
     /// The helper's socket, and whether to wait for room in it.
@@ -67,7 +91,8 @@ impl Effects {
     /// When [`Effects::tend`] has something to send.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        self.announcer.poll_timeout().unwrap_or(Instant::NEVER)
+        let announcement = self.announcer.poll_timeout().unwrap_or(Instant::NEVER);
+        announcement.min(self.respawn_at.unwrap_or(Instant::NEVER))
     }
 
     /// Sends repeats of announcements that are due.
@@ -180,13 +205,13 @@ impl Effects {
             Verb::Stop => resources::Verb::Stop,
             Verb::Status => resources::Verb::Status,
         };
-        if self.under_way.push(ticket).is_ok()
+        if self.under_way.push(UnderWay { ticket, group: None }).is_ok()
             && self.order(&ToHelper::Run { ticket: ticket.0, step, verb })
         {
             return After::GoOn;
         }
         error!("{written}: could not be ordered from the helper process");
-        self.under_way.retain(|other| *other != ticket);
+        self.under_way.retain(|order| order.ticket != ticket);
         node.handle_done(now, ticket, Outcome::Failed);
         After::Decide
     }
@@ -231,10 +256,16 @@ impl Effects {
             match self.helper.receive() {
                 Received::Message(FromHelper::Done { ticket, outcome, held, duration_ms }) => {
                     let ticket = TicketId(ticket);
-                    self.under_way.retain(|other| *other != ticket);
+                    self.under_way.retain(|order| order.ticket != ticket);
                     debug!("script answered after {duration_ms} ms: {outcome:?}");
                     node.handle_done(now, ticket, judged(outcome, held));
                     answered = true;
+                }
+                Received::Message(FromHelper::Started { ticket, group }) => {
+                    let order = self.under_way.iter_mut().find(|order| order.ticket.0 == ticket);
+                    if let Some(order) = order {
+                        order.group = Pid::from_raw(group);
+                    }
                 }
                 // The line that tells of a loss is the next one to be lost: without end.
                 Received::Message(FromHelper::LogDropped { lines: 1 }) => {}
@@ -243,7 +274,7 @@ impl Effects {
                 }
                 Received::Nothing => return answered,
                 Received::Gone => {
-                    self.replace_helper(node, now);
+                    self.mourn_helper(node, now);
                     return true;
                 }
             }
@@ -251,16 +282,47 @@ impl Effects {
         answered
     }
 
-    /// The helper died: a new one takes its place, and what was under way counts as failed.
-    fn replace_helper(&mut self, node: &mut Node, now: Instant) {
-        self.sink.divert(None);
-        error!(target: CRIT, "the helper process is gone ({:?}); starting another", self.helper.exit_status());
-        match self.helper.respawn() {
-            Ok(()) => self.sink.divert(self.helper.log_socket().ok()),
-            Err(error) => error!(target: CRIT, "no helper process: {error}"),
+    /// The helper died. What it ran goes with it, or a start would finish after its group was given up;
+    /// then it counts as failed.
+    fn mourn_helper(&mut self, node: &mut Node, now: Instant) {
+        if self.respawn_at.is_some() {
+            return;
         }
-        for ticket in std::mem::take(&mut self.under_way) {
-            node.handle_done(now, ticket, Outcome::Failed);
+        self.sink.divert(None);
+        let status = self.helper.exit_status();
+        error!(target: CRIT, "the helper process is gone ({status:?}); starting another");
+        self.respawn_at = Some(now + RESPAWN_AFTER);
+        for order in std::mem::take(&mut self.under_way) {
+            if let Some(group) = order.group {
+                // It may have ended by itself meanwhile.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            node.handle_done(now, order.ticket, Outcome::Failed);
+        }
+    }
+
+    /// Whether the helper is gone and its socket is not worth watching.
+    #[must_use]
+    pub const fn is_without_helper(&self) -> bool {
+        self.respawn_at.is_some()
+    }
+
+    /// Starts another helper when it is time; `true` if there is one with a socket to watch.
+    pub fn replace_helper(&mut self, now: Instant) -> bool {
+        if self.respawn_at.is_none_or(|at| now < at) {
+            return false;
+        }
+        match self.helper.respawn() {
+            Ok(()) => {
+                self.respawn_at = None;
+                self.sink.divert(self.helper.log_socket().ok());
+                true
+            }
+            Err(error) => {
+                error!(target: CRIT, "no helper process: {error}; trying again");
+                self.respawn_at = Some(now + RESPAWN_EVERY);
+                false
+            }
         }
     }
 

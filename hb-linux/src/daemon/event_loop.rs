@@ -50,6 +50,13 @@ pub enum Turn {
     Depart(Option<BootId>),
 }
 
+/// What comes after carrying out: nothing is decided before what had arrived was taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    Drain,
+    Decide,
+}
+
 /// A running heartbeat.
 pub struct Daemon {
     pub(super) node: Node,
@@ -146,7 +153,7 @@ impl Daemon {
         let mut now = self.clock.now();
         self.node.handle_wakeup(now);
         // After a stall addresses go before anything that arrived is looked at (R10).
-        if let Some(turn) = self.carry_out(now) {
+        if let Some(turn) = self.carry_out(now, Then::Drain) {
             return Ok(turn);
         }
         let woken = now;
@@ -171,11 +178,15 @@ impl Daemon {
         self.serve(server_ready, now);
         self.tend(now);
         self.node.handle_timeout(now);
-        if let Some(turn) = self.carry_out(now) {
+        if let Some(turn) = self.carry_out(now, Then::Decide) {
             return Ok(turn);
         }
         // Read again: a turn that lost the processor must not feed on what was true when it began.
         let now = self.clock.now();
+        if self.node.is_clean() {
+            // R9: not before the clean start.
+            self.watch.open();
+        }
         self.watch.tend(self.node.may_feed_watchdog(now), now);
         Ok(Turn::GoOn)
     }
@@ -229,12 +240,10 @@ impl Daemon {
         if flags.contains(EventFlags::OUT) {
             self.effects.flush();
         }
-        let before = self.effects.helper().pid();
         self.effects.receive(&mut self.node, now);
-        if self.effects.helper().pid() != before
-            && let Err(error) = self.add(self.effects.helper().fd(), HELPER)
-        {
-            warn!("the new helper process can't be watched: {error}");
+        if self.effects.is_without_helper() {
+            // Its end would be told again at every turn.
+            let _ = epoll::delete(&self.epoll, self.effects.helper().fd());
         }
     }
 
@@ -269,6 +278,11 @@ impl Daemon {
 
     fn tend(&mut self, now: Instant) {
         self.effects.tend(now);
+        if self.effects.replace_helper(now)
+            && let Err(error) = self.add(self.effects.helper().fd(), HELPER)
+        {
+            warn!("the new helper process can't be watched: {error}");
+        }
         if now < self.tend_at {
             return;
         }
@@ -287,7 +301,7 @@ impl Daemon {
 
     /// Drains every output of the node. Orders that are answered on the spot (addresses) let it
     /// decide again, at once.
-    fn carry_out(&mut self, now: Instant) -> Option<Turn> {
+    fn carry_out(&mut self, now: Instant, then: Then) -> Option<Turn> {
         for _ in 0..ROUNDS_A_TURN {
             let mut decide = false;
             while let Some(action) = self.node.poll_action(now) {
@@ -306,7 +320,9 @@ impl Daemon {
             if !decide {
                 break;
             }
-            self.node.handle_timeout(now);
+            if then == Then::Decide {
+                self.node.handle_timeout(now);
+            }
         }
         self.effects.keep_standing_order(&self.node, &self.settings);
         self.watch_helper_writes();
@@ -318,11 +334,16 @@ impl Daemon {
         // Read before the write (protocol.md R6).
         let mut now = self.clock.now();
         while let Some(transmit) = self.node.poll_transmit(now, &mut frame) {
-            match self.links[transmit.link.index()].send(&frame[..transmit.len]) {
+            let link = &mut self.links[transmit.link.index()];
+            let was_open = link.fd().is_some();
+            match link.send(&frame[..transmit.len]) {
                 Ok(()) => {}
                 Err(WireError::Busy | WireError::Lost(_)) => {
                     self.node.handle_blocked(now, transmit.link);
                 }
+            }
+            if let Some(failure) = link.port().failure().filter(|_| was_open) {
+                warn!("{}: {failure}; trying again each second", link.port().name());
             }
             now = self.clock.now();
         }
@@ -330,10 +351,6 @@ impl Daemon {
 
     fn tell(&mut self, now: Instant) {
         while let Some(event) = self.node.poll_event() {
-            if event == hb_proto::event::Event::Clean {
-                // R9: not before the clean start.
-                self.watch.open();
-            }
             self.words.tell(now, &event);
         }
     }

@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use hb_proto::config::Patience;
 use hb_proto::id::BootId;
 use hb_proto::node::Node;
 use hb_proto::wire::auth::{Key, KeyRing};
@@ -136,7 +135,7 @@ fn configure_helper(
     config_dir: &Path,
 ) -> Result<(), StartError> {
     let script_dirs = resources::script_dirs(config_dir);
-    let stop_timeout = Patience::default().stop.millis();
+    let stop_timeout = settings.proto.patience.stop.millis();
     let setup = Setup {
         node: &settings.node,
         config_dir,

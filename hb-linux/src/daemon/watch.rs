@@ -22,6 +22,10 @@ pub struct Watch {
     timeout_s: u32,
     fed_at: Instant,
     starving: bool,
+    /// Feeding failed, and that was told.
+    refused: bool,
+    /// Opening was tried.
+    tried: bool,
 }
 
 impl Watch {
@@ -30,12 +34,23 @@ impl Watch {
     pub fn new(path: Option<PathBuf>, deadtime: Duration) -> Self {
         let twice = deadtime.times(2).micros().div_ceil(1_000_000);
         let timeout_s = u32::try_from(twice).unwrap_or(u32::MAX).max(TIMEOUT_AT_LEAST_S);
-        Self { path, device: None, timeout_s, fed_at: Instant::ZERO, starving: false }
+        Self {
+            path,
+            device: None,
+            timeout_s,
+            fed_at: Instant::ZERO,
+            starving: false,
+            refused: false,
+            tried: false,
+        }
     }
 
-    /// Opens, and so arms it. A watchdog that can't be had is told and the node goes on without.
+    /// Opens, and so arms it; once, further calls do nothing. A watchdog that can't be had is told and the node goes on without.
     pub fn open(&mut self) {
-        let Some(path) = self.path.as_deref().filter(|_| self.device.is_none()) else { return };
+        if std::mem::replace(&mut self.tried, true) {
+            return;
+        }
+        let Some(path) = self.path.as_deref() else { return };
         match Device::open(path, self.timeout_s) {
             Ok(device) => {
                 info!("Using watchdog device: {}", path.display());
@@ -67,7 +82,9 @@ impl Watch {
         }
         if now.since(self.fed_at) >= FEED_EVERY {
             self.fed_at = now;
-            if let Err(error) = device.feed() {
+            if let Err(error) = device.feed()
+                && !std::mem::replace(&mut self.refused, true)
+            {
                 error!(target: CRIT, "the watchdog can't be fed ({error}): the machine will be reset");
             }
         }

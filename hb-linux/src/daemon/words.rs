@@ -16,10 +16,13 @@ use crate::log::{CRIT, Limiter};
 
 /// Lines a minute for each reason for which frames are dropped.
 const REJECT_BURST: u32 = 3;
-/// Lines a minute about late heartbeats, and about our own stalls.
-const REPEATED_BURST: u32 = 10;
+/// Lines a minute about late heartbeats, our own stalls, and what comes and goes.
+const REPEATED_BURST: u32 = 30;
 const LATE: usize = 0;
 const STALLED: usize = 1;
+/// Late and alive again, by turns.
+const FLAPPING: usize = 2;
+const LINKS: usize = 3;
 
 /// Tells events to the log.
 pub struct Words {
@@ -30,7 +33,7 @@ pub struct Words {
     peer: String,
     rejected: Limiter<{ Reject::COUNT }>,
     /// Late heartbeats and stalls of our own, which a busy machine may have many a second of.
-    repeated: Limiter<2>,
+    repeated: Limiter<4>,
     /// The first group after the start is being acquired.
     acquiring_first: bool,
     initialised: bool,
@@ -77,7 +80,12 @@ impl Words {
         let peer = &self.peer;
         match *event {
             Event::Clean => info!("all resources are confirmed stopped: heartbeats begin"),
-            Event::Peer { state, silent } => self.tell_peer(state, silent),
+            Event::Peer { state, silent } => {
+                let grave = matches!(state, PeerState::Dead | PeerState::Left);
+                if grave || self.repeated.admit(FLAPPING, now) {
+                    self.tell_peer(state, silent);
+                }
+            }
             Event::PeerLife { boot } => debug!("{peer} is heard in life {boot}"),
             Event::ReturnedAfterPartition => {
                 error!(target: CRIT, "Cluster node {peer} returning after partition.");
@@ -85,7 +93,11 @@ impl Words {
             Event::LateHeartbeat { interval } if self.repeated.admit(LATE, now) => {
                 warn!("Late heartbeat: Node {peer}: interval {} ms", interval.millis());
             }
-            Event::Link { link, state, heard } => self.tell_link(link, state, heard),
+            Event::Link { link, state, heard } => {
+                if self.repeated.admit(LINKS, now) {
+                    self.tell_link(link, state, heard);
+                }
+            }
             Event::Mismatch { ours, theirs } if ours.haresources != theirs.haresources => {
                 error!(
                     target: CRIT,
@@ -136,8 +148,12 @@ impl Words {
             warn!("frames dropped ({}): {held_back}", explain(reason));
         }
         while let Some(held_back) = self.repeated.poll_suppressed(now) {
-            let what =
-                if held_back.reason == LATE { "late heartbeats" } else { "stalls of this process" };
+            let what = match held_back.reason {
+                LATE => "late heartbeats",
+                STALLED => "stalls of this process",
+                FLAPPING => "the peer, late and alive again",
+                _ => "links up and down",
+            };
             warn!("{what}: {held_back}");
         }
     }

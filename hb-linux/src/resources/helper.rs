@@ -339,6 +339,10 @@ impl<'fd> Worker<'fd> {
                 if order.ticket.is_none() {
                     running.deadline = Some(Instant::now() + self.stop_timeout);
                 }
+                if let Some(ticket) = order.ticket {
+                    let group = running.process_group();
+                    self.answers.push_back(FromHelper::Started { ticket, group });
+                }
                 self.groups[usize::from(order.step.group)].running = Some(running);
             }
             Err(error) => {

@@ -153,6 +153,13 @@ pub enum Outcome {
 /// From the helper.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromHelper {
+    /// The script runs, in a process group of this number: who must end it when the helper is gone.
+    Started {
+        /// Of the order.
+        ticket: u32,
+        /// Process group.
+        group: i32,
+    },
     /// The answer to one [`ToHelper::Run`].
     Done {
         /// Of the order.

@@ -117,6 +117,11 @@ impl Running {
         })
     }
 
+    /// Its process group.
+    pub fn process_group(&self) -> i32 {
+        self.group.as_raw_pid()
+    }
+
     /// What to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let exited = self.exit.is_some();
