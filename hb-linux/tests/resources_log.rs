@@ -150,6 +150,7 @@ fn the_daemons_side_allocates_nothing_once_it_runs() {
             let received = helper.receive();
             allocated += ALLOCATIONS.get() - before;
             match received {
+                Received::Message(FromHelper::Started { .. }) => {}
                 Received::Message(FromHelper::Done { held, .. }) => {
                     assert_eq!(held, Some(true));
                     answers += 1;
