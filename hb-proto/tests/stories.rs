@@ -208,6 +208,43 @@ fn killed_daemon_returns_clean_and_serves_again() {
     assert_eq!(pair.double, ms(0), "back within deadtime: B never took over");
 }
 
+/// The one boolean that the watchdog is fed by (R10): not before the clean start, never while something
+/// runs without ground, nor when a stop has run out of its time; whatever cables and peer do.
+#[test]
+fn the_watchdog_is_fed_by_authority_alone() {
+    let feed = |pair: &mut Pair, who| {
+        let now = pair.now;
+        pair.node(who).may_feed_watchdog(now)
+    };
+    let mut pair = Pair::new();
+    pair.machines[A].script_time = ms(50);
+    pair.start(A);
+    pair.run(ms(10));
+    assert!(!feed(&mut pair, A), "not clean yet");
+    pair.start(B);
+    pair.run(ms(3000));
+    assert!(feed(&mut pair, A) && feed(&mut pair, B));
+    pair.cut_link(0, true);
+    pair.run(ms(2000));
+    assert!(feed(&mut pair, A), "a cable is no reason");
+    pair.power_off(B);
+    pair.run(ms(2000));
+    assert!(feed(&mut pair, A), "nor is the peer's death");
+    pair.cut_link(0, false);
+    pair.start(B);
+    pair.run(ms(3000));
+    // A stands still while B takes over; its stop takes long: it runs without ground until then.
+    pair.machines[A].script_time = ms(3000);
+    pair.machines[A].stopped = true;
+    pair.run(ms(2000));
+    pair.machines[A].stopped = false;
+    pair.run(ms(1000));
+    assert!(!feed(&mut pair, A), "addresses are gone, but a resource may run");
+    assert!(feed(&mut pair, B));
+    pair.run(ms(6000));
+    assert!(feed(&mut pair, A), "confirmed stopped");
+}
+
 /// SIGSTOP for longer than deadtime: on waking up, its address goes before anything else.
 #[test]
 fn stopped_daemon_drops_its_address_first_when_continued() {

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::control::snapshot;
 use crate::log::CRIT;
-use crate::watchdog::{Closed, Device, Watchdog};
+use crate::watchdog::{Closed, Device, OpenError, Watchdog};
 
 /// Shortest time-out asked for: what a resource script that stops in order may need when authority
 /// is lost, before the machine is reset under it.
@@ -15,9 +15,13 @@ const TIMEOUT_AT_LEAST_S: u32 = 10;
 /// Feeding more often than this gains nothing: time-outs are whole seconds.
 const FEED_EVERY: Duration = Duration::from_millis(250);
 
+/// Opens a watchdog with a time-out in seconds.
+type Opener = fn(&Path, u32) -> Result<Box<dyn Watchdog>, OpenError>;
+
 /// What ha.cf's `watchdog` line made of it.
 pub struct Watch {
     path: Option<PathBuf>,
+    opener: Opener,
     device: Option<Box<dyn Watchdog>>,
     timeout_s: u32,
     fed_at: Instant,
@@ -32,10 +36,17 @@ impl Watch {
     /// Not open yet: that waits for the clean start (R9).
     #[must_use]
     pub fn new(path: Option<PathBuf>, deadtime: Duration) -> Self {
+        Self::opened_by(path, deadtime, |path, timeout_s| {
+            Ok(Box::new(Device::open(path, timeout_s)?))
+        })
+    }
+
+    fn opened_by(path: Option<PathBuf>, deadtime: Duration, opener: Opener) -> Self {
         let twice = deadtime.times(2).micros().div_ceil(1_000_000);
         let timeout_s = u32::try_from(twice).unwrap_or(u32::MAX).max(TIMEOUT_AT_LEAST_S);
         Self {
             path,
+            opener,
             device: None,
             timeout_s,
             fed_at: Instant::ZERO,
@@ -45,13 +56,14 @@ impl Watch {
         }
     }
 
-    /// Opens, and so arms it; once, further calls do nothing. A watchdog that can't be had is told and the node goes on without.
+    /// Opens, and so arms it; once, further calls do nothing. A watchdog that can't be had is told and the
+    /// node goes on without.
     pub fn open(&mut self) {
         if std::mem::replace(&mut self.tried, true) {
             return;
         }
         let Some(path) = self.path.as_deref() else { return };
-        match Device::open(path, self.timeout_s) {
+        match (self.opener)(path, self.timeout_s) {
             Ok(device) => {
                 info!("Using watchdog device: {}", path.display());
                 info!(
@@ -59,7 +71,7 @@ impl Watch {
                     device.identity(),
                     device.timeout_s()
                 );
-                self.device = Some(Box::new(device));
+                self.device = Some(device);
             }
             Err(error) => {
                 error!(target: CRIT, "{error}; running without it");
@@ -116,5 +128,87 @@ impl Watch {
             timeout_s: self.device.as_ref().map(|device| device.timeout_s()),
             armed: self.device.is_some(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::watchdog::{Recorded, RecordedView, Recording};
+
+    thread_local! {
+        static VIEW: RefCell<Option<RecordedView>> = const { RefCell::new(None) };
+    }
+
+    /// The real keeper on the fake watchdog: ha.cf can't name it, so tests put it in.
+    fn watch() -> Watch {
+        Watch::opened_by(
+            Some("/dev/watchdog".into()),
+            Duration::from_millis(500),
+            |_, timeout_s| {
+                let (device, view) = Recording::new(timeout_s, false);
+                VIEW.with(|slot| *slot.borrow_mut() = Some(view));
+                Ok(Box::new(device))
+            },
+        )
+    }
+
+    fn recorded() -> Option<Recorded> {
+        VIEW.with(|slot| slot.borrow().as_ref().map(RecordedView::now))
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(10_000 + ms)
+    }
+
+    #[test]
+    fn it_is_not_armed_before_it_is_told_to_open() {
+        let mut watch = watch();
+        watch.tend(true, at(0));
+        assert!(recorded().is_none(), "R9: the clean start comes first");
+        let shown = watch.snapshot().expect("ha.cf names one");
+        assert_eq!((shown.armed, shown.timeout_s), (false, None));
+        watch.open();
+        let shown = watch.snapshot().expect("ha.cf names one");
+        assert_eq!((shown.armed, shown.timeout_s), (true, Some(TIMEOUT_AT_LEAST_S)));
+    }
+
+    #[test]
+    fn one_boolean_feeds_it_and_nothing_else() {
+        let mut watch = watch();
+        watch.open();
+        let fed = |watch: &mut Watch, may, ms| {
+            watch.tend(may, at(ms));
+            recorded().expect("open").fed
+        };
+        assert_eq!(fed(&mut watch, true, 0), 1);
+        assert_eq!(
+            fed(&mut watch, true, 100),
+            1,
+            "not more often than a time-out in seconds needs"
+        );
+        assert_eq!(fed(&mut watch, true, 250), 2);
+        for ms in (500..20_000).step_by(100) {
+            assert_eq!(fed(&mut watch, false, ms), 2, "starves while it may not be fed");
+        }
+        assert_eq!(fed(&mut watch, true, 20_000), 3, "until authority returns");
+    }
+
+    #[test]
+    fn only_an_orderly_close_disarms_it() {
+        let mut first = watch();
+        first.open();
+        drop(first);
+        assert!(
+            recorded().expect("opened").will_reset(),
+            "a daemon that just ends leaves it armed"
+        );
+        let mut second = watch();
+        second.open();
+        second.close();
+        assert!(!recorded().expect("opened").will_reset());
+        assert!(!second.snapshot().expect("named").armed);
     }
 }
