@@ -43,10 +43,10 @@ impl Node {
         let opened = message::open(frame, &self.keys)?;
         let header = opened.header;
         if header.sender == self.config.me {
-            // Our own newest frame, looped back, is no news; a later one is somebody else's.
-            if header.boot > self.boot()
-                || header.boot == self.boot() && header.seq > self.d.ledger.newest_seq()
-            {
+            // Our own newest frame, looped back, is no news; a later one is somebody else's, if it is one.
+            let newer = header.boot == self.boot() && header.seq > self.d.ledger.newest_seq();
+            if newer || header.boot > self.boot() {
+                opened.message()?;
                 self.heard_oneself(header.boot);
             }
             return Err(Reject::Own);
