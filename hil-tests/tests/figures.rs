@@ -29,6 +29,10 @@ fn rtt(status: &Value, name: &str, which: &str) -> f64 {
 fn figures_of_a_link() {
     inside("figures_of_a_link", || {
         let pair = Pair::builder().start();
+        pair.wait_for("every round trip is measured", SOON, |one, two| {
+            let known = |status, name| link(status, name)["rtt_us"]["p50"].is_u64();
+            [one, two].into_iter().all(|status| known(status, "eth1") && known(status, SERIAL))
+        });
         let calm = Siege::begin(&pair).before;
         let network = || pair.bench.network(Network::Private);
 
@@ -85,6 +89,10 @@ fn figures_of_a_link() {
 fn states_and_counters_of_a_link() {
     inside("states_and_counters_of_a_link", || {
         let pair = Pair::builder().start();
+        pair.wait_for("every round trip is measured", SOON, |one, two| {
+            let known = |status, name| link(status, name)["rtt_us"]["p50"].is_u64();
+            [one, two].into_iter().all(|status| known(status, "eth1") && known(status, SERIAL))
+        });
         let calm = Siege::begin(&pair).before;
 
         // Longest gap, sent and received: nothing comes from One for 350 ms; Two goes on sending.

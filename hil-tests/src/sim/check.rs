@@ -319,7 +319,8 @@ impl World {
 
     pub(super) fn note_event(&mut self, who: Who, event: Event) {
         match event {
-            Event::Rejected { .. } => return,
+            // Counted already, and too many for the trace; stories ask for them all the same.
+            Event::Rejected { .. } => return self.record_event(who, event),
             Event::Conflict { .. } => self.counts.conflicts += 1,
             Event::Stall { .. } => self.counts.stalls_seen += 1,
             Event::Releasing { cause: Cause::AuthorityLost, .. } => self.counts.lost_authority += 1,
