@@ -21,6 +21,9 @@ use super::queue::At;
 use super::wire::Port;
 use super::world::World;
 
+#[cfg(test)]
+mod tests;
+
 /// One second from contact to one holder.
 const HEAL_US: u64 = 1_000_000;
 /// Turns of one daemon in one simulated second, beyond which its loop spins.
@@ -84,6 +87,8 @@ pub struct Checks {
     /// A start sequence that began in a split: what it began, it may finish.
     split_start: [[bool; 16]; 2],
     held_before: [[u16; 16]; 2],
+    /// Of any node's files so far, if longer than the knobs': the longer one of both counts.
+    pub(super) longest_deadtime: Duration,
     turns: [(At, u32); 2],
 }
 
@@ -91,7 +96,7 @@ impl World {
     fn violate(&mut self, text: String) {
         if self.checks.violation.is_none() {
             let at = self.now;
-            self.tell(0, || format!("VIOLATION {text}"));
+            self.tell_all(|| format!("VIOLATION {text}"));
             self.checks.violation = Some(Violation { at, text });
         }
     }
@@ -224,14 +229,14 @@ impl World {
             (true, None) => {
                 self.checks.double[group] = Some(Double { since: self.now });
                 self.checks.splits += 1;
-                self.tell(0, || format!("group {group} has two holders"));
+                self.tell_all(|| format!("group {group} has two holders"));
             }
             (false, Some(Double { since })) => {
                 let span = self.now - since;
                 self.checks.double[group] = None;
                 self.checks.split_us += span;
                 self.checks.longest_split_us = self.checks.longest_split_us.max(span);
-                self.tell(0, || format!("group {group} had two holders for {span} µs"));
+                self.tell_all(|| format!("group {group} had two holders for {span} µs"));
             }
             _ => {}
         }
@@ -336,7 +341,8 @@ impl World {
     pub(super) fn after_wakeup(&mut self, who: Who, daemon: &Daemon, before: (Duration, bool)) {
         self.count_turn(who);
         let (late, peer_was_gone) = before;
-        if late <= self.knobs.timing.deadtime || peer_was_gone || !daemon.node.is_clean() {
+        let deadtime = self.knobs.timing.deadtime.max(self.checks.longest_deadtime);
+        if late <= deadtime || peer_was_gone || !daemon.node.is_clean() {
             return;
         }
         for group in 0..self.knobs.groups.len() {
