@@ -4,7 +4,8 @@
 //! other machine still has something of it must not have been handed a single whole, new frame of the other's
 //! for deadtime. That covers every cause alike: links cut, one way or both, a machine frozen, a daemon stopped or
 //! killed together with its helper. And it is bounded: once whole, new frames flow both ways again (no gap of deadtime),
-//! one holder is left within a second, plus what weather holds datagrams up.
+//! one holder is left within a second, plus what weather holds datagrams up. While the two haresources differ,
+//! nothing says that group 0 is the same group on both: that second begins when they agree.
 
 use hb_proto::action::{Outcome, TicketId, Verb};
 use hb_proto::event::{Cause, Event};
@@ -87,6 +88,8 @@ pub struct Checks {
     /// A start sequence that began in a split: what it began, it may finish.
     split_start: [[bool; 16]; 2],
     held_before: [[u16; 16]; 2],
+    /// The digest of the haresources that each machine's newest life has read.
+    haresources: [u64; 2],
     /// Of any node's files so far, if longer than the knobs': the longer one of both counts.
     pub(super) longest_deadtime: Duration,
     turns: [(At, u32); 2],
@@ -170,6 +173,13 @@ impl World {
             self.checks.flow_since[who] = self.now;
         }
         self.checks.contact_at[who] = self.now;
+        let [ours, theirs] = self.checks.haresources;
+        if ours != theirs {
+            // Group numbers mean different things to the two: what runs goes on (protocol.md §1). The
+            // second begins when they agree again.
+            self.checks.flow_since[who] = self.now;
+            return;
+        }
         let flowing = self.silence(1 - who) < self.deadtime_us(1 - who);
         if !flowing {
             return;
@@ -417,6 +427,7 @@ impl World {
     /// A life begins: it must be above every earlier one.
     pub(super) fn note_life(&mut self, who: Who, boot: BootId) {
         self.counts.lives += 1;
+        self.checks.haresources[who] = self.configs[who].digests.haresources;
         self.tell(who, || format!("life {boot} begins"));
     }
 
