@@ -221,7 +221,11 @@ impl Ledger {
         });
         for group in self.groups() {
             if processed.new_life {
-                self.promises[group.index()].new_life_of(from, processed.fresh);
+                // A life that is merely unknown, because this one is young, may be the one that counts
+                // what a former life of this voter promised (R8).
+                let above_a_known_one = former.is_some();
+                let ends = processed.fresh && above_a_known_one;
+                self.promises[group.index()].new_life_of(from, ends);
             }
             let state = status.groups.state(group);
             if processed.fresh {
