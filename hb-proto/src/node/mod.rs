@@ -20,7 +20,7 @@ pub use send::{FrameKind, Transmit};
 use heapless::{Deque, Vec};
 
 use crate::action::{Action, Outcome, TicketId};
-use crate::authority::{FrameName, Ledger, Promisee, Stance, Terms};
+use crate::authority::{FrameName, Ledger, Promisee, Promises, Stance, Terms};
 use crate::config::{Config, ConfigError, MAX_LINKS};
 use crate::event::Event;
 use crate::group::{Group, Phase};
@@ -180,6 +180,14 @@ impl Node {
     #[must_use]
     pub fn promise_ends(&self, group: GroupId) -> Option<Instant> {
         self.d.ledger.promises(group).promise_ends()
+    }
+
+    /// What this node has promised about the group, and until when it counts others' promises: what
+    /// protocol.md §7 speaks of. For tests that judge two nodes together. Panics for a group that
+    /// doesn't exist.
+    #[must_use]
+    pub fn promises(&self, group: GroupId) -> &Promises {
+        self.d.ledger.promises(group)
     }
 
     /// What the group does here.

@@ -44,7 +44,10 @@ impl World {
         }
         machine.frozen = freeze;
         match (freeze, stands) {
-            (true, true) => machine.clock.stop(now),
+            (true, true) => {
+                machine.clock.stop(now);
+                machine.clock_stood = true;
+            }
             (false, true) => machine.clock.go_on(now),
             _ => {}
         }

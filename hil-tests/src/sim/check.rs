@@ -96,7 +96,7 @@ pub struct Checks {
 }
 
 impl World {
-    fn violate(&mut self, text: String) {
+    pub(super) fn violate(&mut self, text: String) {
         if self.checks.violation.is_none() {
             let at = self.now;
             self.tell_all(|| format!("VIOLATION {text}"));

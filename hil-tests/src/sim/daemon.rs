@@ -178,6 +178,7 @@ impl World {
             }
             Carried::Departed(above) => self.depart(who, &daemon, above),
         }
+        self.check_promises();
         self.check_holders();
     }
 

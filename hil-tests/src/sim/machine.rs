@@ -77,6 +77,8 @@ pub struct Machine {
     pub frozen: bool,
     pub frozen_at: At,
     pub clock: Clock,
+    /// It stood still with its machine since the last power-up.
+    pub clock_stood: bool,
     /// The last life on its disk.
     pub stored_boot: u32,
     /// The longest promise of any life, on its disk.
@@ -117,6 +119,7 @@ impl Machine {
             power: Power::Off,
             frozen: false,
             frozen_at: 0,
+            clock_stood: false,
             clock: Clock::new(0, 1 + rng.between(0, 1 << 40), ppm),
             stored_boot: rng.between(0, 300) as u32,
             longest_promise: Duration::ZERO,
@@ -166,6 +169,7 @@ impl Machine {
         self.lose_programs();
         self.watchdog = Watchdog::default();
         self.frozen = false;
+        self.clock_stood = false;
         self.epoch += 1;
     }
 

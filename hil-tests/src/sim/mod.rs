@@ -23,6 +23,7 @@ pub mod fingerprints;
 pub mod generate;
 pub mod kind;
 pub mod knobs;
+mod lemma;
 pub mod machine;
 pub mod plant;
 mod programs;

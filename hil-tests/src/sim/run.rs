@@ -228,7 +228,7 @@ impl fmt::Display for Outcome {
         )?;
         writeln!(
             f,
-            "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets, {} late starts, {} scripts unheard",
+            "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets, {} late starts, {} scripts unheard, {} looks at promises",
             c.orders,
             c.starts,
             c.stops,
@@ -238,7 +238,8 @@ impl fmt::Display for Outcome {
             c.lost_authority,
             c.watchdog_resets,
             c.late_starts,
-            c.unheard
+            c.unheard,
+            c.promises
         )?;
         writeln!(
             f,

@@ -68,6 +68,8 @@ pub struct Counts {
     /// Scripts that changed something after their helper was killed.
     pub unheard: u64,
     pub lost: u64,
+    /// How often one node counted a promise of the other, and lemma 1 was looked at.
+    pub promises: u64,
     pub faults: [u64; Fault::KINDS.len()],
 }
 
