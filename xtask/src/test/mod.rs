@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::Place;
 
-mod output;
+pub mod output;
 mod prerequisites;
 mod stages;
 mod tidy;
