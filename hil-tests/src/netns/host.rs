@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration as StdDuration;
 
+use hb_linux::rig::machine::Machine;
 use hb_proto::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, set_parent_process_death_signal, setpriority_process};
 
@@ -50,6 +51,42 @@ pub fn prefer_this_session() {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     if rustix::process::setsid().is_ok() {
         let _ = std::fs::write("/proc/self/autogroup", NICE.to_string());
+    }
+}
+
+/// The processes of a machine, with their command lines (words that end in zero bytes).
+///
+/// # Errors
+/// The machine has no power, or there is no /proc.
+pub fn processes(machine: &Machine) -> Result<Vec<(Pid, String)>, String> {
+    let init = machine.pid().map_err(|error| error.to_string())?;
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may hold anything (proc_pid_stat(5)).
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let below = |pid: u32| {
+        std::iter::successors(Some(pid), |&pid| parent(pid)).take(20).any(|pid| pid == init)
+    };
+    let all = std::fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?.flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let its = pids.filter(|&pid| below(pid)).filter_map(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Some((Pid::from_raw(pid.cast_signed())?, String::from_utf8_lossy(&line).into_owned()))
+    });
+    Ok(its.collect())
+}
+
+/// The process of a machine that is its daemon's helper.
+///
+/// # Errors
+/// As [`processes`], or there is not exactly one.
+pub fn helper(machine: &Machine) -> Result<Pid, String> {
+    let mut all = processes(machine)?;
+    all.retain(|(_, line)| line.split('\0').nth(1) == Some("--resource-helper"));
+    match all.as_slice() {
+        [(pid, _)] => Ok(*pid),
+        others => Err(format!("{} has {} helper processes", machine.name(), others.len())),
     }
 }
 
