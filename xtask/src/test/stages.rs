@@ -147,5 +147,6 @@ fn tests(command: &mut Command, more: &[&str]) -> Outcome {
         counts.failed = 1;
         output.push_str("\nno test ran: a stage without tests proves nothing");
     }
-    Outcome { counts, note, output, skips: found.skips.into_iter().collect() }
+    let told_twice = found.told_twice.into_iter().collect();
+    Outcome { counts, note, output, skips: found.skips.into_iter().collect(), told_twice }
 }
