@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod fuzz;
+mod mutants;
 mod sim;
 mod test;
 
@@ -49,6 +50,11 @@ enum Chore {
         /// Only these
         targets: Vec<String>,
     },
+    /// Break rules one at a time, in a copy; the test that guards each must turn red
+    Mutants {
+        /// Only rules whose names contain one of these
+        rules: Vec<String>,
+    },
     /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`, or `sim`
     #[command(disable_help_flag = true)]
     Bench {
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
         Chore::Demo { args } => demo(&args),
         Chore::Sim { args } => sim::run(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Mutants { rules } => mutants::run(&Place::here(), &rules),
         Chore::Bench { args } if args == ["sim"] => sim::bench(),
         Chore::Bench { args } => bench::run(&args),
     }

@@ -21,7 +21,7 @@ use heapless::{Deque, Vec};
 
 use crate::action::{Action, Outcome, TicketId};
 use crate::authority::{FrameName, Ledger, Promisee, Promises, Stance, Terms};
-use crate::config::{Config, ConfigError, MAX_LINKS};
+use crate::config::{Config, ConfigError, Digests, MAX_LINKS};
 use crate::event::Event;
 use crate::group::{Group, Phase};
 use crate::id::{BootId, GroupId, LinkId, Voter};
@@ -205,6 +205,14 @@ impl Node {
         }
         let shown = self.d.ledger.voice(peer)?.groups.state(group);
         (shown == GroupState::Running && !self.d.peer.state().is_gone()).then_some(peer)
+    }
+
+    /// The fingerprints of the peer's files, as its newest hello had them; `None` before the first.
+    #[must_use]
+    pub fn peer_digests(&self) -> Option<Digests> {
+        self.d
+            .facts
+            .map(|facts| Digests { haresources: facts.haresources, settings: facts.settings })
     }
 
     /// Whether the peer's haresources is known to be the same as ours.

@@ -96,12 +96,8 @@ fn fuzz_short(place: &Place) -> Outcome {
 
 /// The bytes that strangers send, read by an interpreter that sees undefined behaviour.
 fn miri(place: &Place) -> Outcome {
-    let has_miri = capture(fuzz::nightly().args(["miri", "--version"]));
-    if !has_miri.is_ok_and(|(status, _)| status.success()) {
-        return Outcome::skipped(vec![
-            "no Miri here; to have it:  rustup toolchain install nightly --component miri,rust-src"
-                .into(),
-        ]);
+    if let Err(reason) = prerequisites::miri() {
+        return Outcome::skipped(vec![reason]);
     }
     let mut command = fuzz::nightly();
     command.current_dir(&place.root).args(["miri", "test", "--locked", "-p", "hb-proto", "--lib"]);
@@ -191,5 +187,6 @@ fn tests(command: &mut Command, more: &[&str]) -> Outcome {
         counts.failed = 1;
         output.push_str("\nno test ran: a stage without tests proves nothing");
     }
-    Outcome { counts, note, output, skips: found.skips.into_iter().collect() }
+    let told_twice = found.told_twice.into_iter().collect();
+    Outcome { counts, note, output, skips: found.skips.into_iter().collect(), told_twice }
 }
