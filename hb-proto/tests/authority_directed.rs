@@ -229,11 +229,15 @@ fn r8_a_node_that_restarts_keeps_the_promise_that_it_forgot() {
 #[test]
 fn r8_a_life_that_only_a_young_one_does_not_know_ends_nothing() {
     let mut trio = Trio::new();
+    let late = trio.frame(A, B, 900);
+    trio.restart(A, 910);
     trio.meet(A, B, 1000);
     trio.ask(A);
     trio.tell(A, B, 1010);
     trio.tell(B, A, 1012);
     trio.restart(B, 1020);
+    // Of the life before: it says nothing of when the present one began.
+    trio.receive(B, &late, 1021);
     trio.tell(B, A, 1022);
     let (header, status) = trio.frame(A, B, 1024);
     let heard = trio.0[B].process(at(1025), &header, &status, LEASE, false).expect("newer");

@@ -221,10 +221,10 @@ impl Ledger {
         });
         for group in self.groups() {
             if processed.new_life {
-                // A life that is merely unknown, because this one is young, may be the one that counts
-                // what a former life of this voter promised (R8).
-                let above_a_known_one = former.is_some();
-                let ends = processed.fresh && above_a_known_one;
+                // A life that is merely new to this young one may be the one that counts what a former
+                // life of this voter promised (R8). It is not if the life before it still answered this one.
+                let began_since = former.is_some_and(|voice| voice.echoed.is_some());
+                let ends = processed.fresh && began_since;
                 self.promises[group.index()].new_life_of(from, ends);
             }
             let state = status.groups.state(group);
