@@ -5,6 +5,7 @@ mod pair;
 use hb_proto::event::Event;
 use hb_proto::id::LinkId;
 use hb_proto::peer::PeerState;
+use hb_proto::wire::Reject;
 use pair::{A, B, Pair, ms};
 
 /// One turn's drain of a flooded link brings 64 bad frames; what else happens in that turn is told.
@@ -27,6 +28,28 @@ fn a_flood_does_not_displace_other_events() {
     assert!(events.iter().any(|event| matches!(event, Event::Rejected { .. })));
     let statistics = node.link_statistics(LinkId(1)).expect("a link");
     assert_eq!(statistics.rejected.iter().sum::<u64>(), 64, "each is counted");
+}
+
+/// A frame that comes again, on whatever link, is a replay: counted, and no sign of life.
+#[test]
+fn a_frame_that_comes_again_is_no_sign_of_life() {
+    let mut pair = Pair::started();
+    pair.record = true;
+    pair.run(ms(150));
+    let frames = std::mem::take(&mut pair.recorded);
+    assert!(frames.len() >= 2);
+    pair.power_off(A);
+    pair.run(ms(200));
+    let now = pair.now;
+    let node = pair.node(B);
+    for link in [LinkId(0), LinkId(1)] {
+        let heard_at = node.link(link).expect("a link").heard_at();
+        for frame in &frames {
+            assert_eq!(node.handle_frame(now, link, frame), Err(Reject::Replay));
+        }
+        let link = node.link(link).expect("a link");
+        assert!(heard_at < Some(now) && link.heard_at() == heard_at);
+    }
 }
 
 /// Hellos of both nodes cross on a slow network, whatever the phase between them: each node has its
