@@ -4,6 +4,7 @@ mod pair;
 
 use hb_proto::event::Event;
 use hb_proto::id::LinkId;
+use hb_proto::node::Accepted;
 use hb_proto::peer::PeerState;
 use hb_proto::wire::Reject;
 use pair::{A, B, Pair, ms};
@@ -50,6 +51,26 @@ fn a_frame_that_comes_again_is_no_sign_of_life() {
         let link = node.link(link).expect("a link");
         assert!(heard_at < Some(now) && link.heard_at() == heard_at);
     }
+}
+
+/// R9: until its resources are known to be stopped, a node lets nothing follow from what it hears.
+#[test]
+fn before_its_clean_start_a_node_hears_nobody() {
+    let mut pair = Pair::started();
+    pair.power_off(B);
+    pair.machines[B].script_time = ms(10_000);
+    pair.start(B);
+    pair.record = true;
+    pair.run(ms(250));
+    let now = pair.now;
+    let frames = std::mem::take(&mut pair.recorded);
+    let node = pair.node(B);
+    assert!(!node.is_clean() && !frames.is_empty());
+    for frame in &frames {
+        assert_eq!(node.handle_frame(now, LinkId(1), frame), Ok(Accepted::TooEarly));
+    }
+    assert_eq!(node.peer().state(), PeerState::Unknown);
+    assert_eq!(node.link(LinkId(1)).expect("a link").heard_at(), None);
 }
 
 /// Hellos of both nodes cross on a slow network, whatever the phase between them: each node has its

@@ -63,7 +63,7 @@ fn every_chore_in_the_book_exists() {
                         |name: &&str| stages::ALL.iter().any(|(stage, _)| stage.starts_with(name));
                     // A stage's name may have blanks: then all its words stand in quotes.
                     let whole = plain.join(" ");
-                    let each = plain.iter().all(|name| known(name));
+                    let each = plain.iter().all(known);
                     assert!(plain.is_empty() || each || known(&&*whole), "no such stage: {at}");
                 }
                 "fuzz" => {
