@@ -10,6 +10,8 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, Subcommand};
 
 mod bench;
+#[cfg(test)]
+mod book;
 mod fuzz;
 mod mutants;
 mod sim;

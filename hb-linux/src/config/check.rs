@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use hb_proto::config::{Config, Digests, ResourceKind, STATUS_SERIAL_BYTES};
 use hb_proto::time::Duration;
 
+use super::diagnostic::OneLine;
 use super::media::written;
 use super::scripts::{self, Found};
 use super::{Diagnostic, GroupLine, Loaded, Medium, ResourceLine, Settings, Severity};
@@ -92,7 +93,7 @@ impl fmt::Display for CheckReport {
         for finding in &self.findings {
             match finding {
                 Finding::Remark(diagnostic) => writeln!(f, "{diagnostic}")?,
-                Finding::Fact(text) => writeln!(f, "{text}")?,
+                Finding::Fact(text) => writeln!(f, "{}", OneLine(text))?,
             }
         }
         let count = |severity| self.remarks().filter(|remark| remark.severity == severity).count();

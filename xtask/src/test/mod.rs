@@ -8,7 +8,7 @@ use crate::Place;
 
 pub mod output;
 mod prerequisites;
-mod stages;
+pub mod stages;
 mod tidy;
 
 use output::Counts;
