@@ -53,6 +53,15 @@ pub fn ha_cf(cluster: &Cluster) -> String {
     text
 }
 
+/// What the daemon calls a group: its first resource, as haresources writes it.
+#[must_use]
+pub fn group_name(cluster: &Cluster, group: usize) -> String {
+    match cluster.groups[group].resources.first() {
+        Some(Resource::Script(name)) => format!("rec::{name}"),
+        Some(Resource::Address) | None => address(group).to_string(),
+    }
+}
+
 /// The text of a machine's haresources.
 #[must_use]
 pub fn haresources(cluster: &Cluster, machine: Machine) -> String {

@@ -48,8 +48,8 @@ pub enum Phrase {
     AuthorityLost,
     /// `frame dropped`.
     FrameDropped,
-    /// A failover that took longer than its budget.
-    BeyondBudget,
+    /// `the helper process is gone`.
+    HelperGone,
 }
 
 impl Phrase {
@@ -84,7 +84,7 @@ impl Phrase {
             Self::Stalled => line.contains("was not scheduled for"),
             Self::AuthorityLost => line.contains("authority over"),
             Self::FrameDropped => line.contains("frame dropped"),
-            Self::BeyondBudget => line.contains("BEYOND the budget"),
+            Self::HelperGone => line.contains("the helper process is gone"),
         }
     }
 
@@ -129,13 +129,8 @@ impl Phrase {
                 matches!(event, Event::Releasing { cause: Cause::AuthorityLost, .. })
             }
             Self::FrameDropped => matches!(event, Event::Rejected { .. }),
-            Self::BeyondBudget => match event {
-                Event::Failover { failover, .. } => {
-                    let detection = failover.detection.unwrap_or_default();
-                    detection + failover.takeover > failover.budget
-                }
-                _ => false,
-            },
+            // A driver's matter, no event of the node.
+            Self::HelperGone => false,
         }
     }
 }
