@@ -148,8 +148,9 @@ impl Rig for Namespaces {
     fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
         let Some(up) = &self.up else { return Ok(Vec::new()) };
         let moved = |moment: &Moment| {
-            let its = moment.source == Source::Log(machine);
-            its.then(|| moved(&up.cluster, moment)).flatten()
+            let its = moment.source == Source::Log(machine) && moment.text.contains(MOVED);
+            // A line that isn't understood must not pass for none.
+            its.then(|| moved(&up.cluster, moment).unwrap_or_else(|| panic!("{}", moment.text)))
         };
         Ok(up.observer.lines(|lines| lines.iter().filter_map(moved).collect()))
     }
@@ -255,10 +256,13 @@ impl Namespaces {
     }
 }
 
+/// What every line about a finished move has.
+const MOVED: &str = " taken over (";
+
 /// What a line of ha-log says of a finished move: `GROUP taken over (CAUSE): detection N ms + takeover
 /// M ms, …`, or `GROUP taken over (CAUSE) in N ms, …`.
 fn moved(cluster: &Cluster, moment: &Moment) -> Option<Moved> {
-    let (before, after) = moment.text.split_once(" taken over (")?;
+    let (before, after) = moment.text.split_once(MOVED)?;
     let (cause, figures) = after.split_once(')')?;
     let millis = |text: &str| text.split(' ').next().and_then(|number| number.parse().ok());
     let behind = |word: &str| figures.split_once(word).and_then(|(_, rest)| millis(rest));
@@ -266,9 +270,8 @@ fn moved(cluster: &Cluster, moment: &Moment) -> Option<Moved> {
         Some(took) if figures.starts_with(" in ") => took,
         _ => behind("detection ")? + behind("takeover ")?,
     };
-    let name = before.rsplit(' ').next()?;
-    let group =
-        (0..cluster.groups.len()).find(|&group| files::group_name(cluster, group) == name)?;
+    let mut groups = 0..cluster.groups.len();
+    let group = groups.find(|&group| before.ends_with(&files::group_line(cluster, group)))?;
     let peer_dead = cause == hb_proto::event::Cause::PeerDead.name();
     Some(Moved { at: moment.at, group, peer_dead, took: Duration::from_millis(took) })
 }
@@ -311,10 +314,10 @@ mod tests {
             moved(&cluster, &Moment { at, source, text: text.into() })
                 .map(|moved| (moved.group, moved.peer_dead, moved.took.millis()))
         };
-        let dead = "1999/09/16_09:13:25 INFO: 192.168.85.3 taken over (peer-dead): detection 502 ms + \
+        let dead = "1999/09/16_09:13:25 INFO: linuxha1 192.168.85.3 rec::web taken over (peer-dead): detection 502 ms + \
                     takeover 61 ms, within the budget of 1100 ms";
         assert_eq!(read(dead), Some((0, true, 563)));
-        let standby = "1999/09/16_09:13:25 INFO: 192.168.85.4 taken over (standby) in 12 ms, within the \
+        let standby = "1999/09/16_09:13:25 INFO: linuxha2 192.168.85.4 taken over (standby) in 12 ms, within the \
                        budget of 1100 ms";
         assert_eq!(read(standby), Some((1, false, 12)));
         assert_eq!(read("1999/09/16_09:13:25 INFO: something else"), None);

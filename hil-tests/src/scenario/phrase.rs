@@ -48,8 +48,6 @@ pub enum Phrase {
     AuthorityLost,
     /// `frame dropped`.
     FrameDropped,
-    /// `the helper process is gone`.
-    HelperGone,
 }
 
 impl Phrase {
@@ -84,7 +82,6 @@ impl Phrase {
             Self::Stalled => line.contains("was not scheduled for"),
             Self::AuthorityLost => line.contains("authority over"),
             Self::FrameDropped => line.contains("frame dropped"),
-            Self::HelperGone => line.contains("the helper process is gone"),
         }
     }
 
@@ -129,8 +126,6 @@ impl Phrase {
                 matches!(event, Event::Releasing { cause: Cause::AuthorityLost, .. })
             }
             Self::FrameDropped => matches!(event, Event::Rejected { .. }),
-            // A driver's matter, no event of the node.
-            Self::HelperGone => false,
         }
     }
 }
