@@ -381,6 +381,14 @@ impl Machine {
                 ends.push((job.id, at));
             }
         }
+        // Nobody is left to lose patience with a stop that hangs already but the helper itself.
+        let hangs = |job: &&mut Job| job.helper == id && job.ends == Some(At::MAX);
+        for job in self.jobs.iter_mut().filter(hangs) {
+            job.aborted = true;
+            let at = now + knobs.patience.stop.micros() + TERM_US;
+            job.ends = Some(at);
+            ends.push((job.id, at));
+        }
         for (group, resources) in knobs.groups.iter().enumerate() {
             if helper.standing >> group & 1 == 0 {
                 continue;
