@@ -37,9 +37,10 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --shrink S, --timeline
+    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --case N, --timeline, --shrink, …
+    #[command(disable_help_flag = true)]
     Sim {
-        /// For the simulator
+        /// For the simulator; `--help` lists all
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use hb_proto::config::{Config, ResourceKind, STATUS_SERIAL_BYTES};
+use hb_proto::config::{Config, Digests, ResourceKind, STATUS_SERIAL_BYTES};
 use hb_proto::time::Duration;
 
 use super::diagnostic::OneLine;
@@ -50,6 +50,8 @@ pub enum Finding {
 pub struct CheckReport {
     /// In the order of printing.
     pub findings: Vec<Finding>,
+    /// Fingerprints of the files, when they could be read: what a daemon started now would run on.
+    pub digests: Option<Digests>,
 }
 
 impl CheckReport {
@@ -128,6 +130,7 @@ pub fn run(config_dir: &Path, node: Option<&str>, surroundings: &Surroundings) -
     };
     report.findings.extend(loaded.diagnostics.iter().cloned().map(Finding::Remark));
     let settings = &loaded.settings;
+    report.digests = Some(settings.proto.digests);
     report.fact(format!("node {} (this machine), peer {}", settings.node, settings.peer));
     let hacf = config_dir.join("ha.cf");
     let haresources = config_dir.join("haresources");

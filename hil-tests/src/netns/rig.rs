@@ -83,8 +83,8 @@ impl Rig for Namespaces {
         SLACK + stalls.unwrap_or_default().times(TURNS)
     }
 
-    fn doubts(&self) -> Option<String> {
-        self.up.as_ref()?.stalls.doubts(self.now())
+    fn doubts(&self, since: Instant) -> Option<String> {
+        self.up.as_ref()?.stalls.doubts(since, self.now())
     }
 
     fn resolution(&self) -> Duration {

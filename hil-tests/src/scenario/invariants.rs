@@ -16,13 +16,18 @@ impl Scenario<'_> {
     /// All that is broken, one a line.
     pub fn finish(&mut self) -> Told {
         self.forbid_split();
+        self.finished = true;
+        // Daemons that ended by themselves: no host explains them.
+        let complaints = self.rig.complaints();
+        if !complaints.is_empty() {
+            return Err(Stop::Wrong(complaints.join("\n")));
+        }
         let journal = self.rig.journal();
         let mut broken = Vec::new();
         broken.extend(two_holders(&self.cluster, &journal, &self.splits));
         broken.extend(out_of_order(&self.cluster, &journal, self.rig.resolution()));
         broken.extend(restart_loop(&self.cluster, &journal, self.starts_allowed));
         broken.extend(self.client_saw_two());
-        broken.extend(self.rig.complaints());
         for machine in Machine::BOTH {
             let split = !self.splits.is_empty();
             let mut never = vec![Phrase::BeyondBudget];

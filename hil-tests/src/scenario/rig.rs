@@ -188,9 +188,10 @@ pub trait Rig {
         Duration::ZERO
     }
 
-    /// Why this run's verdict is worth little, for a person: the host under the rig let it wait.
-    /// Never in a simulator.
-    fn doubts(&self) -> Option<String> {
+    /// Why what was missed since `since` may say nothing of the cluster, for a person: the host under
+    /// the rig let it wait meanwhile. Never in a simulator.
+    fn doubts(&self, since: Instant) -> Option<String> {
+        let _ = since;
         None
     }
 

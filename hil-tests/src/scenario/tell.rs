@@ -18,6 +18,8 @@ pub struct Scenario<'rig> {
     /// How often each resource may be started on each machine; verbs add to it.
     pub(super) starts_allowed: usize,
     pub(super) story: Vec<Moment>,
+    /// The story has ended well; what is left are the invariants.
+    pub(super) finished: bool,
 }
 
 impl<'rig> Scenario<'rig> {
@@ -31,6 +33,7 @@ impl<'rig> Scenario<'rig> {
             splits: Vec::new(),
             starts_allowed: 2,
             story: Vec::new(),
+            finished: false,
         }
     }
 
