@@ -116,6 +116,8 @@ fn enter(name: &str) -> (ExitStatus, Vec<String>) {
         .arg(myself)
         .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(MARK, "1")
+        // Of the few lines that a failure repeats, none is for the frames of a panic.
+        .env("RUST_BACKTRACE", "0")
         .stdout(writer.try_clone().expect("a descriptor"))
         .stderr(writer);
     let mut child = command.spawn().expect("hb starts");

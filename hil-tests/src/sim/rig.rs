@@ -18,7 +18,7 @@ use crate::bench::machine::commit;
 use crate::scenario::cluster::{Cluster, Link, Machine};
 use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{
-    Cannot, Deed, Done, Entry, Failover, Missing, Moment, Part, Rig, Source, View,
+    Cannot, Deed, Done, Entry, Failover, Missing, Moment, Moved, Part, Rig, Source, View,
 };
 use crate::scenario::verb::{Conduct, Noise, Verb, Way, Weather};
 
@@ -173,6 +173,15 @@ impl Up<'_> {
             Verb::Heal(link, way) => return self.cut(link, way, false),
             Verb::Unplug(link, _) => return self.cut(link, Way::Both, true),
             Verb::Replug(link, _) => return self.cut(link, Way::Both, false),
+            Verb::Noise(_, noise) if noise.bursts > 0 => {
+                return Err(missing("noise in bursts", "its lines know single errors alone"));
+            }
+            Verb::Disturb(_, weather) if weather.bursts > 0 || weather.corrupted > 0 => {
+                return Err(missing(
+                    "bursts and corruption",
+                    "its networks lose, double, delay and reorder single datagrams alone",
+                ));
+            }
             Verb::Noise(line, noise) => return self.weather(Link::Serial(line), noisy(noise)),
             Verb::Disturb(link, weather) => return self.weather(link, stormy(weather)),
             Verb::Standby(m) => return self.command(m.index(), "standby"),
@@ -207,12 +216,12 @@ impl Up<'_> {
 }
 
 fn noisy(noise: Noise) -> Air {
-    let Noise { flipped, lost, repeated, merged } = noise;
+    let Noise { flipped, lost, repeated, merged, .. } = noise;
     Air { loss: lost, twice: repeated, flips: flipped, merges: merged, ..Air::default() }
 }
 
 fn stormy(weather: Weather) -> Air {
-    let Weather { lost, duplicated, reordered, delay } = weather;
+    let Weather { lost, duplicated, reordered, delay, .. } = weather;
     let late_us = delay.micros();
     Air { loss: lost, twice: duplicated, overtaken: reordered, late_us, ..Air::default() }
 }
@@ -220,6 +229,8 @@ fn stormy(weather: Weather) -> Air {
 const fn why_missing(verb: &Verb) -> &'static str {
     match verb {
         Verb::Break(..) => "the line model has no break condition yet",
+        Verb::SetBaud(..) => "both ends of its lines have one speed",
+        Verb::KillHelper(_) => "scripts are run by a model of the driver, without a helper process",
         Verb::ResetDongle | Verb::RemoveDongle | Verb::InsertDongle { .. } => {
             "there is no arbiter yet"
         }
@@ -394,6 +405,27 @@ impl Rig for Simulated {
             at(one.0) >= since && one.1 == machine.index() && phrase.is(&one.2, cluster)
         };
         Ok(events.iter().filter(said).count())
+    }
+
+    fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
+        let events = self.record().map_or(&[][..], |record| &record.events);
+        let moved = |one: &(At, Who, hb_proto::event::Event)| match one.2 {
+            hb_proto::event::Event::Failover { group, failover } if one.1 == machine.index() => {
+                Some(Moved {
+                    at: at(one.0),
+                    group: usize::from(group.0),
+                    peer_dead: failover.cause == hb_proto::event::Cause::PeerDead,
+                    took: failover.detection.unwrap_or_default() + failover.takeover,
+                })
+            }
+            _ => None,
+        };
+        Ok(events.iter().filter_map(moved).collect())
+    }
+
+    /// Checked at every frame (`World::note_handed`); [`Rig::complaints`] tells.
+    fn accepted_twice(&mut self) -> Result<Vec<String>, Missing> {
+        Ok(Vec::new())
     }
 
     fn complaints(&mut self) -> Vec<String> {
