@@ -283,5 +283,6 @@ fn snapshot(name: usize) -> Snapshot {
         watchdog: None,
         last_failover: None,
         stalls: Stalls::default(),
+        configuration: None,
     }
 }
