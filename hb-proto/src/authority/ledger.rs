@@ -221,7 +221,11 @@ impl Ledger {
         });
         for group in self.groups() {
             if processed.new_life {
-                self.promises[group.index()].new_life_of(from, processed.fresh);
+                // A life that is merely new to this young one may be the one that counts what a former
+                // life of this voter promised (R8). It is not if the life before it still answered this one.
+                let began_since = former.is_some_and(|voice| voice.echoed.is_some());
+                let ends = processed.fresh && began_since;
+                self.promises[group.index()].new_life_of(from, ends);
             }
             let state = status.groups.state(group);
             if processed.fresh {

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use crate::Place;
 
-mod output;
+pub mod output;
 mod prerequisites;
-mod stages;
+pub mod stages;
 mod tidy;
 
 use output::Counts;
