@@ -380,6 +380,8 @@ fn a_stall_of_one_s_own() {
         // Its helper writes it, when it gets the time.
         let told = pair.bench.wait(PATIENCE, |_| pair.log_contains(Node::One, "was not scheduled"));
         assert!(told, "the stall is not in the log\n{}", pair.story());
-        pair.expect_holder_stays(Node::One, Duration::from_millis(500));
+        pair.expect_holder(Node::One);
+        assert_eq!(two["last_failover"], Value::Null, "{two:#}");
+        pair.expect_never_two_holders();
     });
 }

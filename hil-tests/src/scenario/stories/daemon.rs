@@ -47,6 +47,8 @@ pub fn a_helper_killed_during_a_start(s: &mut Scenario<'_>) -> Told {
     s.begin(Cluster::two_nodes().group("web", A).auto_failback(false))?;
     s.standby(A)?;
     s.expect_holder(0, B)?;
+    // An address that comes back within 300 ms the client can't tell from two holders.
+    s.run_for_ms(500);
     s.script(A, "web", Conduct::Slow(Duration::from_millis(2500)))?;
     s.takeover(A)?;
     let since = s.mark();
@@ -56,8 +58,7 @@ pub fn a_helper_killed_during_a_start(s: &mut Scenario<'_>) -> Told {
         journal.iter().any(|entry| its(entry) && entry.deed == deed)
     };
     s.until("A starts it", Duration::from_secs(5), |s| of_a(s, Deed::Starting))?;
-    // An address that came and went within 300 ms the client can't tell from two holders.
-    s.run_for_ms(600);
+    s.run_for_ms(500);
     s.kill_helper(A)?;
     s.script(A, "web", Conduct::Obeys)?;
     s.expect_holder(0, B)?;
