@@ -44,6 +44,12 @@ fn two_thousand_soups() {
     assert_eq!(all_good((1..=2000).map(generate::soup)), all_kinds());
 }
 
+/// Each of these showed a defect that the seeds above don't.
+#[test]
+fn soups_that_failed_once() {
+    all_good([5158, 7951, 9153, 31_301, 31_781].map(generate::soup));
+}
+
 #[test]
 fn the_commits_own_seed() {
     let out = Command::new("git").args(["rev-parse", "HEAD"]).output();

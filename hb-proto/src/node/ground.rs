@@ -5,7 +5,7 @@ use crate::authority::Stance;
 use crate::event::{Cause, Event};
 use crate::id::GroupId;
 use crate::time::Instant;
-use crate::wire::message::GroupState;
+use crate::wire::message::{GroupState, Life};
 
 /// What allows this node to run a group now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -79,10 +79,22 @@ impl Node {
     }
 
     /// Both run it: its home goes on, unless it is giving up already (it lost authority in a stall, it
-    /// leaves, it was told to stand by); then the other does. The one that gives up says so in its hellos.
+    /// leaves, it was told to stand by); then the other does. The one that gives up says so in its hellos,
+    /// and that it leaves in every frame.
     pub(super) fn wins_conflict(&self, group: GroupId) -> bool {
-        let peer_gives_up = self.d.facts.is_some_and(|facts| has(facts.declines, group));
-        !self.gives_up(group) && (peer_gives_up || self.config.groups[group.index()].home == self.config.me)
+        let leaves =
+            self.d.ledger.voice(self.config.me.peer()).is_some_and(|voice| voice.life != Life::Up);
+        let peer_gives_up = leaves || self.d.facts.is_some_and(|facts| has(facts.declines, group));
+        !self.gives_up(group)
+            && (peer_gives_up || self.config.groups[group.index()].home == self.config.me)
+    }
+
+    /// The peer shows that it runs the group as well. Who goes on starts no more of it until the peer has
+    /// let it go.
+    pub(super) fn is_contested(&self, group: GroupId) -> bool {
+        self.peer_shows(group) == GroupState::Running
+            && !self.d.peer.state().is_gone()
+            && !self.mismatches()
     }
 
     /// Whether the peer's haresources is known to differ: group numbers mean different things (§5).

@@ -321,9 +321,11 @@ impl Node {
             if core::mem::take(&mut self.d.plans[at].drop_pending) {
                 return Some(Action::DropAddresses { group });
             }
+            let waits = self.d.groups[at].is_about_to_start() && self.is_contested(group);
             let d = &mut self.d;
-            if let Some(action) =
-                d.groups[at].poll_action(now, &self.config.patience, &mut d.tickets)
+            if !waits
+                && let Some(action) =
+                    d.groups[at].poll_action(now, &self.config.patience, &mut d.tickets)
             {
                 return Some(action);
             }

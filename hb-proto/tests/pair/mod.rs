@@ -55,8 +55,24 @@ pub struct Machine {
     pub broken: Vec<(u8, u8)>,
     /// Neither sends nor receives, keeps its state (SIGSTOP).
     pub stopped: bool,
+    /// How long its clock stood still (a paused virtual machine).
+    pub behind: Duration,
     pub departed: bool,
     inbox: Vec<(LinkId, Vec<u8>)>,
+}
+
+impl Machine {
+    fn clock(&self, now: Instant) -> Instant {
+        now - self.behind
+    }
+
+    /// When its node wants to be called, in true time.
+    fn due(&self) -> Instant {
+        self.node.as_ref().map_or(Instant::NEVER, |node| match node.poll_timeout() {
+            Instant::NEVER => Instant::NEVER,
+            due => due + self.behind,
+        })
+    }
 }
 
 pub struct Pair {
@@ -95,6 +111,7 @@ impl Pair {
                 script_time: ms(5),
                 broken: Vec::new(),
                 stopped: false,
+                behind: Duration::ZERO,
                 departed: false,
                 inbox: Vec::new(),
             }
@@ -126,8 +143,8 @@ impl Pair {
         let machine = &mut self.machines[who];
         machine.boot += 1;
         let boot = BootId::new(machine.boot).expect("not 0");
-        let node =
-            Node::new(machine.config.clone(), keys(), boot, self.now).expect("configuration");
+        let node = Node::new(machine.config.clone(), keys(), boot, machine.clock(self.now))
+            .expect("configuration");
         (machine.node, machine.departed, machine.stopped) = (Some(node), false, false);
         machine.inbox.clear();
         self.drain(who);
@@ -147,6 +164,16 @@ impl Pair {
 
     pub fn cut_all(&mut self, cut: bool) {
         self.cut = [[cut; 8]; 2];
+    }
+
+    /// The whole machine stood still for `span`, its clock too; what was sent to it is lost.
+    pub fn freeze(&mut self, who: usize, span: Duration) {
+        self.machines[who].stopped = true;
+        self.run(span);
+        let machine = &mut self.machines[who];
+        machine.stopped = false;
+        machine.behind = machine.behind + span;
+        machine.inbox.clear();
     }
 
     pub fn cut_link(&mut self, link: usize, cut: bool) {
@@ -214,7 +241,7 @@ impl Pair {
             if machine.stopped {
                 continue;
             }
-            due = due.min(machine.node.as_ref().map_or(Instant::NEVER, Node::poll_timeout));
+            due = due.min(machine.due());
             due =
                 due.min(machine.orders.iter().map(|order| order.0).min().unwrap_or(Instant::NEVER));
         }
@@ -231,25 +258,26 @@ impl Pair {
         if machine.stopped || machine.node.is_none() {
             return;
         }
-        let due = machine.node.as_ref().expect("checked").poll_timeout() <= now;
+        let due = machine.due() <= now;
         let answered: Vec<_> =
             machine.orders.iter().filter(|order| order.0 <= now).copied().collect();
         if !due && machine.inbox.is_empty() && answered.is_empty() {
             return;
         }
         machine.orders.retain(|order| order.0 > now);
-        machine.node.as_mut().expect("checked").handle_wakeup(now);
+        let clock = machine.clock(now);
+        machine.node.as_mut().expect("checked").handle_wakeup(clock);
         self.drain(who);
         let machine = &mut self.machines[who];
         let Some(node) = &mut machine.node else { return };
         for (link, bytes) in machine.inbox.drain(..) {
-            let _ = node.handle_frame(now, link, &bytes);
+            let _ = node.handle_frame(clock, link, &bytes);
         }
         for (_, ticket, group, resource, verb) in answered {
             let outcome = carry_out(&mut machine.held, &machine.broken, group, resource, verb);
-            node.handle_done(now, ticket, outcome);
+            node.handle_done(clock, ticket, outcome);
         }
-        node.handle_timeout(now);
+        node.handle_timeout(clock);
         self.drain(who);
     }
 
@@ -258,8 +286,9 @@ impl Pair {
         let now = self.now;
         let mut frame = [0; MAX_FRAME];
         let machine = &mut self.machines[who];
+        let clock = machine.clock(now);
         let Some(node) = &mut machine.node else { return };
-        while let Some(action) = node.poll_action(now) {
+        while let Some(action) = node.poll_action(clock) {
             match action {
                 Action::Run { ticket, group, resource, verb } => {
                     if verb != Verb::Status {
@@ -284,7 +313,7 @@ impl Pair {
                 Action::Depart { .. } => machine.departed = true,
             }
         }
-        while let Some(transmit) = node.poll_transmit(now, &mut frame) {
+        while let Some(transmit) = node.poll_transmit(clock, &mut frame) {
             self.frames += 1;
             if self.record && who == A {
                 self.recorded.push(frame[..transmit.len].to_vec());

@@ -270,6 +270,8 @@ impl World {
     fn read_everything(&mut self, who: Who, daemon: &mut Daemon) {
         let now = daemon.now;
         if std::mem::take(&mut daemon.helper_died) {
+            // Whose scripts are killed by the daemon: nobody else knows of them any more.
+            self.machines[who].kill_scripts(daemon.helper);
             daemon.helper = self.machines[who].spawn_helper();
             // It is told the standing order first.
             if let Some(helper) = self.machines[who].helpers.last_mut() {

@@ -347,7 +347,13 @@ impl Machine {
         Some((job, outcome))
     }
 
-    /// The helper is killed; its scripts' process groups are not: they end by themselves, unheard.
+    /// SIGKILL to the process groups of a helper that is gone.
+    pub fn kill_scripts(&mut self, helper: u32) {
+        self.jobs.retain(|job| job.helper != helper);
+    }
+
+    /// The helper is killed; its scripts' process groups are not: until the daemon sees to them they work
+    /// on, unheard.
     /// What waited for its turn never runs.
     pub fn kill_helper(&mut self, id: u32) {
         self.helpers.retain(|helper| helper.id != id);
