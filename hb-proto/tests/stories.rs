@@ -212,12 +212,15 @@ fn a_frozen_owner_counts_no_promise_of_a_peer_that_runs() {
 #[test]
 fn a_winner_starts_no_more_until_the_loser_has_let_go() {
     let mut pair = Pair::new();
-    pair.machines[A].script_time = ms(8000);
     pair.machines[B].script_time = ms(300);
     pair.start(B);
     pair.run(ms(12_000));
     assert!(pair.serves(B));
     pair.start(A);
+    pair.run_until(ms(10_000), "B gives it up", |pair| {
+        pair.orders.iter().any(|&(who, .., verb)| (who, verb) == (B, Verb::Stop))
+    });
+    pair.machines[A].script_time = ms(8000);
     pair.run_until(ms(10_000), "A takes it home", |pair| {
         pair.orders.iter().any(|&(who, .., verb)| (who, verb) == (A, Verb::Start))
     });
