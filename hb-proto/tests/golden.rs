@@ -83,6 +83,7 @@ fn statuses() -> [Meaning; 4] {
         life: Life::Left,
         off_schedule: true,
         wants_hello: true,
+        ..Status::default()
     };
     let leaving = Status {
         hears: 1,
@@ -120,6 +121,7 @@ fn hellos() -> [Meaning; 2] {
         wants: 0,
         knows: Some(boot(41)),
         echo: None,
+        for_arbiter: None,
     };
     let full = Hello {
         status: Status {

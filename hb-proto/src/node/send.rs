@@ -143,6 +143,7 @@ impl Node {
             life,
             off_schedule: !scheduled,
             wants_hello: self.d.facts.is_none() && self.newest_of_peer().is_some(),
+            ..Status::default()
         };
         // Who gives a group up after a stall says so in every frame until it has (see `wins_conflict`).
         let giving_up = self.d.plans.iter().any(|plan| plan.lost);
@@ -188,7 +189,7 @@ impl Node {
         };
         let (declines, failed, wants) = (self.declines(), self.failed(), self.wants());
         let knows = self.newest_of_peer().map(|newest| newest.boot);
-        Hello { status, settings, declines, failed, wants, knows, echo: None }
+        Hello { status, settings, declines, failed, wants, knows, echo: None, for_arbiter: None }
     }
 
     fn header(&self, link: LinkId) -> Header {
