@@ -238,9 +238,66 @@ fn r8_an_arbiter_that_restarts_promises_to_nobody_at_first() {
     trio.tell(B, D, 1040);
     trio.tell(D, B, 1045);
     assert!(trio.authorised(A, 1409) && !trio.authorised(B, 1409));
-    assert_eq!(trio.promised_to(D, 1439), Some(Promisee::Unknown));
+    // B was heard idle: what the forgotten life promised, it can only have promised to A.
+    assert_eq!(trio.promised_to(D, 1439), Some(Promisee::To(Voter::A)));
     trio.tell(B, D, 1441);
     assert_eq!(trio.promised_to(D, 1442), Some(Promisee::To(Voter::B)), "after full");
+}
+
+/// R8. Nobody uses what the arbiter forgot, if both nodes say so: the first one's word leaves the other.
+#[test]
+fn r8_what_an_arbiter_forgot_is_over_when_both_nodes_are_idle() {
+    let mut trio = Trio::new();
+    trio.restart(D, 1020);
+    assert_eq!(trio.promised_to(D, 1021), Some(Promisee::Unknown));
+    trio.meet(A, D, 1030);
+    assert_eq!(trio.promised_to(D, 1036), Some(Promisee::To(Voter::B)));
+    trio.meet(B, D, 1040);
+    assert_eq!(trio.promised_to(D, 1046), None);
+}
+
+/// R5, R8. B restarts and hears A first in a frame that already answers it; A runs by what B's former life
+/// promised, and its haresources is not known yet, so B can't renew. The life that is heard is no higher
+/// one than any that B knew: nothing ends.
+#[test]
+fn r5_the_first_life_that_is_heard_is_no_new_life() {
+    let mut trio = Trio::new();
+    trio.meet(A, B, 1000);
+    trio.ask(A);
+    trio.tell(A, B, 1010);
+    trio.tell(B, A, 1012);
+    trio.restart(B, 1020);
+    trio.tell(B, A, 1025);
+    let asks = trio.frame(A, B, 1030);
+    trio.0[B].process(at(1031), &asks.0, &asks.1, LEASE, false).expect("newer");
+    assert!(trio.authorised(A, 1032));
+    assert_eq!(trio.promised_to(B, 1032), Some(Promisee::To(Voter::A)));
+}
+
+/// R5, §5. Group 0 of A is not group 0 of B while their haresources differ: A's word that it doesn't run
+/// it releases nothing, as long as A runs anything at all.
+#[test]
+fn r5_numbers_that_mean_different_groups_release_nothing() {
+    let mut trio = Trio::new();
+    let group = |id| hb_proto::id::GroupId(id);
+    for ledger in &mut trio.0 {
+        let homes = [Voter::B; 2].into_iter().collect();
+        let (me, boot) = (ledger.me(), ledger.boot());
+        let to = if me.is_node() { Promisee::To(me.peer()) } else { Promisee::Unknown };
+        *ledger = Ledger::new(me, boot, homes, terms(Duration::ZERO), to, at(900));
+    }
+    trio.0[A].set_stance(group(1), Stance::Asking);
+    for now in [1000, 1010, 1020] {
+        trio.tell(B, A, now);
+        let asks = trio.frame(A, B, now + 2);
+        trio.0[B].process(at(now + 3), &asks.0, &asks.1, LEASE, false).expect("newer");
+    }
+    assert_eq!(trio.promised_to(B, 1024), Some(Promisee::To(Voter::A)), "group 0");
+    trio.0[A].set_stance(group(1), Stance::Idle);
+    trio.tell(B, A, 1030);
+    let idle = trio.frame(A, B, 1032);
+    trio.0[B].process(at(1033), &idle.0, &idle.1, LEASE, false).expect("newer");
+    assert_eq!(trio.promised_to(B, 1034), None, "who runs nothing runs none of ours");
 }
 
 /// R2, R4. Both nodes ask at the same moment, frames cross: the home runs, the other promises.

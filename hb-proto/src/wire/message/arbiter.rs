@@ -168,12 +168,8 @@ impl NodeSeen {
     }
 
     fn pack(&self) -> PackedNode {
-        let flags = [
-            (HEARD, self.heard),
-            (DIRECT, self.direct),
-            (ARMED, self.armed),
-            (FEEDS, self.feeds),
-        ];
+        let flags =
+            [(HEARD, self.heard), (DIRECT, self.direct), (ARMED, self.armed), (FEEDS, self.feeds)];
         let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
         PackedNode {
             boot: three_bytes(self.boot.map_or(0, BootId::value)),

@@ -33,6 +33,7 @@ use super::auth::KeyRing;
 use super::{MAX_FRAME, Reject};
 use crate::config::{Digests, MAX_GROUPS};
 use crate::id::{BootId, GroupId, LinkId, Voter};
+use crate::time::Duration;
 
 /// The version this program speaks.
 pub const CURRENT_VERSION: u8 = 1;
@@ -569,6 +570,18 @@ impl PackedHello {
             for_arbiter,
         })
     }
+}
+
+/// Milliseconds as a hello says them: what doesn't fit is unbounded (R10).
+#[must_use]
+pub fn ms_of_duration(span: Duration) -> u32 {
+    u32::try_from(span.millis()).unwrap_or(u32::MAX)
+}
+
+/// A time as a hello said it.
+#[must_use]
+pub const fn duration_of_ms(ms: u32) -> Duration {
+    if ms == u32::MAX { Duration::MAX } else { Duration::from_millis(ms as u64) }
 }
 
 const fn three_bytes(value: u32) -> [u8; 3] {
