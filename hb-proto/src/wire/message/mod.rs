@@ -327,6 +327,18 @@ impl Message {
             Self::Hello(hello) => &hello.status,
         }
     }
+
+    /// The copy that leaves by the line to the arbiter, or one of the others.
+    #[must_use]
+    pub const fn leaving_by(self, arbiters_line: bool) -> Self {
+        match self {
+            Self::Status(status) => Self::Status(Status { direct: arbiters_line, ..status }),
+            Self::Hello(hello) => {
+                let status = Status { direct: arbiters_line, ..hello.status };
+                Self::Hello(Hello { status, ..hello })
+            }
+        }
+    }
 }
 
 /// Status as postcard sees it: byte arrays, so that its size never depends on its values.
