@@ -3,9 +3,11 @@
 
 mod trio;
 
+use hb_proto::authority::Stance;
 use hb_proto::event::Event;
 use hb_proto::id::{BootId, Voter};
 use hb_proto::node::{ArbiterState, Ground, Obstacle, Refusal};
+use hb_proto::peer::PeerState;
 use hb_proto::time::Duration;
 use hb_proto::wire::message::arbiter::{FenceShown, LineShown, ResetReason, Shown};
 use trio::{A, B, FULL, Trio, WEB, ms};
@@ -82,6 +84,7 @@ fn row_holder_off_without_a_reset_line() {
         panic!("{obstacle:?}")
     };
     assert!(ends_in > ms(3000) && ends_in < FULL, "{ends_in}");
+    assert_eq!(trio.node(B).stance(WEB), Stance::Idle, "R3: who has promised doesn't ask");
     let took = trio.run_until(ms(8000), "B serves", |trio| trio.serves(B));
     assert!(took + ms(1000) <= BY_TIME, "{took}");
     assert!(trio.dongle.pulses.is_empty());
@@ -496,6 +499,53 @@ fn r12_a_rebooting_machine_is_left_alone() {
     assert_eq!(trio.double, ms(0));
 }
 
+/// The dongle hears A, B doesn't: only the dongle's own frames reach B.
+#[test]
+fn r12_a_node_that_is_heard_is_not_fenced() {
+    let mut trio = Trio::with_reset_lines();
+    let orders = starts(&trio);
+    trio.cut_net(true);
+    trio.own_only[B] = true;
+    trio.run(ms(30_000));
+    assert!(trio.events_of(B).iter().any(|event| matches!(event, Event::FenceAsked { .. })));
+    assert_eq!(trio.dongle.pulses, []);
+    assert!(trio.serves(A) && starts(&trio) == orders);
+    // And the human is told so.
+    let now = trio.now;
+    let refused = trio.node(B).request_takeover_peer_is_off(now);
+    assert_eq!(refused, Err(Refusal::ArbiterHearsPeer));
+}
+
+/// H5. The daemon is killed and started again at once; its resources run on, and take long to stop.
+#[test]
+fn r9_a_new_life_is_heard_only_when_the_old_ones_resources_are_stopped() {
+    let mut trio = Trio::with_reset_lines();
+    trio.machines[A].script_time = ms(300);
+    trio.kill(A);
+    trio.start(A);
+    trio.run(ms(20_000));
+    assert_eq!(trio.double, ms(0));
+    assert!(trio.serves(A) || trio.serves(B));
+}
+
+/// H24. B, over which A's frames reached the dongle, stalls and finds its sockets empty: it was asleep, A
+/// was not silent.
+#[test]
+fn r11_a_stall_of_ones_own_is_not_the_peers_death() {
+    let mut trio = Trio::with_reset_lines();
+    trio.cut_cable(A, true);
+    trio.run(ms(5000));
+    trio.machines[B].inbox_max = 0;
+    trio.freeze(B);
+    trio.run(ms(1500));
+    trio.thaw(B);
+    trio.machines[B].inbox_max = 64;
+    trio.run(ms(5000));
+    let dead = |event: &Event| matches!(event, Event::Peer { state: PeerState::Dead, .. });
+    assert!(!trio.events_of(B).iter().any(dead));
+    assert_eq!((trio.dongle.pulses.len(), trio.double), (0, ms(0)));
+}
+
 /// H19. A deaf holder: its frames arrive, nothing reaches it. It lets go; it is heard, so it isn't fenced.
 #[test]
 fn a_deaf_holder_gives_way() {
@@ -529,4 +579,29 @@ fn r13_a_node_that_armed_it_is_reset_when_it_hangs() {
     trio.run(ms(20_000));
     assert_eq!(trio.dongle.pulses.len(), pulses);
     assert_eq!(trio.double, ms(0));
+}
+
+/// Each rule that the two nodes and the arbiter follow together, broken in the code, turns a story red.
+#[cfg(feature = "mutants")]
+#[test]
+fn each_broken_rule_is_noticed() {
+    use hb_proto::mutant::Mutant;
+    macro_rules! by {
+        ($rule:ident, $test:ident) => {
+            (Mutant::$rule, stringify!($test), $test as fn())
+        };
+    }
+    trio::mutants::each_is_noticed(&[
+        by!(R2Classic, row_dongle_and_then_every_link),
+        by!(R3Asks, row_holder_off_without_a_reset_line),
+        by!(R8Spare, r8_a_spare_that_was_on_for_long_promises_nothing_at_first),
+        by!(R9Unclean, r9_a_new_life_is_heard_only_when_the_old_ones_resources_are_stopped),
+        by!(R10GoesOn, row_holder_isolated_lets_go_before_the_other_takes_hold),
+        by!(R11Stalled, r11_a_stall_of_ones_own_is_not_the_peers_death),
+        by!(R12Unconfirmed, r12_without_evidence_nothing_ends_early),
+        by!(R12Heard, r12_a_node_that_is_heard_is_not_fenced),
+        by!(R12Twice, r12_a_rebooting_machine_is_left_alone),
+        by!(R13Unarmed, r13_a_node_that_armed_it_is_reset_when_it_hangs),
+        by!(R14Outlives, r14_a_human_vote_ends_with_the_peers_return),
+    ]);
 }

@@ -183,7 +183,9 @@ impl Node {
                 let left_alone = plan
                     .peer_idle_since
                     .is_some_and(|since| now.since(since) >= self.config.timing.deadtime);
-                self.is_home(group) || declines || plan.wanted || left_alone
+                // Who began to ask goes on until it is answered: the wait is over, not the reason.
+                let asking = self.d.ledger.stance(group) == Stance::Asking;
+                self.is_home(group) || declines || plan.wanted || left_alone || asking
             }
         };
         asks.then_some(cause)

@@ -20,6 +20,10 @@ use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::arbiter::ResetReason;
 
+#[cfg(feature = "mutants")]
+#[path = "../mutants/mod.rs"]
+pub mod mutants;
+
 pub const A: usize = 0;
 pub const B: usize = 1;
 pub const WEB: GroupId = GroupId(0);
@@ -75,8 +79,8 @@ pub struct Machine {
     /// R8: what the disk says of the longest promise.
     pub longest: Duration,
     inbox: Vec<(LinkId, Vec<u8>)>,
-    #[cfg(feature = "mutants")]
-    pub broken_rule: Option<hb_proto::mutant::Mutant>,
+    /// Frames that wait for a machine that doesn't read them.
+    pub inbox_max: usize,
 }
 
 pub struct Dongle {
@@ -96,8 +100,6 @@ pub struct Dongle {
     pub stores: u32,
     pub restarts: u32,
     pub events: Vec<(Instant, arbiter::Event)>,
-    #[cfg(feature = "mutants")]
-    pub broken_rule: Option<hb_proto::mutant::Mutant>,
 }
 
 enum To {
@@ -114,6 +116,8 @@ pub struct Trio {
     /// Frames of this machine to the dongle are lost, and the dongle's to it.
     pub up: [bool; 2],
     pub down: [bool; 2],
+    /// Of the dongle's frames to this machine only its own get through, not the peer's.
+    pub own_only: [bool; 2],
     flying: BTreeMap<(Instant, u64), (To, Vec<u8>)>,
     frames: u64,
     /// How long both machines had the same address.
@@ -151,8 +155,7 @@ impl Trio {
                 resets: 0,
                 longest: Duration::ZERO,
                 inbox: Vec::new(),
-                #[cfg(feature = "mutants")]
-                broken_rule: None,
+                inbox_max: 64,
             }
         };
         let dongle = Dongle {
@@ -169,8 +172,6 @@ impl Trio {
             stores: 0,
             restarts: 0,
             events: Vec::new(),
-            #[cfg(feature = "mutants")]
-            broken_rule: None,
         };
         Self {
             now: Instant::from_millis(1_000_000),
@@ -179,6 +180,7 @@ impl Trio {
             net: [false; 2],
             up: [false; 2],
             down: [false; 2],
+            own_only: [false; 2],
             flying: BTreeMap::new(),
             frames: 0,
             double: Duration::ZERO,
@@ -232,7 +234,7 @@ impl Trio {
             }
         }
         #[cfg(feature = "mutants")]
-        arbiter.break_rule(self.dongle.broken_rule);
+        arbiter.break_rule(mutants::BROKEN.get());
         self.dongle.arbiter = Some(arbiter);
         self.dongle.inbox.clear();
         self.dongle.frozen = false;
@@ -264,7 +266,7 @@ impl Trio {
         node.remember_longest_promise(now, machine.longest);
         machine.longest = machine.longest.max(machine.config.timing.full());
         #[cfg(feature = "mutants")]
-        node.break_rule(machine.broken_rule);
+        node.break_rule(mutants::BROKEN.get());
         machine.node = Some(node);
         (machine.frozen, machine.fed_at, machine.reboot_at) = (false, None, None);
         machine.inbox.clear();
@@ -374,7 +376,7 @@ impl Trio {
             match entry.remove() {
                 (To::Machine(who, link), bytes) => {
                     let machine = &mut self.machines[who];
-                    if machine.node.is_some() && machine.inbox.len() < 64 {
+                    if machine.node.is_some() && machine.inbox.len() < machine.inbox_max {
                         machine.inbox.push((link, bytes));
                     }
                 }
@@ -536,6 +538,7 @@ impl Trio {
                 }
                 arbiter::Action::Pulse { node } => {
                     self.dongle.pulses.push((now, node));
+                    assert!(self.dongle.pulses.len() < 20, "pulled again and again");
                     self.pulse(node);
                 }
                 arbiter::Action::Restart { above } => restart = Some(above),
@@ -545,7 +548,7 @@ impl Trio {
         let mut frame = [0; MAX_FRAME];
         while let Some(transmit) = arbiter.poll_transmit(now, &mut frame) {
             let who = transmit.port.index();
-            if self.down[who] {
+            if self.down[who] || transmit.forwarded && self.own_only[who] {
                 continue;
             }
             self.frames += 1;
