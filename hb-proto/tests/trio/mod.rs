@@ -102,6 +102,28 @@ pub struct Dongle {
     pub events: Vec<(Instant, arbiter::Event)>,
 }
 
+/// Knuth's MMIX generator.
+pub struct Lcg(u64);
+
+impl Lcg {
+    pub fn new(seed: u64) -> Self {
+        let mut lcg = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5DEE_CE66);
+        lcg.below(2);
+        lcg
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    pub fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+#[derive(Clone, Copy)]
 enum To {
     Machine(usize, LinkId),
     Dongle(Port),
@@ -126,6 +148,11 @@ pub struct Trio {
     pub dark: Duration,
     pub orders: Vec<(usize, u8, u8, Verb)>,
     pub latency: Duration,
+    /// With it, frames get lost, late, and repeated.
+    pub noise: Option<Lcg>,
+    /// Percent of the frames that are lost, and that come up to a second late.
+    pub loss: u64,
+    pub late: u64,
 }
 
 const PORTS: [Port; 2] = Port::ALL;
@@ -187,6 +214,23 @@ impl Trio {
             dark: Duration::ZERO,
             orders: Vec::new(),
             latency: Duration::from_micros(100),
+            noise: None,
+            loss: 0,
+            late: 0,
+        }
+    }
+
+    /// A frame leaves; it arrives once, unless there is noise.
+    fn fly(&mut self, line: Duration, to: impl Fn() -> To, frame: &[u8]) {
+        let (mut copies, mut delay) = (1, self.latency);
+        if let Some(noise) = &mut self.noise {
+            copies = u64::from(!noise.percent(self.loss)) + u64::from(noise.percent(2));
+            let most = if noise.percent(self.late) { 1_000_000 } else { 3000 };
+            delay = Duration::from_micros(50 + noise.below(most));
+        }
+        for _ in 0..copies {
+            self.frames += 1;
+            self.flying.insert((self.now + line + delay, self.frames), (to(), frame.to_vec()));
         }
     }
 
@@ -458,7 +502,7 @@ impl Trio {
         let mut frame = [0; MAX_FRAME];
         let machine = &mut self.machines[who];
         let Some(node) = &mut machine.node else { return };
-        let mut departed = false;
+        let (mut departed, mut leaving) = (false, Vec::new());
         while let Some(action) = node.poll_action(now) {
             match action {
                 Action::Run { ticket, group, resource, verb } => {
@@ -490,9 +534,7 @@ impl Trio {
             if cut {
                 continue;
             }
-            self.frames += 1;
-            let at = now + kind.time_on_line(transmit.len + 2) + self.latency;
-            self.flying.insert((at, self.frames), (to, frame[..transmit.len].to_vec()));
+            leaving.push((kind.time_on_line(transmit.len + 2), to, frame[..transmit.len].to_vec()));
         }
         while let Some(event) = node.poll_event() {
             machine.events.push((now, event));
@@ -500,6 +542,9 @@ impl Trio {
         if departed {
             machine.node = None;
             machine.fed_at = None;
+        }
+        for (line, to, bytes) in leaving {
+            self.fly(line, || to, &bytes);
         }
     }
 
@@ -545,20 +590,20 @@ impl Trio {
             }
         }
         let Some(arbiter) = self.dongle.arbiter.as_mut() else { return };
-        let mut frame = [0; MAX_FRAME];
+        let (mut frame, mut leaving) = ([0; MAX_FRAME], Vec::new());
         while let Some(transmit) = arbiter.poll_transmit(now, &mut frame) {
             let who = transmit.port.index();
             if self.down[who] || transmit.forwarded && self.own_only[who] {
                 continue;
             }
-            self.frames += 1;
             let line = LinkKind::Serial { baud: BAUD }.time_on_line(transmit.len + 2);
-            let to = To::Machine(who, LinkId(0));
-            let key = (now + line + self.latency, self.frames);
-            self.flying.insert(key, (to, frame[..transmit.len].to_vec()));
+            leaving.push((line, To::Machine(who, LinkId(0)), frame[..transmit.len].to_vec()));
         }
         while let Some(event) = arbiter.poll_event() {
             self.dongle.events.push((now, event));
+        }
+        for (line, to, bytes) in leaving {
+            self.fly(line, || to, &bytes);
         }
         if let Some(above) = restart {
             self.dongle.boot = above.value();
