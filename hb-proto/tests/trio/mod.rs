@@ -513,8 +513,9 @@ impl Trio {
                     machine.orders.push((due, ticket.id(), group.0, resource, verb));
                 }
                 Action::Abort { ticket } => {
+                    // It may have ended in this very moment.
                     let order = machine.orders.iter_mut().find(|order| order.1 == ticket);
-                    order.expect("an order under way").0 = now;
+                    order.into_iter().for_each(|order| order.0 = now);
                 }
                 Action::DropAddresses { group } => {
                     machine.held.retain(|held| *held != (group.0, 0));
