@@ -10,7 +10,7 @@ use hb_proto::node::{ArbiterState, Ground, Obstacle, Refusal};
 use hb_proto::peer::PeerState;
 use hb_proto::time::Duration;
 use hb_proto::wire::message::arbiter::{FenceShown, LineShown, ResetReason, Shown};
-use trio::{A, B, FULL, Trio, WEB, ms};
+use trio::{A, B, FULL, GUARD, Trio, WEB, ms};
 
 /// deadtime 500 + two scripts of 5 ms and their frames.
 const BY_FENCE: Duration = ms(560);
@@ -364,6 +364,74 @@ fn both_nodes_start_without_the_dongle() {
     trio.run_until(ms(1000), "A serves", |trio| trio.serves(A));
 }
 
+// ---- changes
+
+/// H14. A has an arbiter, B is a classic node still: both rules must allow it, and do.
+#[test]
+fn r2_beside_a_classic_peer_both_rules_must_allow_it() {
+    let mut trio = Trio::new();
+    trio.machines[B].config.arbiter = None;
+    trio.machines[B].config.timing.guard = ms(0);
+    let mut trio = trio.started_up();
+    assert!(!trio.node(A).agrees_on_arbiter(), "no guarantee yet, and it is shown");
+    let now = trio.now;
+    assert!(trio.node(A).authority(WEB, now).arbiter.is_some());
+    // Its word alone is not enough for a node with an arbiter.
+    trio.unplug();
+    trio.run_until(ms(1000), "A lets go", |trio| !trio.holds_address(A));
+    assert_eq!(trio.double, ms(0));
+}
+
+/// R14. A's guard grows first: nobody's promise is long enough for it, until its givers have grown too.
+#[test]
+fn r14_who_grows_its_guard_first_waits_for_its_givers() {
+    let mut trio = Trio::started();
+    trio.unplug();
+    for (who, guard) in [(A, ms(9000)), (B, GUARD)] {
+        trio.power_off(who);
+        trio.machines[who].config.timing.guard = guard;
+        trio.machines[who].config.auto_failback = false;
+        trio.start(who);
+    }
+    trio.run(ms(60_000));
+    assert!(!trio.holds_address(A), "B is bound for too short a time");
+    assert_eq!(trio.double, ms(0));
+    // The arbiter takes the longer guard from A's hello.
+    trio.plug_in(ResetReason::PowerOn);
+    trio.run(ms(1000));
+    assert_eq!(trio.arbiter().memory().guard, ms(9000));
+    trio.run(ms(30_000));
+    assert!(trio.serves(A) || trio.serves(B));
+    // It shrinks when both announce less and what stood has ended.
+    for who in [A, B] {
+        trio.power_off(who);
+        trio.machines[who].config.timing.guard = ms(2000);
+        trio.start(who);
+    }
+    trio.run(ms(5000));
+    assert_eq!(trio.arbiter().memory().guard, ms(9000), "not yet");
+    trio.run(ms(10_000));
+    assert_eq!(trio.arbiter().memory().guard, ms(2000));
+    assert_eq!(trio.double, ms(0));
+}
+
+/// §5. The two haresources differ: what runs goes on, and the arbiter serves one numbering at a time.
+#[test]
+fn r4_the_arbiter_keeps_to_one_haresources() {
+    let mut trio = Trio::started();
+    trio.power_off(B);
+    trio.machines[B].config.digests.haresources = 2;
+    trio.start(B);
+    trio.run(ms(20_000));
+    assert!(trio.serves(A) && !trio.holds_address(B));
+    assert_eq!(trio.arbiter().memory().haresources, Some(1));
+    // A's links to both are cut: its promise runs out, then B's numbering counts.
+    trio.isolate(A, true);
+    trio.run_until(ms(10_000), "B serves", |trio| trio.serves(B));
+    assert_eq!(trio.arbiter().memory().haresources, Some(2));
+    assert_eq!(trio.double, ms(0));
+}
+
 // ---- R14
 
 #[test]
@@ -449,6 +517,21 @@ fn r12_a_miswired_line_is_found_and_never_pulled_again() {
     let status = trio.node(B).arbiter(now).and_then(|report| report.status).expect("heard");
     assert_eq!(status.nodes.map(|node| node.line), [LineShown::Miswired; 2]);
     assert!(trio.serves(B), "after full");
+}
+
+/// The line's electronics say that the board went down, and it is heard again in the same life.
+#[test]
+fn r12_false_evidence_is_found_out() {
+    let mut trio = Trio::with_reset_lines();
+    (trio.dongle.wired, trio.dongle.lies) = ([None; 2], true);
+    trio.isolate(A, true);
+    trio.run_until(ms(2000), "B serves", |trio| trio.serves(B));
+    trio.run(ms(2000));
+    trio.isolate(A, false);
+    trio.run(ms(20_000));
+    assert_eq!(trio.arbiter().memory().nodes.map(|node| node.line), [LineShown::Miswired; 2]);
+    assert!(trio.serves(A), "failback");
+    assert_eq!(trio.double, ms(0), "lease × 1.05 is over by deadtime: A had let go");
 }
 
 #[test]

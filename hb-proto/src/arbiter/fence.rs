@@ -108,6 +108,17 @@ impl Arbiter {
         }
     }
 
+    /// A life that was declared over answers what was sent after its end: the evidence was wrong.
+    pub(super) fn doubt_evidence(&mut self, now: Instant, node: Voter, boot: BootId) {
+        let pulse = self.d.nodes[node.index()].fence.pulse;
+        let over = pulse.filter(|pulse| pulse.confirmed && pulse.boot >= boot);
+        // Its last words may still answer what was sent before the pulse.
+        let lease = self.d.ledger.terms().lease;
+        if over.is_some_and(|pulse| now.since(pulse.at) > lease + lease) {
+            self.miswired(now);
+        }
+    }
+
     /// What is shown of a node's fence.
     pub(super) fn fence_shown(&self, node: Voter) -> FenceShown {
         match self.d.nodes[node.index()].fence.pulse {

@@ -58,7 +58,10 @@ impl Arbiter {
         }
         let may_promise = self.may_promise_to(from, now);
         let status = message.status();
-        self.d.ledger.process(now, header, status, Duration::ZERO, may_promise)?;
+        let processed = self.d.ledger.process(now, header, status, Duration::ZERO, may_promise)?;
+        if processed.fresh {
+            self.doubt_evidence(now, from, header.boot);
+        }
         self.d.heard_at = now;
         let view = &mut self.d.nodes[from.index()];
         view.heard_at = Some(now);

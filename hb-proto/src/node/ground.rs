@@ -52,7 +52,10 @@ impl Node {
             return Some(Ground::Human);
         }
         // While the peer may be a classic one, which runs when it hears nobody, both rules must allow it.
-        let by_peer = promises.counted_until(self.config.me.peer()) > now;
+        // A classic peer's guard is zero, so its promise counts for nothing here, but it is its word.
+        let peer = self.config.me.peer();
+        let by_peer = promises.counted_until(peer) > now
+            || self.peer_shows(group) == GroupState::Promised && self.d.ledger.is_fresh(peer, now);
         promise.filter(|_| {
             self.agrees_on_arbiter() || by_peer || self.classic_ground(group, now).is_some()
         })

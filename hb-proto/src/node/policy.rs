@@ -292,7 +292,7 @@ impl Node {
             detection,
             takeover: now.since(decided_at),
             budget: budget.map_or(Duration::ZERO, |budget| match cause {
-                Cause::PeerDead => budget.total(),
+                Cause::PeerDead | Cause::PeerDeaf => budget.total(),
                 // Nothing has to be detected when the peer says it.
                 _ => budget.start + budget.announce,
             }),

@@ -95,6 +95,8 @@ pub struct Dongle {
     pub supervised: bool,
     /// The machines' port lines are sensed.
     pub senses: bool,
+    /// It says that it pulled a board down, and didn't.
+    pub lies: bool,
     pub pulses: Vec<(Instant, Voter)>,
     pub frozen: bool,
     pub stores: u32,
@@ -194,6 +196,7 @@ impl Trio {
             wired: [None; 2],
             supervised: false,
             senses: false,
+            lies: false,
             pulses: Vec::new(),
             frozen: false,
             stores: 0,
@@ -620,8 +623,9 @@ impl Trio {
             self.reset(who);
         }
         let (now, supervised, senses) = (self.now, self.dongle.supervised, self.dongle.senses);
+        let lies = self.dongle.lies;
         let Some(arbiter) = self.dongle.arbiter.as_mut() else { return };
-        arbiter.handle_pulsed(now, node, supervised && line.is_some());
+        arbiter.handle_pulsed(now, node, lies || supervised && line.is_some());
         if let Some(who) = line.filter(|_| senses && was_on) {
             arbiter.handle_sense_fell(now, [Voter::A, Voter::B][who]);
         }
