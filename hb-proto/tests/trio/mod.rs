@@ -315,14 +315,17 @@ impl Trio {
         #[cfg(feature = "mutants")]
         node.break_rule(mutants::BROKEN.get());
         machine.node = Some(node);
-        (machine.frozen, machine.fed_at, machine.reboot_at) = (false, None, None);
+        (machine.frozen, machine.reboot_at) = (false, None);
         machine.inbox.clear();
         self.drain(who);
     }
 
-    /// The daemon is gone; its resources stay.
+    /// The daemon is gone; its resources stay. The kernel feeds the watchdog once as it closes the device,
+    /// and it goes on counting: the next life opens it when it is clean (R9, R10).
     pub fn kill(&mut self, who: usize) {
-        self.machines[who].node = None;
+        let machine = &mut self.machines[who];
+        machine.fed_at = machine.fed_at.map(|_| self.now);
+        machine.node = None;
         self.machines[who].orders.clear();
     }
 
