@@ -278,7 +278,7 @@ fn r8_a_dongle_that_lost_power_does_not_trust_its_memory() {
     trio.run(ms(10_000));
     trio.unplug();
     trio.plug_in(ResetReason::PowerOn);
-    assert_eq!(trio.arbiter().ledger().promises(WEB).promised_to(trio.now).is_some(), true);
+    assert!(trio.arbiter().ledger().promises(WEB).promised_to(trio.now).is_some());
     trio.run_until(ms(1000), "A has no vote left", |trio| !trio.holds_address(A));
     trio.run_until(ms(12_000), "and gets it back", |trio| trio.serves(A));
 }

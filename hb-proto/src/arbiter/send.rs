@@ -71,7 +71,8 @@ impl Arbiter {
         let changed = self.d.outbox.told != Some(told) || self.d.hello_due;
         let spaced_at = self.d.outbox.sent_at + SPACING;
         self.d.outbox.change_due = None;
-        if !scheduled && !(changed && spaced_at <= now) {
+        let may_leave = scheduled || changed && spaced_at <= now;
+        if !may_leave {
             self.d.outbox.change_due = changed.then_some(spaced_at);
             return;
         }

@@ -8,6 +8,7 @@ mod decisions;
 mod ground;
 mod policy;
 mod receive;
+mod report;
 mod send;
 mod third;
 
@@ -16,8 +17,9 @@ pub use decisions::Decisions;
 use decisions::{PeerFacts, Plan, has};
 pub use ground::Ground;
 pub use receive::Accepted;
+pub use report::{ArbiterReport, Authority, Obstacle};
 pub use send::{FrameKind, Transmit};
-pub use third::{ArbiterReport, ArbiterState, Authority, Obstacle};
+pub use third::ArbiterState;
 
 use heapless::{Deque, Vec};
 
