@@ -4,8 +4,9 @@
 mod trio;
 
 use hb_proto::authority::Stance;
+use hb_proto::config::GroupConfig;
 use hb_proto::event::Event;
-use hb_proto::id::{BootId, Voter};
+use hb_proto::id::{BootId, GroupId, Voter};
 use hb_proto::node::{ArbiterState, Ground, Obstacle, Refusal};
 use hb_proto::peer::PeerState;
 use hb_proto::time::Duration;
@@ -54,6 +55,33 @@ fn a_handover_goes_through_all_three() {
     assert!(trio.serves(B) && trio.double == ms(0));
     let now = trio.now;
     assert!(trio.node(B).authority(WEB, now).arbiter.is_some(), "the arbiter followed");
+}
+
+/// Active/active: each group has its own home, its own promises, and its own holder.
+#[test]
+fn two_groups_with_different_homes() {
+    let second = GroupId(1);
+    let mut trio = Trio::with(|config| {
+        let more = GroupConfig { home: Voter::B, ..config.groups[0].clone() };
+        config.groups.push(more).expect("room");
+    });
+    trio.wire_reset_lines();
+    let mut trio = trio.started_up();
+    let shown = |trio: &mut Trio| {
+        let now = trio.now;
+        let status = trio.node(B).arbiter(now).and_then(|report| report.status).expect("heard");
+        [WEB, second].map(|group| status.promisees.shown(group))
+    };
+    assert_eq!(trio.node(A).stance(WEB), Stance::Running);
+    assert_eq!(trio.node(B).stance(second), Stance::Running);
+    assert_eq!(shown(&mut trio), [Shown::A, Shown::B]);
+    trio.machines[A].reboots = false;
+    trio.power_off(A);
+    let took = trio.run_until(ms(8000), "B serves both", |trio| trio.serves(B));
+    assert!(took <= BY_FENCE, "{took}");
+    trio.run(ms(1000));
+    assert_eq!(trio.node(B).stance(second), Stance::Running, "its own went on");
+    assert_eq!(shown(&mut trio), [Shown::B, Shown::B]);
 }
 
 // ---- the table, row by row
