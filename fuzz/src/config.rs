@@ -35,7 +35,7 @@ pub fn authkeys(data: &[u8]) {
 }
 
 fn load(which: usize, data: &[u8]) {
-    let dir = directory(which);
+    let dir = scratch(which);
     fs::write(dir.join(FILES[which].0), data).expect("own directory");
     let diagnostics = match Settings::load(&dir, Some("linuxha1"), &[]) {
         Ok(loaded) => {
@@ -65,15 +65,15 @@ fn load(which: usize, data: &[u8]) {
     }
 }
 
-/// One directory a thread and file, in memory where there is such a place.
-fn directory(which: usize) -> PathBuf {
+/// One directory a thread and use, in memory where there is such a place. It holds the three files.
+pub fn scratch(which: usize) -> PathBuf {
     static BASE: LazyLock<PathBuf> = LazyLock::new(|| {
         let memory = PathBuf::from("/dev/shm");
         if memory.is_dir() { memory } else { std::env::temp_dir() }
     });
     thread_local! {
-        static READY: [std::cell::OnceCell<Scratch>; 3] = const {
-            [const { std::cell::OnceCell::new() }; 3]
+        static READY: [std::cell::OnceCell<Scratch>; 4] = const {
+            [const { std::cell::OnceCell::new() }; 4]
         };
     }
     READY.with(|ready| ready[which].get_or_init(|| Scratch::new(&BASE, which)).0.clone())

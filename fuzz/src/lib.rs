@@ -8,18 +8,20 @@ mod bytes;
 mod config;
 mod machine;
 mod node;
+mod server;
 mod sockets;
 
 pub use bytes::{decoder, deframer};
 pub use config::{authkeys, hacf, haresources};
 pub use node::node;
+pub use server::server;
 pub use sockets::sockets;
 
 /// A target: its name, its function, and how many pseudo-random inputs the short run gives it.
 pub type Target = (&'static str, fn(&[u8]), u32);
 
-/// All targets. `node` plays a whole story for each input, the file readers write a file.
-pub const TARGETS: [Target; 7] = [
+/// All targets. `node` and `server` play a whole story for each input, the file readers write a file.
+pub const TARGETS: [Target; 8] = [
     ("deframer", deframer, 20_000),
     ("decoder", decoder, 20_000),
     ("node", node, 5_000),
@@ -27,4 +29,5 @@ pub const TARGETS: [Target; 7] = [
     ("haresources", haresources, 3_000),
     ("authkeys", authkeys, 3_000),
     ("sockets", sockets, 20_000),
+    ("server", server, 2_000),
 ];

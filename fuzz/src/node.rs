@@ -10,7 +10,8 @@ use hb_proto::id::{BootId, GroupId, LinkId, Voter};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::message::{
-    self, Echo, GroupState, GroupStates, HEADER_LEN, Header, Life, Message, Status,
+    self, Echo, GroupState, GroupStates, HEADER_LEN, Header, Hello, HelloEcho, Life, Message,
+    Settings, Status,
 };
 
 use crate::bytes::KEYS;
@@ -135,6 +136,9 @@ impl Story {
         let boot = BootId::new(self.boot).expect("far from the end");
         for (twin, epoch) in self.twins.iter_mut().zip(self.epochs) {
             *twin = Machine::new(&self.config, boot, epoch + self.now);
+            // R8: as if every second life's predecessor had promised by longer terms.
+            let full = self.config.timing.full().times(1 + u64::from(self.boot % 2));
+            twin.node.remember_longest_promise(epoch + self.now, full);
         }
         self.node_turn(&Input::default());
         Ok(())
@@ -209,7 +213,7 @@ impl Story {
         Ok(())
     }
 
-    /// A well-formed status of the peer that says anything.
+    /// A well-formed status or hello of the peer that says anything.
     fn forged(&self, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         let me = self.config.me;
         let sender = if u.ratio(1, 8)? { *u.choose(&Voter::ALL)? } else { me.peer() };
@@ -238,10 +242,49 @@ impl Story {
             boot: BootId::new(boot).expect("small"),
             seq: u.int_in_range(1..=2000)?,
         };
+        let message = if u.arbitrary()? { Message::Status(status) } else { self.hello(u, status)? };
         let mut frame = [0; MAX_FRAME];
-        let len = message::encode(&header, &Message::Status(status), &KEYS, &mut frame);
+        let len = message::encode(&header, &message, &KEYS, &mut frame);
         debug_assert!(len > HEADER_LEN);
         Ok(frame[..len].to_vec())
+    }
+
+    /// The status as a hello: other files, other times, other versions, lives that never were.
+    fn hello(&self, u: &mut Unstructured<'_>, status: Status) -> Result<Message> {
+        let mut digests = self.config.digests;
+        digests.haresources += u64::from(u.ratio(1, 4)?);
+        digests.settings += u64::from(u.ratio(1, 4)?);
+        let timing = &self.config.timing;
+        let mut ms = |usual: Duration| {
+            let usual = usual.millis().try_into().unwrap_or(u32::MAX);
+            Ok(match u.int_in_range(0..=5)? {
+                0 => u.arbitrary()?,
+                1 => 0,
+                _ => usual,
+            })
+        };
+        let settings = Settings {
+            keepalive_ms: ms(timing.keepalive)?,
+            deadtime_ms: ms(timing.deadtime)?,
+            lease_ms: ms(timing.lease)?,
+            guard_ms: ms(timing.guard)?,
+            arbiter: self.config.arbiter,
+            ..Settings::new(digests)
+        };
+        // Which groups: often none, as in most hellos.
+        let mut groups = || if u.arbitrary()? { u.arbitrary() } else { Ok(0) };
+        let (declines, failed, wants) = (groups()?, groups()?, groups()?);
+        let knows = BootId::new(self.twins[0].node.boot().value() + u.int_in_range(0..=1)?);
+        let echo = HelloEcho { seq: u.int_in_range(1..=200)?, held_us: u.arbitrary()? };
+        Ok(Message::Hello(Hello {
+            status,
+            settings,
+            declines,
+            failed,
+            wants,
+            knows: knows.filter(|_| status.wants_hello),
+            echo: Some(echo).filter(|_| !status.off_schedule),
+        }))
     }
 }
 

@@ -101,4 +101,4 @@ macro_rules! replays {
     };
 }
 
-replays!(deframer decoder node hacf haresources authkeys sockets);
+replays!(deframer decoder node hacf haresources authkeys sockets server);

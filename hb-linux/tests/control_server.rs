@@ -51,6 +51,7 @@ fn snapshot() -> Snapshot {
         watchdog: None,
         last_failover: None,
         stalls: Stalls::default(),
+        configuration: None,
     }
 }
 

@@ -181,6 +181,9 @@ fn full_outlasts_lease() {
             hb_proto::config::Timing { lease, ..hb_proto::config::Timing::classic_defaults() };
         let overflows = micros.checked_mul(105).is_none();
         assert!(overflows || timing.full() >= lease, "{lease}");
+        // 5 % of drift, as protocol.md §3 allows for: neither less nor more.
+        let stretched = micros.checked_mul(105).map(|hundredths| hundredths / 100);
+        assert!(stretched.is_none_or(|full| timing.full().micros() == full), "{lease}");
     }
 }
 

@@ -245,6 +245,33 @@ fn r8_a_node_that_restarts_keeps_the_promise_that_it_forgot() {
     assert!(!trio.authorised(B, 1439) && trio.authorised(B, 1440), "until start + full");
 }
 
+/// R5, R8. A runs by B's promise; B restarts and hears A, fresh, before it knows that their files agree. A's
+/// life is new to B, but it is the one that counts what B's former life promised.
+#[test]
+fn r8_a_life_that_only_a_young_one_does_not_know_ends_nothing() {
+    let mut trio = Trio::new();
+    let late = trio.frame(A, B, 900);
+    trio.restart(A, 910);
+    trio.meet(A, B, 1000);
+    trio.ask(A);
+    trio.tell(A, B, 1010);
+    trio.tell(B, A, 1012);
+    trio.restart(B, 1020);
+    // Of the life before: it says nothing of when the present one began.
+    trio.receive(B, &late, 1021);
+    trio.tell(B, A, 1022);
+    let (header, status) = trio.frame(A, B, 1024);
+    let heard = trio.0[B].process(at(1025), &header, &status, LEASE, false).expect("newer");
+    assert!(heard.new_life && heard.fresh);
+    assert!(trio.authorised(A, 1400));
+    assert_eq!(trio.promised_to(B, 1400), Some(Promisee::To(Voter::A)));
+    // A later life of A does end it: that one began clean (R9).
+    trio.restart(A, 1030);
+    trio.tell(B, A, 1032);
+    trio.tell(A, B, 1034);
+    assert_eq!(trio.promised_to(B, 1036), None);
+}
+
 /// R8. A runs by the arbiter's promise alone; the arbiter restarts and hears B first.
 #[test]
 fn r8_an_arbiter_that_restarts_promises_to_nobody_at_first() {

@@ -4,7 +4,9 @@ mod pair;
 
 use hb_proto::event::Event;
 use hb_proto::id::LinkId;
+use hb_proto::node::Accepted;
 use hb_proto::peer::PeerState;
+use hb_proto::wire::Reject;
 use pair::{A, B, Pair, ms};
 
 /// One turn's drain of a flooded link brings 64 bad frames; what else happens in that turn is told.
@@ -27,6 +29,48 @@ fn a_flood_does_not_displace_other_events() {
     assert!(events.iter().any(|event| matches!(event, Event::Rejected { .. })));
     let statistics = node.link_statistics(LinkId(1)).expect("a link");
     assert_eq!(statistics.rejected.iter().sum::<u64>(), 64, "each is counted");
+}
+
+/// A frame that comes again, on whatever link, is a replay: counted, and no sign of life.
+#[test]
+fn a_frame_that_comes_again_is_no_sign_of_life() {
+    let mut pair = Pair::started();
+    pair.record = true;
+    pair.run(ms(150));
+    let frames = std::mem::take(&mut pair.recorded);
+    assert!(frames.len() >= 2);
+    pair.power_off(A);
+    pair.run(ms(200));
+    let now = pair.now;
+    let node = pair.node(B);
+    for link in [LinkId(0), LinkId(1)] {
+        let heard_at = node.link(link).expect("a link").heard_at();
+        for frame in &frames {
+            assert_eq!(node.handle_frame(now, link, frame), Err(Reject::Replay));
+        }
+        let link = node.link(link).expect("a link");
+        assert!(heard_at < Some(now) && link.heard_at() == heard_at);
+    }
+}
+
+/// R9: until its resources are known to be stopped, a node lets nothing follow from what it hears.
+#[test]
+fn before_its_clean_start_a_node_hears_nobody() {
+    let mut pair = Pair::started();
+    pair.power_off(B);
+    pair.machines[B].script_time = ms(10_000);
+    pair.start(B);
+    pair.record = true;
+    pair.run(ms(250));
+    let now = pair.now;
+    let frames = std::mem::take(&mut pair.recorded);
+    let node = pair.node(B);
+    assert!(!node.is_clean() && !frames.is_empty());
+    for frame in &frames {
+        assert_eq!(node.handle_frame(now, LinkId(1), frame), Ok(Accepted::TooEarly));
+    }
+    assert_eq!(node.peer().state(), PeerState::Unknown);
+    assert_eq!(node.link(LinkId(1)).expect("a link").heard_at(), None);
 }
 
 /// Hellos of both nodes cross on a slow network, whatever the phase between them: each node has its

@@ -27,12 +27,18 @@ use hb_linux::rig::mac_text;
 use hb_linux::rig::machine::{Programs, last_lines};
 use serde_json::Value;
 
+use self::host::Stalls;
+use self::observer::Clock;
 use crate::inside::programs;
 
 /// What any state may take to be reached on a busy host, when no budget says less.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// What a client that asks every 5 ms, and a host that runs other tests, add to a budget.
 pub const ALLOWANCE: Duration = Duration::from_millis(100);
+
+/// A wait of the host is waited for by several, one after the other: a thread of the rig, a process that
+/// is to start, and what that starts.
+const TURNS: u32 = 3;
 
 /// A gap that a busy host alone may make; shorter than deadtime (500 ms), so no takeover's.
 pub const HICCUP: Duration = Duration::from_millis(400);
@@ -138,7 +144,10 @@ impl Builder {
             }
         }
         bench.start_client(SERVICE).expect("the client starts");
-        Pair { bench, began: Instant::now() }
+        let clock = Clock::start();
+        let stalls = Stalls::record(clock).expect("a thread can be had");
+        host::prefer_wires();
+        Pair { bench, clock, stalls, began: Instant::now() }
     }
 
     /// [`Self::build`], and power on both machines at once.
@@ -160,6 +169,8 @@ impl Builder {
 pub struct Pair {
     /// The rig itself, for its verbs.
     pub bench: Bench,
+    clock: Clock,
+    stalls: Stalls,
     began: Instant,
 }
 
@@ -205,6 +216,47 @@ impl Pair {
         Node::BOTH.into_iter().find(|node| Some(Network::Public.mac(*node)) == last.mac)
     }
 
+    /// How long this host kept a thread of the rig waiting since `since`, in all.
+    #[must_use]
+    pub fn stalled(&self, since: Instant) -> Duration {
+        self.stalls.since(self.clock.at(since)).into()
+    }
+
+    /// What this host adds to a limit that counts from `since`.
+    #[must_use]
+    pub fn slack(&self, since: Instant) -> Duration {
+        self.stalled(since) * TURNS
+    }
+
+    /// The longest wait that this host imposed since `since`, and all of them, for a message.
+    #[must_use]
+    pub fn waited(&self, since: Instant) -> String {
+        let longest = self.stalls.longest_since(self.clock.at(since)).millis();
+        let all = self.stalled(since).as_millis();
+        format!("this host kept the rig waiting for {all} ms since, {longest} ms at worst")
+    }
+
+    /// The longest wait alone.
+    #[must_use]
+    pub fn longest_stall(&self, since: Instant) -> Duration {
+        self.stalls.longest_since(self.clock.at(since)).into()
+    }
+
+    /// Looks until `done`, for `patience` and what the host adds to it.
+    fn until(&self, patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+        let from = Instant::now();
+        loop {
+            let deadline = from + patience + self.slack(from);
+            if done() {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until both daemons answer and `done` is true of both statuses.
     ///
     /// # Panics
@@ -216,7 +268,7 @@ impl Pair {
         done: impl Fn(&Value, &Value) -> bool,
     ) -> [Value; 2] {
         let mut last = [None, None];
-        let met = self.bench.wait(patience, |_| {
+        let met = self.until(patience, || {
             last = Node::BOTH.map(|node| self.status(node));
             matches!(&last, [Some(one), Some(two)] if done(one, two))
         });
@@ -238,7 +290,7 @@ impl Pair {
         done: impl Fn(&Value) -> bool,
     ) -> Value {
         let mut last = None;
-        let met = self.bench.wait(patience, |_| {
+        let met = self.until(patience, || {
             last = self.status(node);
             last.as_ref().is_some_and(&done)
         });
@@ -273,9 +325,9 @@ impl Pair {
     /// Waits until a machine answers the client.
     ///
     /// # Panics
-    /// It doesn't within `patience` and [`ALLOWANCE`].
+    /// It doesn't within `patience`, [`ALLOWANCE`] and what the host adds.
     pub fn expect_holder_within(&self, node: Node, patience: Duration) {
-        let met = self.bench.wait(patience + ALLOWANCE, |_| self.holder() == Some(node));
+        let met = self.until(patience + ALLOWANCE, || self.holder() == Some(node));
         assert!(
             met,
             "{node:?} does not serve within {patience:?}; the client sees {:?}\n{}",
@@ -297,7 +349,7 @@ impl Pair {
         let macs = client.read(|record| record.answered_by(from, to));
         assert_eq!(macs, [Network::Public.mac(node)], "who answered\n{}", self.story());
         let outage = self.outage(from, to);
-        assert!(outage <= HICCUP, "an outage of {outage:?}\n{}", self.story());
+        assert!(outage <= HICCUP + self.slack(from), "an outage of {outage:?}\n{}", self.story());
     }
 
     /// The longest time without a good answer around `event`.

@@ -33,7 +33,7 @@ fn figures_of_a_link() {
             let known = |status, name| link(status, name)["rtt_us"]["p50"].is_u64();
             [one, two].into_iter().all(|status| known(status, "eth1") && known(status, SERIAL))
         });
-        let calm = Siege::begin(&pair).before;
+        let calm = Siege::begin_calm(&pair).before;
         let network = || pair.bench.network(Network::Private);
 
         // Round trip: 60 ms each way, on this link only. The worst sample at once, the median when
@@ -93,7 +93,7 @@ fn states_and_counters_of_a_link() {
             let known = |status, name| link(status, name)["rtt_us"]["p50"].is_u64();
             [one, two].into_iter().all(|status| known(status, "eth1") && known(status, SERIAL))
         });
-        let calm = Siege::begin(&pair).before;
+        let calm = Siege::begin_calm(&pair).before;
 
         // Longest gap, sent and received: nothing comes from One for 350 ms; Two goes on sending.
         pair.bench.cut_way(Network::Private, Node::One, Way::Out, true);

@@ -18,14 +18,14 @@ use hb_proto::wire::{MAX_FRAME, cobs};
 use hil_tests::inside::inside;
 use hil_tests::netns::Pair;
 use hostile_support::{Busy, SECRET, Siege, all_rejected, link, rejected};
-use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 const DATAGRAMS: usize = 1_000_000;
-const BAD_LINE_FRAMES: usize = 10_000;
+/// Some of them meet a heartbeat on the line, and are thrown away together.
+const BAD_LINE_FRAMES: usize = 12_000;
 /// What a client may see of a host whose CPUs are all busy: it and the web service wait for them, too.
 /// A false takeover would show in who answers, and in the log.
-const DARK: Duration = Duration::from_secs(2);
+const DARK: Duration = Duration::from_secs(5);
 
 /// SplitMix64, as the rig's own dice.
 struct Random(u64);
@@ -184,9 +184,10 @@ fn a_million_datagrams_from_a_stranger() {
                 done.store(true, Ordering::Relaxed);
                 sent.expect("its network")
             });
-            siege.look_until(&spared[..1], Duration::from_secs(120), || {
+            siege.look_until(&spared[..1], Duration::from_secs(300), || {
                 done.load(Ordering::Relaxed)
             });
+            siege.loss_was_told("eth1");
             assert!(attack.join().expect("the attack") > 900_000, "they left the attacker");
         });
         let after = siege.end(&spared, DARK);
@@ -255,24 +256,22 @@ fn ten_thousand_bad_frames_on_the_serial_line() {
         for _ in 0..BAD_LINE_FRAMES {
             pair.bench.serial(0).inject(Node::Two, &bad_line_frame(&mut random, &real));
         }
-        siege.look_until(&["eth0", "eth1"], Duration::from_secs(120), || {
+        siege.look_until(&["eth0", "eth1"], Duration::from_secs(240), || {
             pair.bench.serial(0).injecting(Node::Two) == 0
         });
-        let [one, two] = siege.end(&["eth0", "eth1", "/dev/ttyS0"], DARK);
+        let lost = siege.loss_was_told("/dev/ttyS0");
+        assert!(lost > 0.0, "a line full of garbage loses heartbeats");
+        let [one, two] = siege.end(&["eth0", "eth1"], DARK);
         println!("linuxha2: {:#}", link(&two, "/dev/ttyS0"));
-        assert!(all_rejected(&two, "/dev/ttyS0") > BAD_LINE_FRAMES as u64 / 2, "{two:#}");
+        let thrown_away = all_rejected(&two, "/dev/ttyS0");
+        assert!(thrown_away > 10_000, "{thrown_away} of {BAD_LINE_FRAMES} bad frames: {two:#}");
         // Of a network, the kernel's filter drops what has no frame's length.
         for reason in ["framing", "length"] {
             assert!(rejected(&two, "/dev/ttyS0", reason) > 100, "{reason}: {two:#}");
         }
-        assert!(lost(&two, "/dev/ttyS0") > 0.0, "what the noisy line lost is reported: {two:#}");
         assert_eq!(all_rejected(&one, "/dev/ttyS0"), 0, "the other direction is clean: {one:#}");
         pair.settle();
     });
-}
-
-fn lost(status: &Value, name: &str) -> f64 {
-    link(status, name)["loss"].as_f64().expect("a number")
 }
 
 /// A million bad frames, and after each a good one that must be found.

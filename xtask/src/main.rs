@@ -10,7 +10,10 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, Subcommand};
 
 mod bench;
+#[cfg(test)]
+mod book;
 mod fuzz;
+mod mutants;
 mod sim;
 mod test;
 
@@ -34,9 +37,10 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --shrink S, --timeline
+    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --case N, --timeline, --shrink, …
+    #[command(disable_help_flag = true)]
     Sim {
-        /// For the simulator
+        /// For the simulator; `--help` lists all
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -47,6 +51,11 @@ enum Chore {
         seconds: u64,
         /// Only these
         targets: Vec<String>,
+    },
+    /// Break rules one at a time, in a copy; the test that guards each must turn red
+    Mutants {
+        /// Only rules whose names contain one of these
+        rules: Vec<String>,
     },
     /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`, or `sim`
     #[command(disable_help_flag = true)]
@@ -63,6 +72,7 @@ fn main() -> ExitCode {
         Chore::Demo { args } => demo(&args),
         Chore::Sim { args } => sim::run(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Mutants { rules } => mutants::run(&Place::here(), &rules),
         Chore::Bench { args } if args == ["sim"] => sim::bench(),
         Chore::Bench { args } => bench::run(&args),
     }

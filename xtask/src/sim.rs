@@ -14,12 +14,13 @@ fn build_and_run(profile: &str, args: &[String]) -> ExitCode {
     build.args(["build", "--locked", "--profile", profile, "-p", "hil-tests", "--bin", "sim"]);
     match build.status() {
         Ok(status) if status.success() => {}
+        // Not 127 to 129, nor 2: nothing was judged.
         Ok(_) => return ExitCode::FAILURE,
         Err(error) => return fail(&place.cargo, &error),
     }
     let sim = place.target.join(profile).join("sim");
-    // Replaces this process: the exit code is the run's own.
-    let error = std::process::Command::new(&sim).args(args).exec();
+    // Replaces this process: the exit code is the run's own. What it keeps goes into the workspace.
+    let error = std::process::Command::new(&sim).args(args).current_dir(&place.root).exec();
     fail(&sim, &error)
 }
 
@@ -28,7 +29,7 @@ pub fn run(args: &[String]) -> ExitCode {
     build_and_run(PROFILE, args)
 }
 
-/// A simulated day, timed.
+/// A simulated day, timed, and written to docs/validation/runs; exit code 1 when it took too long.
 pub fn bench() -> ExitCode {
     build_and_run("release", &["--bench".to_owned()])
 }

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::fail;
+use super::{compare, fail};
 use crate::config::check::{self, Surroundings};
 use crate::config::keygen as config_keygen;
+use crate::control::client;
 use crate::net;
 use crate::rig;
 
@@ -17,11 +18,20 @@ pub fn ipaddr(args: &[OsString]) -> ExitCode {
     net::ipaddr::main(&args)
 }
 
-/// `hb check`.
-pub fn check(config_dir: &Path, node: Option<&str>) -> ExitCode {
+/// `hb check`; with `--peer`, also against the daemon whose sockets are in `run_dir`.
+pub fn check(config_dir: &Path, node: Option<&str>, run_dir: Option<&Path>) -> ExitCode {
     let report = check::run(config_dir, node, &Surroundings::here(config_dir));
     let _ = super::print(&report.to_string());
-    ExitCode::from(report.exit_code())
+    let mut exit = report.exit_code();
+    if let Some(run_dir) = run_dir {
+        let (text, code) = match client::observe(run_dir) {
+            Ok(snapshot) => compare::with_peer(&snapshot, report.digests),
+            Err(error) => (format!("error: not compared with the peer: {error}\n"), compare::ERROR),
+        };
+        let _ = super::print(&format!("\n{text}"));
+        exit = exit.max(code);
+    }
+    ExitCode::from(exit)
 }
 
 /// `hb keygen`: CONFIG_DIR/authkeys, or stdout.

@@ -16,6 +16,7 @@ use crate::control::DEFAULT_RUN_DIR;
 use crate::control::client::{self, ClientError};
 
 mod commands;
+mod compare;
 mod elsewhere;
 mod table;
 mod view;
@@ -108,8 +109,13 @@ struct Check {
     /// Check as this node; without it `uname -n` says which one this is
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// Compare with what heartbeatd runs on here, and with the peer's files as it tells of them
+    #[arg(long)]
+    peer: bool,
     #[command(flatten)]
     config_dir: ConfigDir,
+    #[command(flatten)]
+    run_dir: RunDir,
 }
 
 #[derive(Args)]
@@ -146,7 +152,10 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         Task::Standby(args) => commands::standby(&args.run_dir.run_dir, args.group.as_deref()),
         Task::Takeover(args) => commands::takeover(&args.run_dir.run_dir, args.group.as_deref()),
         Task::Stop(args) => commands::stop(&args.run_dir),
-        Task::Check(args) => elsewhere::check(&args.config_dir.config_dir, args.node.as_deref()),
+        Task::Check(args) => {
+            let run_dir = args.peer.then_some(&*args.run_dir.run_dir);
+            elsewhere::check(&args.config_dir.config_dir, args.node.as_deref(), run_dir)
+        }
         Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
         Task::Demo(rest) => elsewhere::demo(&rest.args),
         Task::RigInit(rest) => elsewhere::rig_init(&rest.args),

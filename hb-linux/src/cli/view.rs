@@ -156,6 +156,7 @@ fn total_ms(failover: &Failover) -> Option<u64> {
 fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let mut found = Vec::new();
     group_warnings(snapshot, &mut found);
+    found.extend(super::compare::differences(snapshot));
     peer_warnings(snapshot, &mut found);
     for link in &snapshot.links {
         link_warnings(link, snapshot, &mut found);

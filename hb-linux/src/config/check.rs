@@ -7,9 +7,10 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use hb_proto::config::{Config, ResourceKind, STATUS_SERIAL_BYTES};
+use hb_proto::config::{Config, Digests, ResourceKind, STATUS_SERIAL_BYTES};
 use hb_proto::time::Duration;
 
+use super::diagnostic::OneLine;
 use super::media::written;
 use super::scripts::{self, Found};
 use super::{Diagnostic, GroupLine, Loaded, Medium, ResourceLine, Settings, Severity};
@@ -49,6 +50,8 @@ pub enum Finding {
 pub struct CheckReport {
     /// In the order of printing.
     pub findings: Vec<Finding>,
+    /// Fingerprints of the files, when they could be read: what a daemon started now would run on.
+    pub digests: Option<Digests>,
 }
 
 impl CheckReport {
@@ -90,7 +93,7 @@ impl fmt::Display for CheckReport {
         for finding in &self.findings {
             match finding {
                 Finding::Remark(diagnostic) => writeln!(f, "{diagnostic}")?,
-                Finding::Fact(text) => writeln!(f, "{text}")?,
+                Finding::Fact(text) => writeln!(f, "{}", OneLine(text))?,
             }
         }
         let count = |severity| self.remarks().filter(|remark| remark.severity == severity).count();
@@ -127,6 +130,7 @@ pub fn run(config_dir: &Path, node: Option<&str>, surroundings: &Surroundings) -
     };
     report.findings.extend(loaded.diagnostics.iter().cloned().map(Finding::Remark));
     let settings = &loaded.settings;
+    report.digests = Some(settings.proto.digests);
     report.fact(format!("node {} (this machine), peer {}", settings.node, settings.peer));
     let hacf = config_dir.join("ha.cf");
     let haresources = config_dir.join("haresources");

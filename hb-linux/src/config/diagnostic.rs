@@ -40,15 +40,26 @@ pub struct Diagnostic {
 /// `/etc/ha.d/ha.cf:12: error: deadtime: …`, the form that editors and compilers use.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", OneLine(&self.file.to_string_lossy()))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        write!(f, ": {}: {}", self.severity, self.message)
+        write!(f, ": {}: {}", self.severity, OneLine(&self.message))
     }
 }
 
 impl std::error::Error for Diagnostic {}
+
+/// A text with its control characters escaped: what a file holds moves no cursor and begins no line.
+pub(super) struct OneLine<'a>(pub(super) &'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
+        })
+    }
+}
 
 /// Collects the remarks about one file.
 #[derive(Debug)]
@@ -113,5 +124,12 @@ mod tests {
     fn what_was_read_cannot_break_the_line_it_is_shown_on() {
         assert_eq!(quoted("a\u{1b}[2J\n"), r#""a\u{1b}[2J\n""#);
         assert_eq!(quoted(&"é".repeat(50)).chars().count(), 43);
+        // Names that a message repeats without quotes: a device, an address.
+        let mut report = Report::new(Path::new("/etc/ha.d\n/ha.cf"));
+        report.error(6, "serial /dev/t\u{13}yé\u{9b}0 stands in line 3 already");
+        let shown = report.into_diagnostics()[0].to_string();
+        let safe =
+            "/etc/ha.d\\n/ha.cf:6: error: serial /dev/t\\u{13}yé\\u{9b}0 stands in line 3 already";
+        assert_eq!(shown, safe);
     }
 }

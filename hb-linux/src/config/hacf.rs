@@ -9,7 +9,7 @@ use hb_proto::time::Duration;
 use super::Medium;
 use super::diagnostic::{Report, quoted};
 use super::media::{self, MediaReader, MediumLine};
-use super::source::words;
+use super::source::{one, words};
 use super::times::{At, GivenTimes, parse_time};
 use super::words::{fate, parse_switch, unknown, verdict};
 
@@ -216,19 +216,6 @@ fn set<T>(slot: &mut Option<At<T>>, value: Result<T, String>, line: usize) -> Re
     }
     *slot = Some(At { value, line });
     Ok(())
-}
-
-/// The only value of a directive that takes one.
-pub(super) fn one<'a>(values: &[&'a str], expected: &str) -> Result<&'a str, String> {
-    match values {
-        [value] => Ok(value),
-        [] => Err(format!("no value, expected {expected}")),
-        [first, ..] => Err(format!(
-            "read {} values, {} first; expected {expected}",
-            values.len(),
-            quoted(first)
-        )),
-    }
 }
 
 fn path(values: &[&str]) -> Result<PathBuf, String> {

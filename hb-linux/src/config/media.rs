@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use super::Medium;
 use super::diagnostic::{Report, quoted};
-use super::hacf::one;
-use super::source::is_interface_name;
+use super::source::{is_interface_name, one};
 
 /// The speeds that the classic takes. All of them exist on every UART worth its name.
 const BAUDS: [u32; 7] = [9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800];

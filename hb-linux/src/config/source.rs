@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Severity, quoted};
 
 /// Far more than any real file; keeps a wrong path (a disk image, /dev/zero) from filling the memory.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -81,6 +81,19 @@ pub(super) fn is_interface_name(name: &str) -> bool {
         && name != "."
         && name != ".."
         && !name.chars().any(|c| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control())
+}
+
+/// The only value of a directive that takes one.
+pub(super) fn one<'a>(values: &[&'a str], expected: &str) -> Result<&'a str, String> {
+    match values {
+        [value] => Ok(value),
+        [] => Err(format!("no value, expected {expected}")),
+        [first, ..] => Err(format!(
+            "read {} values, {} first; expected {expected}",
+            values.len(),
+            quoted(first)
+        )),
+    }
 }
 
 #[cfg(test)]

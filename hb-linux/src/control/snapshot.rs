@@ -33,6 +33,47 @@ pub struct Snapshot {
     pub last_failover: Option<Failover>,
     /// Of this node's own event loop.
     pub stalls: Stalls,
+    /// Fingerprints of the files; a daemon that is older than this `hb` may not tell them.
+    #[serde(default)]
+    pub configuration: Option<Configuration>,
+}
+
+/// What both nodes' files must agree on, as the running daemons read them at their start.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The groups: nothing is started or moved while they differ.
+    pub haresources: Digest,
+    /// ha.cf's times, policy and nodes: a difference is told, no more.
+    pub settings: Digest,
+}
+
+/// One part's fingerprints, 16 hexadecimal digits each.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Digest {
+    /// This node's.
+    pub ours: String,
+    /// The peer's; null until it told.
+    pub peers: Option<String>,
+}
+
+impl Digest {
+    /// Of both nodes.
+    #[must_use]
+    pub fn new(ours: u64, peers: Option<u64>) -> Self {
+        Self { ours: Self::text(ours), peers: peers.map(Self::text) }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn text(digest: u64) -> String {
+        format!("{digest:016x}")
+    }
+
+    /// Whether both are the same; `None` until the peer told.
+    #[must_use]
+    pub fn agrees(&self) -> Option<bool> {
+        self.peers.as_ref().map(|peers| *peers == self.ours)
+    }
 }
 
 /// What a node is doing.
@@ -250,13 +291,21 @@ mod tests {
     use super::*;
 
     /// Written out by hand from the interface's description, so that a renamed field is noticed.
-    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed"}],"arbiter":null,"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230}}"#;
+    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed"}],"arbiter":null,"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}}}"#;
 
     #[test]
     fn json_is_what_the_interface_says_both_ways() {
         let snapshot: Snapshot = serde_json::from_str(LITERAL).unwrap();
         assert_eq!(snapshot.links[0].rejected["tag"], 2);
         assert_eq!(serde_json::to_string(&snapshot).unwrap(), LITERAL);
+    }
+
+    #[test]
+    fn digests_agree_only_when_both_are_known_and_the_same() {
+        assert_eq!(Digest::new(0xAB, None).agrees(), None);
+        assert_eq!(Digest::new(0xAB, Some(0xAB)).agrees(), Some(true));
+        assert_eq!(Digest::new(0xAB, Some(0xAC)).agrees(), Some(false));
+        assert_eq!(Digest::new(0xAB, None).ours, "00000000000000ab");
     }
 
     #[test]

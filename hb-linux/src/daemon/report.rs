@@ -17,8 +17,8 @@ use hb_proto::wire::message::Life;
 use super::watch::Watch;
 use crate::config::Settings;
 use crate::control::snapshot::{
-    Cause, Failover, Group, GroupState, Link, LinkKind, LinkState, NodeState, Peer, PeerState,
-    RoundTrip, Snapshot, Stalls,
+    Cause, Configuration, Digest, Failover, Group, GroupState, Link, LinkKind, LinkState,
+    NodeState, Peer, PeerState, RoundTrip, Snapshot, Stalls,
 };
 
 /// The whole snapshot. Allocates: made only when somebody asks.
@@ -51,6 +51,15 @@ pub fn snapshot(node: &Node, settings: &Settings, watch: &Watch, now: Instant) -
             count: u64::from(statistics.stalls),
             longest_ms: (statistics.stalls > 0).then(|| statistics.longest_stall.millis()),
         },
+        configuration: Some(configuration(node)),
+    }
+}
+
+fn configuration(node: &Node) -> Configuration {
+    let (ours, peers) = (node.config().digests, node.peer_digests());
+    Configuration {
+        haresources: Digest::new(ours.haresources, peers.map(|peers| peers.haresources)),
+        settings: Digest::new(ours.settings, peers.map(|peers| peers.settings)),
     }
 }
 

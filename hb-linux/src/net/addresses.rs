@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
@@ -12,6 +11,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::INTERFACE_NAME_MAX;
+use super::messages::Request;
 use super::netlink::{Netlink, errno_is};
 use super::route::{self, ChoiceError};
 use super::tables::{Address, Link, family};
@@ -344,7 +344,7 @@ impl Addresses {
                     flags.remove(AddressFlags::Secondary);
                 }
             }
-            let request = RouteNetlinkMessage::NewAddress(message);
+            let request = Request::NewAddress(message);
             report_restored(other.ip, self.netlink.change(request, NLM_F_CREATE | NLM_F_EXCL));
         }
     }
@@ -399,7 +399,7 @@ fn label_for(
     Ok(label)
 }
 
-fn add_request(held: &Held) -> RouteNetlinkMessage {
+fn add_request(held: &Held) -> Request {
     let mut message = AddressMessage::default();
     message.header.family = family(held.ip);
     message.header.prefix_len = held.prefix;
@@ -422,14 +422,14 @@ fn add_request(held: &Held) -> RouteNetlinkMessage {
     ]);
     message.attributes.extend(held.broadcast.map(AddressAttribute::Broadcast));
     message.attributes.extend(held.label.clone().map(AddressAttribute::Label));
-    RouteNetlinkMessage::NewAddress(message)
+    Request::NewAddress(message)
 }
 
-fn delete_request(ip: IpAddr, prefix: u8, index: u32) -> RouteNetlinkMessage {
+fn delete_request(ip: IpAddr, prefix: u8, index: u32) -> Request {
     let mut message = AddressMessage::default();
     message.header.family = family(ip);
     message.header.prefix_len = prefix;
     message.header.index = index;
     message.attributes.push(AddressAttribute::Local(ip));
-    RouteNetlinkMessage::DelAddress(message)
+    Request::DelAddress(message)
 }

@@ -9,6 +9,7 @@
 pub mod addresses;
 pub mod announce;
 pub mod ipaddr;
+mod messages;
 pub mod netlink;
 pub mod packet;
 pub mod route;

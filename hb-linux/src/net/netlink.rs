@@ -10,18 +10,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::route::{RouteHeader, RouteMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, sockopt};
 
-use super::tables::{Address, Link, Route, family, read_address, read_link, read_route};
+use super::messages::{Answer, Request};
+use super::tables::{Address, Link, Route, family, read_address, read_route};
 
 /// How long an answer may take before the socket is given up: a kernel that is this late is broken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -62,11 +61,8 @@ impl Netlink {
     /// # Errors
     /// What the kernel answered.
     pub fn links(&mut self) -> io::Result<Vec<Link>> {
-        let mut request = LinkMessage::default();
-        // Interface statistics are most of a link's answer and nobody reads them here.
-        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        self.dump(&RouteNetlinkMessage::GetLink(request), |message| match message {
-            RouteNetlinkMessage::NewLink(link) => Some(read_link(&link)),
+        self.dump(&Request::GetLink { index: 0, name: None }, |answer| match answer {
+            Answer::Link(link) => Some(link),
             _ => None,
         })
     }
@@ -76,9 +72,7 @@ impl Netlink {
     /// # Errors
     /// What the kernel answered.
     pub fn link(&mut self, index: u32) -> io::Result<Option<Link>> {
-        let mut request = LinkMessage::default();
-        request.header.index = index;
-        self.one_link(request)
+        self.one_link(Request::GetLink { index, name: None })
     }
 
     /// The link with this name, `None` when there is none.
@@ -90,16 +84,13 @@ impl Netlink {
         if name.is_empty() || name.len() > super::INTERFACE_NAME_MAX {
             return Ok(None);
         }
-        let mut request = LinkMessage::default();
-        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        self.one_link(request)
+        self.one_link(Request::GetLink { index: 0, name: Some(name.to_owned()) })
     }
 
-    fn one_link(&mut self, mut request: LinkMessage) -> io::Result<Option<Link>> {
-        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let sequence = self.send(RouteNetlinkMessage::GetLink(request), 0)?;
+    fn one_link(&mut self, request: Request) -> io::Result<Option<Link>> {
+        let sequence = self.send(request, 0)?;
         match self.answer(sequence) {
-            Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(Some(read_link(&link))),
+            Ok(Some(Answer::Link(link))) => Ok(Some(link)),
             Ok(_) => Err(invalid("the answer to RTM_GETLINK is not a link")),
             Err(error) if errno_is(&error, Errno::NODEV) => Ok(None),
             Err(error) => Err(error),
@@ -111,9 +102,9 @@ impl Netlink {
     /// # Errors
     /// What the kernel answered.
     pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
-        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        self.dump(&request, |message| match message {
-            RouteNetlinkMessage::NewAddress(address) => read_address(address),
+        let request = Request::GetAddress(AddressMessage::default());
+        self.dump(&request, |answer| match answer {
+            Answer::Address(address) => read_address(address),
             _ => None,
         })
     }
@@ -131,16 +122,16 @@ impl Netlink {
         let mut request = RouteMessage::default();
         request.header.address_family = family(ip);
         request.header.table = RouteHeader::RT_TABLE_MAIN;
-        let mut routes =
-            match self.dump(&RouteNetlinkMessage::GetRoute(request), |message| match message {
-                RouteNetlinkMessage::NewRoute(route) => read_route(&route),
-                _ => None,
-            }) {
-                Ok(routes) => routes,
-                // A namespace in which no route was ever set has no table yet.
-                Err(error) if errno_is(&error, Errno::NOENT) => Vec::new(),
-                Err(error) => return Err(error),
-            };
+        let routes = self.dump(&Request::GetRoute(request), |answer| match answer {
+            Answer::Route(route) => read_route(&route),
+            _ => None,
+        });
+        let mut routes = match routes {
+            Ok(routes) => routes,
+            // A namespace in which no route was ever set has no table yet.
+            Err(error) if errno_is(&error, Errno::NOENT) => Vec::new(),
+            Err(error) => return Err(error),
+        };
         routes.sort_by_key(|route| std::cmp::Reverse(route.prefix));
         Ok(routes)
     }
@@ -150,15 +141,15 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel answered.
-    pub fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        let sequence = self.send(message, NLM_F_ACK | flags)?;
+    pub fn change(&mut self, request: impl NetlinkSerializable, flags: u16) -> io::Result<()> {
+        let sequence = self.send(request, NLM_F_ACK | flags)?;
         self.answer(sequence).map(drop)
     }
 
     /// Asks for a change without an acknowledgement: one system call, done when it returns. Answers
     /// the request's number, under which [`Netlink::refusals`] reports it if the kernel refused.
-    pub(super) fn post(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
-        self.send(message, flags)
+    pub(super) fn post(&mut self, request: Request, flags: u16) -> io::Result<u32> {
+        self.send(request, flags)
     }
 
     /// What the kernel refused of up to `posted` posted requests, by number. Doesn't wait.
@@ -184,9 +175,10 @@ impl Netlink {
         Err(self.give_up("more answers than requests"))
     }
 
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
+    fn send(&mut self, request: impl NetlinkSerializable, flags: u16) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut message = NetlinkMessage::from(message);
+        let mut message =
+            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(request));
         message.header.flags = NLM_F_REQUEST | flags;
         message.header.sequence_number = self.sequence;
         message.finalize();
@@ -203,7 +195,7 @@ impl Netlink {
 
     /// The answer to one request that isn't a dump: a message, or `None` for a bare
     /// acknowledgement.
-    fn answer(&mut self, wanted: u32) -> io::Result<Option<RouteNetlinkMessage>> {
+    fn answer(&mut self, wanted: u32) -> io::Result<Option<Answer>> {
         for _ in 0..STALE_ANSWERS_MAX {
             let length = self.read_or_reopen()?;
             for message in messages(&self.receive[..length]) {
@@ -222,8 +214,8 @@ impl Netlink {
 
     fn dump<T>(
         &mut self,
-        request: &RouteNetlinkMessage,
-        pick: impl Fn(RouteNetlinkMessage) -> Option<T>,
+        request: &Request,
+        pick: impl Fn(Answer) -> Option<T>,
     ) -> io::Result<Vec<T>> {
         for _ in 0..DUMP_ATTEMPTS {
             if let Some(entries) = self.dump_once(request.clone(), &pick)? {
@@ -236,8 +228,8 @@ impl Netlink {
     /// One pass over a table; `None` when it changed meanwhile, so that entries may be missing.
     fn dump_once<T>(
         &mut self,
-        request: RouteNetlinkMessage,
-        pick: impl Fn(RouteNetlinkMessage) -> Option<T>,
+        request: Request,
+        pick: impl Fn(Answer) -> Option<T>,
     ) -> io::Result<Option<Vec<T>>> {
         let wanted = self.send(request, NLM_F_DUMP)?;
         let mut entries = Vec::new();
@@ -324,11 +316,11 @@ fn open_socket() -> io::Result<Socket> {
     Ok(socket)
 }
 
-type Answer = (u32, u16, NetlinkPayload<RouteNetlinkMessage>);
+/// Sequence number, flags, payload.
+type Numbered = (u32, u16, NetlinkPayload<Answer>);
 
-/// The messages of one datagram: sequence number, flags, payload. A torn rest ends it with an
-/// error.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Answer>> + '_ {
+/// The messages of one datagram. A torn rest ends it with an error.
+fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Numbered>> + '_ {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -345,7 +337,7 @@ fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<Answer>> + '_ {
         // Messages start at multiples of four bytes (NLMSG_ALIGN).
         rest = after.get(length.next_multiple_of(4) - length..).unwrap_or(&[]);
         Some(
-            NetlinkMessage::<RouteNetlinkMessage>::deserialize(message)
+            NetlinkMessage::<Answer>::deserialize(message)
                 .map(|read| (read.header.sequence_number, read.header.flags, read.payload))
                 .map_err(|error| invalid(&error.to_string())),
         )

@@ -6,7 +6,6 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
@@ -62,29 +61,6 @@ pub struct Route {
 
 pub(super) fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
-pub(super) fn read_link(message: &LinkMessage) -> Link {
-    let flags = message.header.flags;
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        up: flags.contains(LinkFlags::Up),
-        running: flags.contains(LinkFlags::LowerUp),
-        mac: None,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(mac)
-                if message.header.link_layer_type == LinkLayerType::Ether =>
-            {
-                link.mac = mac.as_slice().try_into().ok();
-            }
-            _ => {}
-        }
-    }
-    link
 }
 
 pub(super) fn read_address(message: AddressMessage) -> Option<Address> {

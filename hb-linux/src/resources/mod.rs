@@ -5,11 +5,19 @@
 //! its own binary again with [`HELPER_ARGUMENT`], one end of a socket pair as standard input.
 //! `main` therefore begins with
 //!
-//! ```ignore
+//! ```no_run
+//! # use std::{io, process::ExitCode};
+//! use hb_linux::{net::Addresses, resources};
+//!
+//! # fn main() -> io::Result<ExitCode> {
 //! if resources::is_helper() {
-//!     return resources::helper_main(&mut |ip| net::release(ip));
+//!     return Ok(resources::helper_main(&mut |ip| {
+//!         Addresses::open()?.release(ip).map(drop).map_err(io::Error::other)
+//!     }));
 //! }
 //! let mut helper = resources::Helper::spawn()?;
+//! # Ok(ExitCode::SUCCESS)
+//! # }
 //! ```
 //!
 //! # The dead man's order

@@ -25,7 +25,7 @@ pub use wires::{Net, Serial};
 
 /// The service address of the guide.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 3);
-/// The client's own address.
+/// The first client's own address; others have the next ones.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 100);
 
 /// One of the two machines.
@@ -139,7 +139,8 @@ pub struct Bench {
     ports: [[Option<PortId>; 2]; 2],
     switches: [Switch; 2],
     lines: Vec<Line>,
-    probe: Option<Probe>,
+    /// A client for each service address that is asked, in the order of their starts.
+    probes: Vec<Probe>,
     /// Last, so that it is unmounted after everything that uses it has ended.
     scratch: Scratch,
 }
@@ -182,7 +183,7 @@ impl Bench {
             ports: [[None; 2]; 2],
             switches: [switch()?, switch()?],
             lines,
-            probe: None,
+            probes: Vec::new(),
             scratch,
         })
     }
@@ -358,19 +359,29 @@ impl Bench {
         rig_side(node, network)
     }
 
-    /// Plugs the client into the public network; it starts asking the service address.
+    /// Plugs a client into the public network; it starts asking a service address.
     ///
     /// # Errors
     /// What couldn't be made.
     pub fn start_client(&mut self, service: Ipv4Addr) -> Result<&Probe, RigError> {
-        let probe = Probe::start(&self.switches[0], CLIENT, init::PREFIX, service)?;
-        Ok(self.probe.insert(probe))
+        let number = u8::try_from(self.probes.len()).unwrap_or(u8::MAX);
+        let [a, b, c, host] = CLIENT.octets();
+        let own = Ipv4Addr::new(a, b, c, host.saturating_add(number));
+        let probe = Probe::start(&self.switches[0], number, own, init::PREFIX, service)?;
+        self.probes.push(probe);
+        Ok(&self.probes[usize::from(number)])
     }
 
-    /// The client, once it was started.
+    /// The first client, once it was started.
     #[must_use]
     pub fn client(&self) -> Option<&Probe> {
-        self.probe.as_ref()
+        self.client_number(0)
+    }
+
+    /// A client, in the order in which they were started.
+    #[must_use]
+    pub fn client_number(&self, number: usize) -> Option<&Probe> {
+        self.probes.get(number)
     }
 
     /// What the machines' configuration promises for a group (protocol.md §3), read from their

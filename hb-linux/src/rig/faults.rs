@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 const HELD_AT_MOST: Duration = Duration::from_millis(500);
 
 /// What a network does to the frames that pass in one direction. [`Default`]: nothing.
-///
-/// Corruption is missing on purpose: Ethernet's check sequence turns it into loss.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Faults {
     /// Decides which frames are hit.
@@ -27,6 +25,14 @@ pub struct Faults {
     pub delay: Duration,
     /// Up to so much more, evenly distributed. Frames keep their order nevertheless.
     pub jitter: Duration,
+    /// Share of UDP datagrams over IPv4 that arrive with one bit of their data inverted, 0–1.
+    /// Ethernet's check sequence and UDP's checksum would make a loss of it: here it happened where
+    /// neither looks, in a network card that computes both.
+    pub corrupt: f64,
+    /// Share of frames at which a burst of losses begins, 0–1.
+    pub burst: f64,
+    /// Frames that a burst swallows.
+    pub burst_frames: u32,
 }
 
 /// What a serial line does to the bytes of one direction. [`Default`]: nothing.
@@ -86,34 +92,49 @@ pub(super) struct Faulty {
     under_way: VecDeque<(Instant, Vec<u8>)>,
     /// Waits for the next frame to pass.
     held: Option<(Instant, Vec<u8>)>,
+    burst_left: u32,
 }
 
 impl Faulty {
     pub(super) fn new(faults: Faults) -> Self {
-        Self { faults, dice: Dice::new(faults.seed), under_way: VecDeque::new(), held: None }
+        let dice = Dice::new(faults.seed);
+        Self { faults, dice, under_way: VecDeque::new(), held: None, burst_left: 0 }
     }
 
     /// Other faults from now on, from fresh dice; what is under way stays so.
     pub(super) fn change(&mut self, faults: Faults) {
-        (self.faults, self.dice) = (faults, Dice::new(faults.seed));
+        (self.faults, self.dice, self.burst_left) = (faults, Dice::new(faults.seed), 0);
     }
 
-    /// Decides the fate of a frame. Four throws for each, whatever they decide.
+    /// Decides the fate of a frame. Seven throws for each, whatever they decide.
     pub(super) fn put(&mut self, now: Instant, frame: &[u8]) {
         let lost = self.dice.hits(self.faults.loss);
         let twice = self.dice.hits(self.faults.duplicate);
         let overtaken = self.dice.hits(self.faults.reorder);
         let due = now + self.faults.delay + self.dice.below(self.faults.jitter);
-        if lost {
+        let (corrupt, bursts) =
+            (self.dice.hits(self.faults.corrupt), self.dice.hits(self.faults.burst));
+        let random = self.dice.next();
+        if bursts && self.burst_left == 0 {
+            self.burst_left = self.faults.burst_frames;
+        }
+        let swallowed = self.burst_left > 0;
+        self.burst_left = self.burst_left.saturating_sub(1);
+        if lost || swallowed {
             return;
+        }
+        let mut frame = frame.to_vec();
+        if corrupt {
+            invert_a_bit(&mut frame, random);
         }
         if overtaken && self.held.is_none() {
-            self.held = Some((due + HELD_AT_MOST, frame.to_vec()));
+            self.held = Some((due + HELD_AT_MOST, frame));
             return;
         }
-        for _ in 0..1 + u8::from(twice) {
-            self.append(due, frame.to_vec());
+        if twice {
+            self.append(due, frame.clone());
         }
+        self.append(due, frame);
         if let Some((_, held)) = self.held.take() {
             self.append(due, held);
         }
@@ -142,6 +163,28 @@ impl Faulty {
         let held = self.held.as_ref().map(|&(due, _)| due);
         self.under_way.front().map(|&(due, _)| due).into_iter().chain(held).min()
     }
+}
+
+/// Inverts one bit of a UDP datagram's data; other frames stay as they are. Its checksum becomes 0,
+/// "none was computed" (RFC 768), so that the receiving kernel lets it pass.
+fn invert_a_bit(frame: &mut [u8], random: u64) {
+    const ETHERNET: usize = 14;
+    const UDP: usize = 8;
+    // Type 0x0800 is IPv4 (RFC 894), whose length of header is in words of 4 bytes and whose protocol
+    // 17 is UDP (RFC 791, RFC 768).
+    let ipv4 = frame.get(12..ETHERNET) == Some(&[0x08, 0x00]);
+    let udp = frame.get(ETHERNET + 9) == Some(&17);
+    let words = frame.get(ETHERNET).map_or(0, |byte| usize::from(byte & 0x0F));
+    let header = ETHERNET + 4 * words;
+    let data = header + UDP;
+    let length = frame.get(header + 4..header + 6).map_or(0, |length| {
+        usize::from(u16::from_be_bytes([length[0], length[1]])).saturating_sub(UDP)
+    });
+    if !ipv4 || !udp || length == 0 || frame.len() < data + length {
+        return;
+    }
+    frame[header + 6..data].fill(0);
+    frame[data + (random >> 3) as usize % length] ^= 1 << (random & 7);
 }
 
 /// One direction of a serial line with its noise.
@@ -228,6 +271,37 @@ mod tests {
         let doubled = carried(Faults { seed: 7, duplicate: 0.2, ..Faults::default() }, 10_000);
         assert!((11_800..12_200).contains(&doubled.len()), "{}", doubled.len());
         assert_eq!(carried(Faults { loss: 1.0, ..Faults::default() }, 100), []);
+    }
+
+    #[test]
+    fn bursts_swallow_frames_in_a_row() {
+        let faults = Faults { seed: 5, burst: 0.02, burst_frames: 10, ..Faults::default() };
+        let numbers: Vec<u32> = carried(faults, 10_000).into_iter().map(|one| one.0).collect();
+        let gaps = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|&gap| gap > 0);
+        let gaps: Vec<u32> = gaps.collect();
+        // Two bursts may follow each other.
+        assert!(gaps.iter().all(|gap| gap % 10 == 0), "{gaps:?}");
+        assert!((100..220).contains(&gaps.len()), "{}", gaps.len());
+    }
+
+    #[test]
+    fn a_corrupted_datagram_differs_by_one_bit_of_its_data() {
+        // A UDP datagram of 4 bytes, without anything that doesn't matter here.
+        let mut whole = vec![0; 14 + 20 + 8 + 4];
+        (whole[12], whole[14], whole[23], whole[14 + 20 + 5]) = (8, 0x45, 17, 12);
+        whole[14 + 20 + 6..][..2].copy_from_slice(&[0x12, 0x34]);
+        let mut faulty = Faulty::new(Faults { seed: 2, corrupt: 1.0, ..Faults::default() });
+        let now = Instant::now();
+        for _ in 0..100 {
+            faulty.put(now, &whole);
+            let came = faulty.take(now).expect("it arrives");
+            assert_eq!(came[14 + 20 + 6..][..2], [0, 0], "no checksum");
+            let bits = |frame: &[u8]| frame[42..].iter().map(|byte| byte.count_ones()).sum::<u32>();
+            assert_eq!((bits(&came), came.len()), (1, whole.len()));
+        }
+        let arp = vec![0xFF; 42];
+        faulty.put(now, &arp);
+        assert_eq!(faulty.take(now), Some(arp), "what isn't UDP stays whole");
     }
 
     #[test]

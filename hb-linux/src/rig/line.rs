@@ -67,6 +67,9 @@ pub struct Carried {
     pub spoilt: u64,
     /// Put on the wire by somebody else ([`Line::inject`]).
     pub injected: u64,
+    /// Runs of bytes between zeros that the program sent: frames, in COBS (docs/protocol.md §2). One
+    /// that is not complete counts.
+    pub frames: u64,
 }
 
 /// One direction: the sending UART and its half of the cable.
@@ -80,6 +83,8 @@ struct Direction {
     break_until: Option<Instant>,
     /// Of somebody else, not yet on the wire.
     injected: VecDeque<u8>,
+    /// The last byte that the program sent wasn't zero.
+    in_frame: bool,
     carried: Carried,
 }
 
@@ -112,6 +117,7 @@ impl Line {
             noisy: None,
             break_until: None,
             injected: VecDeque::new(),
+            in_frame: false,
             carried: Carried::default(),
         };
         let wire = Wire { ports: [None, None], directions: [direction(), direction()] };
@@ -159,6 +165,16 @@ impl Line {
                 port.give(&[0]);
             }
         });
+    }
+
+    /// Sets the speed of one side's port, whatever its program set: bit/s.
+    ///
+    /// # Errors
+    /// What the kernel answered; nothing is plugged in.
+    pub fn set_baud(&self, side: Side, baud: u32) -> io::Result<()> {
+        let wire = lock(&self.wire);
+        let port = wire.ports[side.index()].as_ref().ok_or(io::ErrorKind::NotFound)?;
+        port.set_baud(baud)
     }
 
     /// Somebody with a clip on the wire sends these bytes to the other side of `from`, whenever
@@ -245,6 +261,7 @@ impl Wire {
         let mut bytes = [0_u8; FIFO];
         let mut taken = port.take(&mut bytes[..FIFO - direction.fifo.len()]);
         direction.carried.sent += taken as u64;
+        direction.count_frames(&bytes[..taken]);
         if taken == 0 {
             taken = direction.take_injected(&mut bytes);
         }
@@ -327,6 +344,13 @@ impl Wire {
 }
 
 impl Direction {
+    fn count_frames(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.carried.frames += u64::from(byte != 0 && !self.in_frame);
+            self.in_frame = byte != 0;
+        }
+    }
+
     /// What somebody else sends next; never more than a few bytes ahead of the wire.
     fn take_injected(&mut self, into: &mut [u8; FIFO]) -> usize {
         let room = FIFO - self.fifo.len();

@@ -30,10 +30,9 @@ pub const ASK_EVERY: Duration = Duration::from_millis(5);
 pub const GIVE_UP: Duration = Duration::from_millis(200);
 /// The whole network is asked this often who has the address (ARP).
 pub const WHO_HAS_EVERY: Duration = Duration::from_millis(50);
-/// The client's hardware address.
+/// The first client's hardware address.
 pub const CLIENT_MAC: Mac = [2, 0, 0, 0, 0x64, 1];
 
-const OURS: &str = "client";
 const THEIRS: &str = "eth0";
 
 /// The client with its thread, in a network namespace of its own. Dropping it ends the thread.
@@ -45,16 +44,21 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Plugs a client into `switch` and starts asking `http://SERVICE/`.
+    /// Plugs client `number` into `switch`, with the address `own`, and starts asking
+    /// `http://SERVICE/`.
     ///
     /// # Errors
     /// The namespace, the interface or the thread can't be made.
     pub fn start(
         switch: &Switch,
+        number: u8,
         own: Ipv4Addr,
         prefix: u8,
         service: Ipv4Addr,
     ) -> Result<Self, RigError> {
+        let mut mac = CLIENT_MAC;
+        mac[5] += number;
+        let ours = format!("client{number}");
         let record = Arc::new(Mutex::new(Record::default()));
         let end = Arc::new(AtomicBool::new(false));
         let (network, its_network) = mpsc::channel();
@@ -68,7 +72,7 @@ impl Probe {
                 if its_plug.recv().is_err() {
                     return;
                 }
-                match configure(own, prefix) {
+                match configure(own, mac, prefix) {
                     Ok(capture) => {
                         let _ = ready.send(Ok(()));
                         ask::run(own, service, &capture, &its_record, &its_end);
@@ -85,10 +89,10 @@ impl Probe {
             .recv()
             .map_err(|_| gone())?
             .doing(|| "making the client's network namespace".into())?;
-        let _ = links::delete(OURS);
-        links::veth(OURS, THEIRS, CLIENT_MAC, namespace.as_fd())
+        let _ = links::delete(&ours);
+        links::veth(&ours, THEIRS, mac, namespace.as_fd())
             .doing(|| "making the client's interface".into())?;
-        switch.plug(OURS)?;
+        switch.plug(&ours)?;
         plugged.send(()).map_err(|_| gone())?;
         its_state.recv().map_err(|_| gone())??;
         Ok(probe)
@@ -121,11 +125,12 @@ fn own_network() -> io::Result<File> {
 
 /// All that comes in at the client's interface, and a way to send whole frames.
 struct Capture {
+    mac: Mac,
     index: u32,
     socket: PacketSocket,
 }
 
-fn configure(own: Ipv4Addr, prefix: u8) -> Result<Capture, RigError> {
+fn configure(own: Ipv4Addr, mac: Mac, prefix: u8) -> Result<Capture, RigError> {
     let doing = || "configuring the client's interface".to_owned();
     links::up("lo").doing(doing)?;
     sys::checksums_in_software(THEIRS).doing(doing)?;
@@ -133,5 +138,5 @@ fn configure(own: Ipv4Addr, prefix: u8) -> Result<Capture, RigError> {
     links::up(THEIRS).doing(doing)?;
     let index = links::index(THEIRS).doing(doing)?;
     let socket = PacketSocket::listen(index, ETH_P_ALL).doing(doing)?;
-    Ok(Capture { index, socket })
+    Ok(Capture { mac, index, socket })
 }

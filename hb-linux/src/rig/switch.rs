@@ -50,12 +50,17 @@ struct Port {
     learned: Vec<Mac>,
 }
 
+/// The port of heartbeat's datagrams (IANA: ha-cluster).
+const HEARTBEAT_PORT: [u8; 2] = 694_u16.to_be_bytes();
+
 #[derive(Debug, Default)]
 struct Ports {
     next: u64,
     ports: Vec<Port>,
     /// Belongs to the cable, not to what is plugged in at the moment.
     suffering: Vec<(String, Way, Faults)>,
+    /// Heartbeats that came in from each cable, before anything happened to them.
+    heartbeats: Vec<(String, u64)>,
 }
 
 /// A switch with its thread. Dropping it ends the thread.
@@ -150,6 +155,14 @@ impl Switch {
         self.wake();
     }
 
+    /// Datagrams for heartbeat's port that the machine behind this cable has sent, whatever became of
+    /// them; power cycles don't end the count.
+    #[must_use]
+    pub fn heartbeats(&self, interface: &str) -> u64 {
+        let ports = lock(&self.ports);
+        ports.heartbeats.iter().find(|(name, _)| name == interface).map_or(0, |(_, count)| *count)
+    }
+
     /// Pulls the cable out of a machine, or puts it back: its interface loses the carrier.
     ///
     /// # Errors
@@ -220,6 +233,12 @@ impl Ports {
     fn forward(&mut self, from: PortId, frame: &[u8]) {
         let Some(source) = mac_at(frame, 6) else { return };
         let Some(sender) = self.ports.iter_mut().find(|port| port.id == from) else { return };
+        if is_heartbeat(frame) {
+            match self.heartbeats.iter_mut().find(|(name, _)| *name == sender.interface) {
+                Some((_, count)) => *count += 1,
+                None => self.heartbeats.push((sender.interface.clone(), 1)),
+            }
+        }
         if sender.out_cut {
             return;
         }
@@ -303,6 +322,13 @@ impl Port {
         // A full queue or a missing carrier loses the frame, as a real switch does.
         let _ = self.socket.send(self.index, ETH_P_ALL, frame);
     }
+}
+
+/// IPv4, UDP, to heartbeat's port (RFC 894, RFC 791, RFC 768).
+fn is_heartbeat(frame: &[u8]) -> bool {
+    let udp = frame.get(12..14) == Some(&[0x08, 0x00]) && frame.get(23) == Some(&17);
+    let header = frame.get(14).map_or(0, |byte| usize::from(byte & 0x0F) * 4);
+    udp && frame.get(14 + header + 2..14 + header + 4) == Some(&HEARTBEAT_PORT)
 }
 
 fn mac_at(frame: &[u8], at: usize) -> Option<Mac> {

@@ -76,6 +76,16 @@ impl Port {
         tcgetattr(&self.master).map_or(0, |termios| termios.output_speed())
     }
 
+    /// Sets another speed than the program did, as stty(1) of another program would.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn set_baud(&self, baud: u32) -> io::Result<()> {
+        let mut termios = tcgetattr(&self.master)?;
+        termios.set_speed(baud)?;
+        Ok(tcsetattr(&self.master, OptionalActions::Now, &termios)?)
+    }
+
     /// Takes at most `buffer.len()` bytes of what the program has written; 0 when there are none.
     pub fn take(&self, buffer: &mut [u8]) -> usize {
         // Errors are EAGAIN, and EIO while no slave is open at all: nothing was written.

@@ -282,14 +282,15 @@ impl Ledger {
             echoed: answered.map(|(seq, _)| seq).max(same_life.and_then(|voice| voice.echoed)),
             wants_hello: status.wants_hello,
         });
-        // The first frame that is heard at all ends nothing: its life may be the one that counts what a
-        // former life of ours promised.
-        let higher = former.is_some_and(|voice| voice.newest.boot < frame.boot);
         // Numbers that mean different groups to the two release nothing either, unless all are idle.
         let comparable = may_promise || status.groups == GroupStates::default();
         for group in self.groups() {
-            if higher {
-                self.promises[group.index()].new_life_of(from, processed.fresh);
+            if processed.new_life {
+                // A life that is merely new to this young one may be the one that counts what a former
+                // life of this voter promised (R8). It is not if the life before it still answered this one.
+                let began_since = former.is_some_and(|voice| voice.echoed.is_some());
+                let ends = processed.fresh && began_since;
+                self.promises[group.index()].new_life_of(from, ends);
             }
             let state = status.groups.state(group);
             let unfresh = Mutant::R4Unfresh;

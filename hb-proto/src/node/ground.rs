@@ -46,7 +46,10 @@ impl Node {
         }
         let promise = self.d.ledger.authorised(group, now).then_some(Ground::Promise);
         if self.config.arbiter.is_none() || broken(Mutant::R2Classic) {
-            return promise.or_else(|| self.classic_ground(group, now));
+            // Our death voided it: what a peer that runs the group once promised binds nobody any more. It
+            // is counted still where the clock stood while the machine did.
+            let void = self.peer_shows(group) == GroupState::Running && !self.mismatches();
+            return promise.filter(|_| !void).or_else(|| self.classic_ground(group, now));
         }
         if self.human_votes(group) {
             return Some(Ground::Human);
@@ -88,12 +91,12 @@ impl Node {
         (promised && voice.at >= self.d.peer.attentive_since()).then_some(Ground::PeerSilent)
     }
 
-    /// Both run it: its home goes on, unless it is giving up already (it lost authority in a stall); then
-    /// the other does. The one that gives up says so in every frame that it sends meanwhile.
+    /// Both run it: its home goes on, unless it is giving up already (it lost authority in a stall, it
+    /// leaves, it was told to stand by); then the other does. The one that gives up says so in its hellos.
     pub(super) fn wins_conflict(&self, group: GroupId) -> bool {
         let peer_gives_up = self.d.facts.is_some_and(|facts| has(facts.declines, group));
-        let gives_up = self.d.plans[group.index()].lost;
-        !gives_up && (peer_gives_up || self.config.groups[group.index()].home == self.config.me)
+        !self.gives_up(group)
+            && (peer_gives_up || self.config.groups[group.index()].home == self.config.me)
     }
 
     /// Whether the peer's haresources is known to differ: group numbers mean different things (§5).

@@ -24,8 +24,8 @@ pub use third::ArbiterState;
 use heapless::{Deque, Vec};
 
 use crate::action::{Action, Outcome, TicketId};
-use crate::authority::{FrameName, Ledger, Promisee, Stance, Terms};
-use crate::config::{Config, ConfigError, MAX_LINKS};
+use crate::authority::{FrameName, Ledger, Promisee, Promises, Stance, Terms};
+use crate::config::{Config, ConfigError, Digests, MAX_LINKS};
 use crate::event::Event;
 use crate::group::{Group, Phase};
 use crate::id::{BootId, GroupId, LinkId, Voter};
@@ -207,6 +207,14 @@ impl Node {
         self.d.ledger.promises(group).promise_ends()
     }
 
+    /// What this node has promised about the group, and until when it counts others' promises: what
+    /// protocol.md §7 speaks of. For tests that judge two nodes together. Panics for a group that
+    /// doesn't exist.
+    #[must_use]
+    pub fn promises(&self, group: GroupId) -> &Promises {
+        self.d.ledger.promises(group)
+    }
+
     /// What the group does here.
     #[must_use]
     pub fn group(&self, group: GroupId) -> Option<&Group> {
@@ -222,6 +230,14 @@ impl Node {
         }
         let shown = self.d.ledger.voice(peer)?.groups.state(group);
         (shown == GroupState::Running && !self.d.peer.state().is_gone()).then_some(peer)
+    }
+
+    /// The fingerprints of the peer's files, as its newest hello had them; `None` before the first.
+    #[must_use]
+    pub fn peer_digests(&self) -> Option<Digests> {
+        self.d
+            .facts
+            .map(|facts| Digests { haresources: facts.haresources, settings: facts.settings })
     }
 
     /// Whether the peer's haresources is known to be the same as ours.

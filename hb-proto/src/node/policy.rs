@@ -225,13 +225,17 @@ impl Node {
 
     /// Groups (one bit each) that this node doesn't ask for though it could.
     pub(super) fn declines(&self) -> u16 {
-        self.set_of(|node, group| {
-            node.d.life != Life::Up
-                || node.d.plans[group.index()].yielded
-                || node.d.plans[group.index()].standby
-                || node.d.plans[group.index()].lost
-                || node.d.groups[group.index()].has_failed()
-        })
+        self.set_of(Self::gives_up)
+    }
+
+    /// Whether this node neither asks for the group nor goes on with it, though it could.
+    pub(super) fn gives_up(&self, group: GroupId) -> bool {
+        let plan = &self.d.plans[group.index()];
+        self.d.life != Life::Up
+            || plan.yielded
+            || plan.standby
+            || plan.lost
+            || self.d.groups[group.index()].has_failed()
     }
 
     /// Groups whose start failed here.

@@ -68,8 +68,6 @@ impl Conditions {
         };
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let memory = meminfo.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok());
-        let changes = !said("git", &["status", "--porcelain"]).is_empty();
-        let commit = said("git", &["rev-parse", "HEAD"]);
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Self {
             date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -78,13 +76,21 @@ impl Conditions {
             memory_mb: memory.unwrap_or(0) / 1024,
             kernel: said("uname", &["-srv"]),
             version: said(&hb.to_string_lossy(), &["--version"]),
-            commit: if changes { format!("{commit}+changes") } else { commit },
+            commit: commit(),
             peers: Vec::new(),
             load_before: load.split_whitespace().next().unwrap_or("unknown").to_owned(),
             measured_in_real_time: std::thread::spawn(real_time).join().unwrap_or(false),
             command: std::env::args().collect::<Vec<_>>().join(" "),
         }
     }
+}
+
+/// `git rev-parse HEAD` of the working directory, with `+changes` when the tree has some; empty without git.
+#[must_use]
+pub fn commit() -> String {
+    let changes = !said("git", &["status", "--porcelain"]).is_empty();
+    let commit = said("git", &["rev-parse", "HEAD"]);
+    if changes { format!("{commit}+changes") } else { commit }
 }
 
 /// What a program prints, trimmed; empty when it can't be run.

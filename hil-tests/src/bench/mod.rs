@@ -20,7 +20,7 @@ mod cost;
 mod failover;
 mod idle;
 mod load;
-mod machine;
+pub mod machine;
 mod peers;
 mod report;
 mod run;

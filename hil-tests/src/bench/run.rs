@@ -8,7 +8,7 @@ use super::machine::StallRecorder;
 use super::peers::Packages;
 use super::peers::heartbeat::{self, Heartbeat};
 use super::peers::keepalived::{self, Keepalived};
-use super::report::{Figure, Results};
+use super::report::{Figure, Of, Results};
 use super::stack::{DEFAULT, FASTEST, GUIDE, Ours, Pair, Stack, Timing};
 use super::{Options, failover, idle, load, splits};
 
@@ -162,6 +162,7 @@ impl Run<'_> {
                     let idle = timing == HEARTBEAT_FASTEST;
                     self.peer(&name, Box::new(stack), idle, |bench| files.install(bench));
                 }
+                self.beside_heartbeat();
                 if self.options.wants("heartbeat-3-fastest") {
                     self.results.skip(
                     "heartbeat-3 at 10 / 40 ms",
@@ -169,6 +170,34 @@ impl Run<'_> {
                 );
                 }
             }
+        }
+    }
+
+    /// The CPU of both at the same keepalive on the same media, when both were measured.
+    fn beside_heartbeat(&mut self) {
+        for part in ["idle CPU, active", "idle CPU, standby"] {
+            let of = |settings: &str, ours: bool| {
+                self.results.figures.iter().find(|figure| {
+                    let here = figure.stack == "heartbeat (this one)";
+                    let peer = figure.stack.starts_with("heartbeat") && !here;
+                    let wanted = if ours { here } else { peer };
+                    figure.what == part && figure.settings == settings && wanted
+                })
+            };
+            let (Some(ours), Some(theirs)) =
+                (of(FASTEST.label, true), of(HEARTBEAT_FASTEST.label, false))
+            else {
+                continue;
+            };
+            let ratio = ours.median() / theirs.median();
+            let words = format!(
+                "{:.3} % of a core beside {:.3} %, all processes of a node, keepalive 10 ms",
+                ours.median(),
+                theirs.median()
+            );
+            let what = format!("{part}: to heartbeat 3's");
+            let figure = Figure::new(&what, &ours.stack, FASTEST.label, "").value(ratio);
+            self.results.add(figure.at_most(1.0, Of::Maximum).remark(words));
         }
     }
 

@@ -18,6 +18,10 @@ const STOPPED: Duration = Duration::from_secs(25);
 const CUT: Duration = Duration::from_secs(30);
 /// The client is watched this long afterwards.
 const AFTER: Duration = Duration::from_secs(10);
+/// A continued owner has dropped its address by then: the first thing that it does, and the probe's grain.
+const DROPPED_WITHIN_MS: f64 = 50.0;
+/// The client is never longer in the dark when an owner stops: the takeover's announcement finds it.
+const DARK_WITHIN_MS: f64 = 1000.0;
 /// Shorter times without an answer are the probe's own grain.
 const LEAST: Duration = Duration::from_millis(20);
 
@@ -52,16 +56,17 @@ pub fn stopped_owner(pair: &mut Pair, stalls: &StallRecorder) -> Result<Vec<Figu
         stall_ms: stalls.longest_ms(event, end),
         also: std::collections::BTreeMap::new(),
     };
-    let figure = |what: &str, value: f64, remark: String| {
+    let figure = |what: &str, value: f64, at_most: f64, remark: String| {
         let mut figure = Figure::new(what, pair.stack.name(), timing.label, "ms").remark(remark);
         figure.samples.push(sample(value));
-        figure
+        figure.at_most(at_most, Of::Maximum)
     };
     let served = pair.client.served_by();
     Ok(vec![
         figure(
             "stopped owner: client's dark time",
             ms(dark),
+            DARK_WITHIN_MS,
             format!(
                 "SIGSTOP for {STOPPED:?}; taken over after {:.0} ms, {both_before} times both answered ARP while it \
                  was stopped; served by {served:?} at the end",
@@ -71,6 +76,7 @@ pub fn stopped_owner(pair: &mut Pair, stalls: &StallRecorder) -> Result<Vec<Figu
         figure(
             "stopped owner: two holders after SIGCONT",
             ms(single_at),
+            DROPPED_WITHIN_MS,
             format!("by ARP every {WHO_HAS_EVERY:?}; {both} times both answered"),
         ),
     ])

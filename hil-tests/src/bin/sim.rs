@@ -1,83 +1,86 @@
 //! `sim`: runs seeds of the simulator, shrinks one that fails, measures its speed.
 //!
-//! Exit codes: 0 good, 127 crash, 128 liveness, 129 safety, 2 misuse.
+//! Exit codes: 0 good, 127 crash, 128 liveness, 129 safety; 2 wrong usage; 1 a fingerprint or the
+//! day's time is not as it must be. Of several runs the worst counts.
 
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use hil_tests::sim::fault::{Fault, Planned};
-use hil_tests::sim::generate::{self, Plan};
-use hil_tests::sim::knobs::{Knobs, timing};
+use clap::Parser;
+use hil_tests::scenario::rig::Rig;
+use hil_tests::scenario::runner;
+use hil_tests::scenario::stories;
+use hil_tests::sim::fault::Planned;
+use hil_tests::sim::generate::Plan;
+use hil_tests::sim::kind::Kind;
+use hil_tests::sim::plant::Plant;
+use hil_tests::sim::rig::Simulated;
 use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::{Outcome, run};
 use hil_tests::sim::shrink::shrink;
-use hil_tests::sim::world::World;
+use hil_tests::sim::{day, fingerprints};
 
-use hb_proto::config::LinkKind;
-
-const USAGE: &str =
-    "usage: sim [--seed S|COMMIT] [--runs N] [--kind soup|swaps|singles|pairs] [--timeline]
-       sim --shrink S [--kind soup|swaps|singles|pairs] [--case N]
-       sim --bench";
-
+#[derive(Parser)]
+#[command(name = "sim", about = "Plays two nodes in a world that follows from one number")]
 struct Options {
+    /// The first seed: a number, or a commit's 40 hex digits
+    #[arg(long, default_value = "1", value_parser = seed)]
     seed: u64,
+    /// How many seeds, from the first one on
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
-    kind: String,
+    /// soup, swaps, singles or pairs
+    #[arg(long, default_value = "soup")]
+    kind: Kind,
+    /// Only this case of each seed's table
+    #[arg(long)]
     case: Option<usize>,
-    shrink: bool,
+    /// Print all that happened, in true time
+    #[arg(long)]
     timeline: bool,
+    /// Look for the smallest plan that fails in the same way as the first that fails
+    #[arg(long)]
+    shrink: bool,
+    /// Tell one story instead, with `--seed`
+    #[arg(long, conflicts_with_all = ["runs", "kind", "case", "shrink"])]
+    story: Option<String>,
+    /// Print the committed fingerprints and what they are now
+    #[arg(long, exclusive = true)]
+    fingerprints: bool,
+    /// Simulate a quiet day and say how long that took
+    #[arg(long, exclusive = true)]
     bench: bool,
+    /// Break the world on purpose: the run must turn red
+    #[arg(long, hide = true)]
+    plant: Option<Plant>,
 }
 
-fn options() -> Result<Options, String> {
-    let mut options = Options {
-        seed: 1,
-        runs: 1,
-        kind: "soup".into(),
-        case: None,
-        shrink: false,
-        timeline: false,
-        bench: false,
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value\n{USAGE}"));
-        match word.as_str() {
-            "--seed" | "--shrink" => {
-                let text = value()?;
-                options.seed = seed_of(&text).ok_or(format!(
-                    "{word}: read {text:?}, expected a number or a commit's 40 hex digits"
-                ))?;
-                options.shrink = word == "--shrink";
-            }
-            "--runs" | "--case" => {
-                let text = value()?;
-                let number = text
-                    .parse()
-                    .map_err(|_| format!("{word}: read {text:?}, expected a number"))?;
-                match word.as_str() {
-                    "--runs" => options.runs = number,
-                    _ => options.case = Some(number as usize),
-                }
-            }
-            "--kind" => options.kind = value()?,
-            "--timeline" => options.timeline = true,
-            "--bench" => options.bench = true,
-            _ => return Err(format!("{word:?} is not known\n{USAGE}")),
-        }
+fn seed(word: &str) -> Result<u64, String> {
+    seed_of(word).ok_or_else(|| "expected a number or a commit's 40 hex digits".to_owned())
+}
+
+/// What all runs add up to.
+#[derive(Default)]
+struct Total {
+    worst: u8,
+    ran: u64,
+    failed: u64,
+    frames: u64,
+    simulated_us: u64,
+    splits: u64,
+}
+
+impl Total {
+    fn add(&mut self, outcome: &Outcome) {
+        self.ran += 1;
+        self.failed += u64::from(!outcome.verdict.is_good());
+        self.worst = self.worst.max(outcome.verdict.exit_code());
+        self.frames += outcome.counts.frames_sent;
+        self.simulated_us += outcome.ended_at;
+        self.splits += u64::from(outcome.splits);
     }
-    Ok(options)
-}
-
-fn plans(kind: &str, seed: u64) -> Result<Vec<Plan>, String> {
-    Ok(match kind {
-        "soup" => vec![generate::soup(seed)],
-        "swaps" => vec![generate::swaps(seed)],
-        "singles" => generate::singles(seed),
-        "pairs" => generate::pairs(seed),
-        _ => return Err(format!("--kind: read {kind:?}, expected soup, swaps, singles or pairs")),
-    })
 }
 
 fn print_schedule(plan: &Plan) {
@@ -92,133 +95,151 @@ fn print_schedule(plan: &Plan) {
     );
 }
 
-fn report(plan: &Plan, at: usize, outcome: &Outcome) {
-    println!("{} (case {at}): {:?}", plan.label, outcome.verdict);
+fn print_report(plan: &Plan, outcome: &Outcome) {
+    println!("{}: {:?}", plan.label, outcome.verdict);
     print_schedule(plan);
     for (what, us) in plan.knobs.liveness_budget() {
         println!("  budget: {what} {} ms", us / 1000);
     }
     print!("{outcome}");
-    println!("  again: cargo xtask sim --seed {} (--timeline; --shrink {})", plan.seed, plan.seed);
+    print_hint(plan);
 }
 
-fn shrink_one(plan: &Plan) -> u8 {
-    let Some((small, tries)) = shrink(plan) else {
-        println!("{}: nothing fails", plan.label);
-        return 0;
-    };
+/// To be copied as it is.
+fn print_hint(plan: &Plan) {
+    let planted = plan.knobs.plant.map_or(String::new(), |plant| format!(" --plant {plant}"));
+    println!("  see it: cargo xtask sim {}{planted} --timeline", plan.origin);
+    println!("  shrink it: cargo xtask sim {}{planted} --shrink", plan.origin);
+}
+
+/// The smallest plan that fails as this one does; none if it doesn't fail.
+fn shrink_one(plan: &Plan) -> Option<u8> {
+    // Shrinking a crash panics a thousand times; the last run tells it once.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let shrunk = shrink(plan);
+    std::panic::set_hook(tell);
+    let (small, tries) = shrunk?;
     let outcome = run(&small, true);
     for line in &outcome.timeline {
         println!("{line}");
     }
     println!(
-        "{} after {tries} runs: {} of {} events left",
+        "{} ({}) after {tries} runs: {} of {} events left",
         plan.label,
+        plan.origin,
         small.faults.len(),
         plan.faults.len()
     );
     println!("{:?}", outcome.verdict);
     print_schedule(&small);
-    outcome.verdict.exit_code()
+    Some(outcome.verdict.exit_code())
 }
 
-/// A simulated day of a quiet pair: two nodes, 100 ms, three media.
-fn bench() {
-    let knobs = Knobs {
-        timing: timing(100, 300, 500, 10_000),
-        links: vec![LinkKind::Serial { baud: 19200 }, LinkKind::Broadcast, LinkKind::Unicast],
-        drift_ppm: [20, -20],
-        ..Knobs::plain()
-    };
-    let on = |who| Planned { at: 0, fault: Fault::PowerOn(who) };
-    let mut world = World::new(1, knobs, vec![on(0), on(1)], false);
-    let start = Instant::now();
-    world.run_until(86_400_000_000);
-    let took = start.elapsed();
-    assert_eq!(world.checks.violation, None);
-    let c = world.counts;
-    println!(
-        "a simulated day of two nodes at 100 ms on three media: {:.1} s ({:.0} times real time; limit 30 s)",
-        took.as_secs_f64(),
-        86_400.0 / took.as_secs_f64()
-    );
-    println!(
-        "  {} frames, {} bytes sent, {} tag checks, {} turns, fingerprint {:016x}",
-        c.frames_sent,
-        c.bytes_sent,
-        c.frames_handed,
-        c.turns,
-        world.trace.hash()
-    );
+/// Runs one plan; breaks off when the shrunk one was told.
+fn run_one(options: &Options, plan: &Plan, alone: bool, total: &mut Total) -> ControlFlow<u8> {
+    if options.shrink {
+        total.ran += 1;
+        return shrink_one(plan).map_or(ControlFlow::Continue(()), ControlFlow::Break);
+    }
+    let outcome = run(plan, options.timeline);
+    total.add(&outcome);
+    for line in &outcome.timeline {
+        println!("{line}");
+    }
+    if alone {
+        print_report(plan, &outcome);
+    } else if !outcome.verdict.is_good() {
+        println!("{}: {:?}", plan.label, outcome.verdict);
+        print_hint(plan);
+    }
+    ControlFlow::Continue(())
 }
 
 fn run_all(options: &Options) -> Result<u8, String> {
-    let mut worst = 0;
-    let mut ran = 0_u64;
-    let (mut frames, mut simulated, mut splits, mut failed) = (0, 0, 0, 0);
+    let mut total = Total::default();
     let start = Instant::now();
-    for seed in options.seed..options.seed.saturating_add(options.runs) {
-        for (at, plan) in plans(&options.kind, seed)?.iter().enumerate() {
-            if options.case.is_some_and(|case| case != at) {
-                continue;
+    for step in 0..options.runs {
+        let seed = options.seed.wrapping_add(step);
+        let mut plans = options.kind.plans(seed);
+        if let Some(case) = options.case {
+            let cases = plans.len();
+            if case >= cases {
+                return Err(format!(
+                    "--case: read {case}; seed {seed} of {} has cases 0 to {}",
+                    options.kind,
+                    cases - 1
+                ));
             }
-            if options.shrink {
-                worst = worst.max(shrink_one(plan));
-                continue;
+            plans = plans.drain(case..=case).collect();
+        }
+        let alone = options.runs == 1 && plans.len() == 1;
+        for mut plan in plans {
+            plan.knobs.plant = options.plant;
+            if let ControlFlow::Break(code) = run_one(options, &plan, alone, &mut total) {
+                return Ok(code);
             }
-            RUNNING.set(Some((seed, at)));
-            let outcome = run(plan, options.timeline);
-            ran += 1;
-            for line in &outcome.timeline {
-                println!("{line}");
-            }
-            if options.runs == 1
-                && options.kind.starts_with('s')
-                && !options.kind.contains("singles")
-            {
-                report(plan, at, &outcome);
-            } else if !outcome.verdict.is_good() {
-                println!("{} (seed {seed}, case {at}): {:?}", plan.label, outcome.verdict);
-            }
-            failed += u64::from(!outcome.verdict.is_good());
-            worst = worst.max(outcome.verdict.exit_code());
-            frames += outcome.counts.frames_sent;
-            simulated += outcome.ended_at;
-            splits += u64::from(outcome.splits);
         }
     }
-    let took = start.elapsed().as_secs_f64();
+    if options.shrink {
+        println!("{} runs, and nothing fails: there is nothing to shrink", total.ran);
+        return Ok(0);
+    }
     println!(
-        "{ran} runs, {failed} failed: {} s simulated in {took:.1} s, {frames} frames, {splits} splits of the classics' kind",
-        simulated / 1_000_000
+        "{} runs of {}, {} failed: {} s simulated in {:.1} s, {} frames, {} splits of the classics' kind",
+        total.ran,
+        options.kind,
+        total.failed,
+        total.simulated_us / 1_000_000,
+        start.elapsed().as_secs_f64(),
+        total.frames,
+        total.splits
     );
-    Ok(worst)
+    if total.ran == 0 {
+        return Err("nothing was run".to_owned());
+    }
+    Ok(total.worst)
 }
 
-thread_local! {
-    /// For the message of a crash: seed and case.
-    static RUNNING: std::cell::Cell<Option<(u64, usize)>> = const { std::cell::Cell::new(None) };
+/// One story, as `--test sim_stories` tells it.
+fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
+    let story =
+        stories::named(name).ok_or_else(|| format!("--story: no story is called {name}"))?;
+    let mut rig = Simulated::new(seed);
+    let kept = PathBuf::from("target/rig-evidence/sim").join(name);
+    let verdict = runner::tell(story, &mut rig, &kept);
+    if timeline {
+        print!("{}", runner::merged(rig.timeline()));
+    }
+    Ok(match verdict {
+        runner::Verdict::Passed => {
+            println!("{name} with seed {seed}: passed");
+            0
+        }
+        runner::Verdict::Skipped(reason) => {
+            println!("SKIP: {reason}");
+            0
+        }
+        runner::Verdict::Failed { why, timeline, kept, .. } => {
+            println!("{timeline}{name} with seed {seed}: {why}\nevidence: {kept:?}");
+            1
+        }
+    })
 }
 
 fn main() -> ExitCode {
-    let options = match options() {
-        Ok(options) => options,
-        Err(problem) => {
-            eprintln!("sim: {problem}");
-            return ExitCode::from(2);
-        }
-    };
-    let tell = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
-        eprintln!("sim: crash in (seed, case) {:?}", RUNNING.get());
-        std::process::exit(127);
-    }));
-    if options.bench {
-        bench();
-        return ExitCode::SUCCESS;
+    let options = Options::parse();
+    if options.fingerprints {
+        return ExitCode::from(u8::from(!fingerprints::print()));
     }
-    match run_all(&options) {
+    if options.bench {
+        return ExitCode::from(u8::from(!day::bench()));
+    }
+    let ended = match &options.story {
+        Some(name) => tell(name, options.seed, options.timeline),
+        None => run_all(&options),
+    };
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             eprintln!("sim: {problem}");

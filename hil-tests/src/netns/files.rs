@@ -53,18 +53,26 @@ pub fn ha_cf(cluster: &Cluster) -> String {
     text
 }
 
+/// A group's line of haresources, which is also what the daemon calls the group.
+#[must_use]
+pub fn group_line(cluster: &Cluster, number: usize) -> String {
+    let group = &cluster.groups[number];
+    let mut text = group.home.name().to_owned();
+    for resource in &group.resources {
+        match resource {
+            Resource::Address => text.push_str(&format!(" {}", address(number))),
+            Resource::Script(name) => text.push_str(&format!(" rec::{name}")),
+        }
+    }
+    text
+}
+
 /// The text of a machine's haresources.
 #[must_use]
 pub fn haresources(cluster: &Cluster, machine: Machine) -> String {
     let mut text = String::new();
-    for (number, group) in cluster.groups.iter().enumerate() {
-        text.push_str(group.home.name());
-        for resource in &group.resources {
-            match resource {
-                Resource::Address => text.push_str(&format!(" {}", address(number))),
-                Resource::Script(name) => text.push_str(&format!(" rec::{name}")),
-            }
-        }
+    for number in 0..cluster.groups.len() {
+        text.push_str(&group_line(cluster, number));
         text.push('\n');
     }
     if cluster.mismatch == Some(machine) {

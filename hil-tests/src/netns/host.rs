@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration as StdDuration;
 
+use hb_linux::rig::machine::Machine;
 use hb_proto::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, set_parent_process_death_signal, setpriority_process};
 
@@ -14,12 +15,15 @@ use super::observer::Clock;
 const NICE: i32 = -18;
 /// A thread that wants to run this often …
 const EVERY: StdDuration = StdDuration::from_millis(5);
-/// A wait that can explain a late heartbeat: a fifth of the default warntime.
-const LONG: Duration = Duration::from_millis(60);
-/// A host on which somebody waits for a processor this much of the time is too busy for limits.
-const BUSY_PERCENT: u64 = 50;
 /// … and waits this much longer has been kept waiting.
 const WORTH_NOTING: StdDuration = StdDuration::from_millis(3);
+/// A wait that can explain a missed limit by itself: a keepalive of most stories, so that a heartbeat
+/// comes a whole turn late.
+const LONG: Duration = Duration::from_millis(100);
+/// Many short waits explain as much when they are this part of the time in question.
+const BUSY_PERCENT: u64 = 20;
+/// Before a limit began to run: what was late then may be missing now.
+const BEFORE: Duration = Duration::from_secs(1);
 
 /// Lets every thread of this process that is a part of the rig (a line, a switch, the client, the
 /// observer) go before other work: a wire doesn't slow down because a host compiles something.
@@ -50,12 +54,40 @@ pub fn prefer_this_session() {
     }
 }
 
-/// Microseconds in which some thread of this host waited for a processor, since it was started
-/// (the kernel's Documentation/accounting/psi.rst); None where the kernel doesn't count them.
-fn waited() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
-    let some = text.lines().find(|line| line.starts_with("some "))?;
-    some.split_once("total=")?.1.trim().parse().ok()
+/// The processes of a machine, with their command lines (words that end in zero bytes).
+///
+/// # Errors
+/// The machine has no power, or there is no /proc.
+pub fn processes(machine: &Machine) -> Result<Vec<(Pid, String)>, String> {
+    let init = machine.pid().map_err(|error| error.to_string())?;
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may hold anything (proc_pid_stat(5)).
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let below = |pid: u32| {
+        std::iter::successors(Some(pid), |&pid| parent(pid)).take(20).any(|pid| pid == init)
+    };
+    let all = std::fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?.flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let its = pids.filter(|&pid| below(pid)).filter_map(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Some((Pid::from_raw(pid.cast_signed())?, String::from_utf8_lossy(&line).into_owned()))
+    });
+    Ok(its.collect())
+}
+
+/// The process of a machine that is its daemon's helper.
+///
+/// # Errors
+/// As [`processes`], or there is not exactly one.
+pub fn helper(machine: &Machine) -> Result<Pid, String> {
+    let mut all = processes(machine)?;
+    all.retain(|(_, line)| line.split('\0').nth(1) == Some("--resource-helper"));
+    match all.as_slice() {
+        [(pid, _)] => Ok(*pid),
+        others => Err(format!("{} has {} helper processes", machine.name(), others.len())),
+    }
 }
 
 type Noted = Arc<Mutex<Vec<(Instant, Duration)>>>;
@@ -64,7 +96,6 @@ type Noted = Arc<Mutex<Vec<(Instant, Duration)>>>;
 /// missed meanwhile says nothing of heartbeat. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct Stalls {
-    began: (Instant, Option<u64>),
     noted: Noted,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -90,7 +121,7 @@ impl Stalls {
                 }
             }
         })?;
-        Ok(Self { began: (clock.now(), waited()), noted, end, thread: Some(thread) })
+        Ok(Self { noted, end, thread: Some(thread) })
     }
 
     /// All of them: when it ended, how long it was.
@@ -99,22 +130,30 @@ impl Stalls {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says so when this host kept threads waiting so long that a story may fail by it: one for
-    /// more than [`LONG`], or some thread or other for more than [`BUSY_PERCENT`] of the time.
+    /// Says so when this host kept our own thread waiting so much, from shortly before `since` until
+    /// `now`, that what was expected meanwhile may have failed by it. What others wait for is no
+    /// excuse: a story that fills the processors would always have one.
     #[must_use]
-    pub fn doubts(&self, now: Instant) -> Option<String> {
-        let longest = self.noted().iter().map(|(_, late)| *late).max().unwrap_or_default();
-        let (from, before) = self.began;
-        let lasted = now.since(from).micros().max(1);
-        let waited = waited().zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
-        let share = waited.saturating_mul(100) / lasted;
+    pub fn doubts(&self, since: Instant, now: Instant) -> Option<String> {
+        let from = Instant::from_micros(since.micros().saturating_sub(BEFORE.micros()));
+        let late = || self.noted().into_iter().filter(|(at, _)| *at >= from).map(|(_, late)| late);
+        let longest = late().max().unwrap_or_default();
+        let sum = late().fold(Duration::ZERO, |sum, late| sum + late);
+        let share = sum.micros().saturating_mul(100) / now.since(from).micros().max(1);
         (longest >= LONG || share >= BUSY_PERCENT).then(|| {
             format!(
-                "this host kept some thread waiting for {share} % of {} ms, ours for {} ms at worst",
-                lasted / 1000,
+                "this host kept our thread waiting for {share} % of {} ms, {} ms at worst",
+                now.since(from).millis(),
                 longest.millis()
             )
         })
+    }
+
+    /// The longest that this host kept a thread waiting since `since`.
+    #[must_use]
+    pub fn longest_since(&self, since: Instant) -> Duration {
+        let noted = self.noted();
+        noted.iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).max().unwrap_or_default()
     }
 
     /// How long this host kept a thread waiting since `since`.

@@ -14,7 +14,7 @@ use super::observer::{self, Clock};
 use super::verbs::{Up, node};
 use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::phrase::Phrase;
-use crate::scenario::rig::{Cannot, Deed, Done, Entry, Missing, Moment, Rig, Source, View};
+use crate::scenario::rig::{Cannot, Deed, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 use crate::scenario::verb::Verb;
 
 /// What looking, asking and starting processes add to any limit on an idle host.
@@ -83,8 +83,8 @@ impl Rig for Namespaces {
         SLACK + stalls.unwrap_or_default().times(TURNS)
     }
 
-    fn doubts(&self) -> Option<String> {
-        self.up.as_ref()?.stalls.doubts(self.now())
+    fn doubts(&self, since: Instant) -> Option<String> {
+        self.up.as_ref()?.stalls.doubts(since, self.now())
     }
 
     fn resolution(&self) -> Duration {
@@ -145,6 +145,25 @@ impl Rig for Namespaces {
             .map_or(0, |up| up.observer.lines(|lines| lines.iter().filter(said).count())))
     }
 
+    fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
+        let Some(up) = &self.up else { return Ok(Vec::new()) };
+        let moved = |moment: &Moment| {
+            let its = moment.source == Source::Log(machine) && moment.text.contains(MOVED);
+            // A line that isn't understood must not pass for none.
+            its.then(|| moved(&up.cluster, moment).unwrap_or_else(|| panic!("{}", moment.text)))
+        };
+        Ok(up.observer.lines(|lines| lines.iter().filter_map(moved).collect()))
+    }
+
+    fn accepted_twice(&mut self) -> Result<Vec<String>, Missing> {
+        let clock = self.clock;
+        let Some(up) = &mut self.up else { return Ok(Vec::new()) };
+        for machine in Machine::BOTH {
+            let _ = up.ask(clock, machine);
+        }
+        Ok(std::mem::take(&mut up.taken_twice))
+    }
+
     fn complaints(&mut self) -> Vec<String> {
         let Some(up) = &mut self.up else { return Vec::new() };
         for machine in Machine::BOTH {
@@ -200,31 +219,61 @@ impl Namespaces {
         let mut note = |at: std::time::Instant, text: String| {
             moments.push(Moment { at: self.clock.at(at), source: Source::Client, text });
         };
-        let Some(client) = up.bench.client() else { return moments };
-        client.read(|record| {
-            let mut last: Option<hb_linux::rig::probe::Answer> = None;
-            let good = record.answers.iter().filter(|answer| answer.outcome == Outcome::Answered);
-            for answer in good {
-                if let Some(before) = last {
-                    let gap = answer.done - before.done;
-                    if gap >= GAP {
-                        note(before.done, format!("no answer for {} ms", gap.as_millis()));
+        for group in 0..up.cluster.groups.len() {
+            let Some(client) = up.bench.client_number(group) else { continue };
+            let name = up.cluster.groups[group].name;
+            client.read(|record| {
+                let mut last: Option<hb_linux::rig::probe::Answer> = None;
+                let good =
+                    record.answers.iter().filter(|answer| answer.outcome == Outcome::Answered);
+                for answer in good {
+                    if let Some(before) = last {
+                        let gap = answer.done - before.done;
+                        if gap >= GAP {
+                            note(
+                                before.done,
+                                format!("{name}: no answer for {} ms", gap.as_millis()),
+                            );
+                        }
                     }
+                    if last.is_none_or(|before| before.mac != answer.mac) {
+                        let who = answer.mac.and_then(owner).map_or("a stranger", Machine::name);
+                        note(answer.done, format!("{name}: {who} answers"));
+                    }
+                    last = Some(*answer);
                 }
-                if last.is_none_or(|before| before.mac != answer.mac) {
-                    let who = answer.mac.and_then(owner).map_or("a stranger", Machine::name);
-                    note(answer.done, format!("{who} answers"));
+                if let Some(last) = last
+                    && last.done.elapsed() >= GAP
+                {
+                    note(
+                        last.done,
+                        format!("{name}: no answer for {} ms", last.done.elapsed().as_millis()),
+                    );
                 }
-                last = Some(*answer);
-            }
-            if let Some(last) = last
-                && last.done.elapsed() >= GAP
-            {
-                note(last.done, format!("no answer for {} ms", last.done.elapsed().as_millis()));
-            }
-        });
+            });
+        }
         moments
     }
+}
+
+/// What every line about a finished move has.
+const MOVED: &str = " taken over (";
+
+/// What a line of ha-log says of a finished move: `GROUP taken over (CAUSE): detection N ms + takeover
+/// M ms, …`, or `GROUP taken over (CAUSE) in N ms, …`.
+fn moved(cluster: &Cluster, moment: &Moment) -> Option<Moved> {
+    let (before, after) = moment.text.split_once(MOVED)?;
+    let (cause, figures) = after.split_once(')')?;
+    let millis = |text: &str| text.split(' ').next().and_then(|number| number.parse().ok());
+    let behind = |word: &str| figures.split_once(word).and_then(|(_, rest)| millis(rest));
+    let took: u64 = match behind("in ") {
+        Some(took) if figures.starts_with(" in ") => took,
+        _ => behind("detection ")? + behind("takeover ")?,
+    };
+    let mut groups = 0..cluster.groups.len();
+    let group = groups.find(|&group| before.ends_with(&files::group_line(cluster, group)))?;
+    let peer_dead = cause == hb_proto::event::Cause::PeerDead.name();
+    Some(Moved { at: moment.at, group, peer_dead, took: Duration::from_millis(took) })
 }
 
 fn resource_line(cluster: &Cluster, entry: &Entry) -> Moment {
@@ -247,13 +296,30 @@ fn client_of<T>(
     read: impl FnOnce(&hb_linux::rig::probe::Record) -> T,
 ) -> Result<T, Missing> {
     let verb = "client";
-    if group != 0 {
-        return Err(Missing {
-            verb,
-            why: "this rig's client asks the first group's address alone",
-        });
-    }
-    let client = up.and_then(|up| up.bench.client());
+    let client = up.and_then(|up| up.bench.client_number(group));
     let client = client.ok_or(Missing { verb, why: "nothing is built yet" })?;
     Ok(client.read(read))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_is_read_from_its_line() {
+        let cluster =
+            Cluster::two_nodes().group("web", Machine::A).address_group("two", Machine::B);
+        let read = |text: &str| {
+            let (at, source) = (Instant::ZERO, Source::Log(Machine::A));
+            moved(&cluster, &Moment { at, source, text: text.into() })
+                .map(|moved| (moved.group, moved.peer_dead, moved.took.millis()))
+        };
+        let dead = "1999/09/16_09:13:25 INFO: linuxha1 192.168.85.3 rec::web taken over (peer-dead): detection 502 ms + \
+                    takeover 61 ms, within the budget of 1100 ms";
+        assert_eq!(read(dead), Some((0, true, 563)));
+        let standby = "1999/09/16_09:13:25 INFO: linuxha2 192.168.85.4 taken over (standby) in 12 ms, within the \
+                       budget of 1100 ms";
+        assert_eq!(read(standby), Some((1, false, 12)));
+        assert_eq!(read("1999/09/16_09:13:25 INFO: something else"), None);
+    }
 }

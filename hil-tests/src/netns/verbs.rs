@@ -5,12 +5,14 @@ use std::process::{Child, Stdio};
 use std::time::Duration as StdDuration;
 
 use hb_linux::control::client;
-use hb_linux::rig::bench::{Bench, Network, Node, Options, SERVICE};
+use hb_linux::control::snapshot::Snapshot;
+use hb_linux::rig::bench::{Bench, Network, Node, Options};
 use hb_linux::rig::faults;
 use hb_linux::rig::init;
 use hb_linux::rig::machine::{self, Programs};
 use hb_linux::rig::switch::Way as Direction;
 use hb_proto::time::{Duration, Instant};
+use rustix::process::{Signal, kill_process};
 
 use super::files;
 use super::host::{self, Stalls};
@@ -22,8 +24,8 @@ use crate::scenario::verb::{Noise, Verb, Way, Weather};
 
 /// A node is asked this often at most: each question costs its daemon a snapshot.
 const ASK_EVERY: Duration = Duration::from_millis(50);
-/// A break of some character times at 19200 baud.
-const BREAK: StdDuration = StdDuration::from_millis(5);
+/// Frames of the peer that may be on a wire when a daemon starts: counted before, taken after.
+const UNDER_WAY: u64 = 2;
 /// The dice of every disturbed wire: which frame is hit is the same each time, when it is sent isn't.
 const SEED: u64 = 1999;
 
@@ -34,8 +36,12 @@ pub(super) struct Up {
     pub(super) cluster: Cluster,
     pub(super) observer: Observer,
     pub(super) stalls: Stalls,
-    /// The page that the client asks for, served from power-on on: whoever has the address answers.
-    pages: [Option<Child>; 2],
+    /// The pages that the clients ask for, served from power-on on: whoever has the address answers.
+    pages: Vec<(Machine, Child)>,
+    /// Frames that each machine's peer had put on each link when the machine's daemon was started.
+    sent_before: [Vec<u64>; 2],
+    /// More frames that a daemon took by a link than were ever sent on it.
+    pub(super) taken_twice: Vec<String>,
     busy: Vec<(Machine, Child)>,
     /// Ways of networks that are cut; a machine's ports are made anew with its power.
     cuts: Vec<(Network, Machine)>,
@@ -81,7 +87,9 @@ impl Up {
             install("authkeys", files::AUTHKEYS, 0o600)?;
             install("resource.d/rec", files::SCRIPT, 0o755)?;
         }
-        bench.start_client(SERVICE).map_err(broken)?;
+        for group in 0..cluster.groups.len() {
+            bench.start_client(files::address(group)).map_err(broken)?;
+        }
         let observer = Observer::start(clock, cluster.clone(), |machine, name| {
             bench.machine(node(machine)).log_file(name)
         })
@@ -93,7 +101,9 @@ impl Up {
             stalls,
             cluster: cluster.clone(),
             observer,
-            pages: [None, None],
+            pages: Vec::new(),
+            sent_before: [Vec::new(), Vec::new()],
+            taken_twice: Vec::new(),
             busy: Vec::new(),
             cuts: Vec::new(),
             ends: [Vec::new(), Vec::new()],
@@ -118,14 +128,14 @@ impl Up {
             self.cut_way(network, from, true);
         }
         let hb = init::inside(&programs.hb);
-        let page = format!("{SERVICE}:80");
-        let mut command = self
-            .bench
-            .machine(node(machine))
-            .command(&hb.to_string_lossy(), &["rig-web", &page])
-            .map_err(broken)?;
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        self.pages[machine.index()] = Some(command.spawn().map_err(broken)?);
+        for group in 0..self.cluster.groups.len() {
+            let page = format!("{}:80", files::address(group));
+            let here = self.bench.machine(node(machine));
+            let command = here.command(&hb.to_string_lossy(), &["rig-web", &page]);
+            let mut command = command.map_err(broken)?;
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            self.pages.push((machine, command.spawn().map_err(broken)?));
+        }
         self.daemon(machine, machine::Verb::Start)
     }
 
@@ -135,10 +145,8 @@ impl Up {
         self.bench.power_off(node(machine));
         self.observer.power_lost(machine, at);
         self.busy.retain_mut(|(on, child)| *on != machine || child.wait().is_err());
-        if let Some(mut page) = self.pages[machine.index()].take() {
-            // Its machine is gone, and it with it.
-            let _ = page.wait();
-        }
+        // Their machine is gone, and they with it.
+        self.pages.retain_mut(|(on, page)| *on != machine || page.wait().is_err());
         self.ends[machine.index()].clear();
     }
 
@@ -160,7 +168,37 @@ impl Up {
 
     fn daemon(&mut self, machine: Machine, verb: machine::Verb) -> Done {
         self.views[machine.index()] = None;
+        if verb == machine::Verb::Start {
+            self.sent_before[machine.index()] = self.sent_to(machine);
+        }
         self.bench.daemon(node(machine), verb).map_err(broken)
+    }
+
+    /// Frames that the machine's peer has put on each link so far, as the wires counted them.
+    fn sent_to(&self, machine: Machine) -> Vec<u64> {
+        let from = node(machine.other());
+        let count = |link: &Link| match link {
+            Link::Serial(line) => self.bench.serial(*line).frames_of(from),
+            Link::Private => self.bench.network(Network::Private).heartbeats_of(from),
+            Link::Public => self.bench.network(Network::Public).heartbeats_of(from),
+        };
+        self.cluster.links().iter().map(count).collect()
+    }
+
+    /// A frame that was taken twice makes more of them than the wire ever carried for the peer.
+    fn count_taken(&mut self, machine: Machine, snapshot: &Snapshot) {
+        // Asked after the daemon was: what is sent meanwhile only adds to them.
+        let sent = self.sent_to(machine);
+        let before = &self.sent_before[machine.index()];
+        for ((link, sent), before) in snapshot.links.iter().zip(sent).zip(before) {
+            let sent = sent - before + UNDER_WAY;
+            if link.received > sent {
+                self.taken_twice.push(format!(
+                    "{machine} took {} frames by {}, and its peer had sent {sent} at most",
+                    link.received, link.name
+                ));
+            }
+        }
     }
 
     fn hb(&mut self, machine: Machine, word: &str) -> Done {
@@ -236,6 +274,9 @@ impl Up {
                     reorder: share(weather.reordered),
                     delay: weather.delay.into(),
                     jitter: StdDuration::ZERO,
+                    corrupt: share(weather.corrupted),
+                    burst: share(weather.bursts),
+                    burst_frames: weather.burst_datagrams,
                 },
             );
         }
@@ -286,6 +327,10 @@ impl Up {
                 self.ends[at.index()].push("signal 9");
                 self.daemon(at, machine::Verb::Kill)?;
             }
+            Verb::KillHelper(at) => {
+                let helper = host::helper(self.bench.machine(node(at))).map_err(Cannot::Broken)?;
+                kill_process(helper, Signal::KILL).map_err(broken)?;
+            }
             Verb::StartDaemon(at) => self.daemon(at, machine::Verb::Start)?,
             Verb::Leave(at) => {
                 self.ends[at.index()].push("code 0");
@@ -308,7 +353,12 @@ impl Up {
             Verb::Takeover(at) => self.hb(at, "takeover")?,
             Verb::Noise(line, noise) if noise == Noise::default() => self.bench.serial(line).heal(),
             Verb::Noise(line, noise) => self.bench.serial(line).noise(spoilt(noise)),
-            Verb::Break(line, from) => self.bench.serial(line).send_break(node(from), BREAK),
+            Verb::Break(line, from, lasting) => {
+                self.bench.serial(line).send_break(node(from), lasting.into());
+            }
+            Verb::SetBaud(line, at, baud) => {
+                self.bench.serial(line).set_baud(node(at), baud).map_err(broken)?;
+            }
             Verb::Disturb(link, weather) => self.disturb(link, weather)?,
             other => return Err(missing(other.name(), why_missing(&other))),
         }
@@ -324,6 +374,9 @@ impl Up {
         }
         let here = self.bench.machine(node(machine));
         let snapshot = if here.is_on() { client::observe(&here.run_dir()).ok() } else { None };
+        if let Some(snapshot) = &snapshot {
+            self.count_taken(machine, snapshot);
+        }
         let view = snapshot.map(|snapshot| view(&snapshot));
         self.views[machine.index()] = Some((clock.now(), view.clone()));
         view
@@ -342,7 +395,8 @@ fn spoilt(noise: Noise) -> faults::Noise {
         flip: share(noise.flipped + noise.merged),
         lose: share(noise.lost + noise.merged),
         repeat: share(noise.repeated),
-        ..faults::Noise::default()
+        burst: share(noise.bursts),
+        burst_bytes: noise.burst_bytes,
     }
 }
 

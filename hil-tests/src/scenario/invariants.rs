@@ -6,7 +6,7 @@ use super::cluster::{Cluster, Machine, Resource};
 use super::expect::Holdings;
 use super::rig::{Deed, Entry};
 use super::tell::Scenario;
-use super::{Phrase, Stop, Told};
+use super::{Phrase, Stop, Told, Verb};
 
 impl Scenario<'_> {
     /// Checks every invariant over all that happened. The runner calls it when a story has ended
@@ -16,26 +16,63 @@ impl Scenario<'_> {
     /// All that is broken, one a line.
     pub fn finish(&mut self) -> Told {
         self.forbid_split();
+        self.finished = true;
+        // Daemons that ended by themselves: no host explains them.
+        let complaints = self.rig.complaints();
+        if !complaints.is_empty() {
+            return Err(Stop::Wrong(complaints.join("\n")));
+        }
+        let twice = self.rig.accepted_twice().map_err(Stop::Missing)?;
+        if !twice.is_empty() {
+            return Err(Stop::Wrong(twice.join("\n")));
+        }
         let journal = self.rig.journal();
-        let mut broken = Vec::new();
+        let mut broken = self.beyond_budget(&journal)?;
         broken.extend(two_holders(&self.cluster, &journal, &self.splits));
         broken.extend(out_of_order(&self.cluster, &journal, self.rig.resolution()));
         broken.extend(restart_loop(&self.cluster, &journal, self.starts_allowed));
         broken.extend(self.client_saw_two());
-        broken.extend(self.rig.complaints());
         for machine in Machine::BOTH {
-            let split = !self.splits.is_empty();
-            let mut never = vec![Phrase::BeyondBudget];
-            if !split {
-                never.push(Phrase::BothOwn);
-            }
-            for phrase in never {
-                if self.rig.told(machine, &phrase, Instant::ZERO).is_ok_and(|times| times > 0) {
-                    broken.push(format!("{machine} logged {phrase:?}"));
-                }
+            let told = self.rig.told(machine, &Phrase::BothOwn, Instant::ZERO);
+            if self.splits.is_empty() && told.is_ok_and(|times| times > 0) {
+                broken.push(format!("{machine} logged {:?}", Phrase::BothOwn));
             }
         }
         if broken.is_empty() { Ok(()) } else { Err(Stop::Failed(broken.join("\n"))) }
+    }
+
+    /// Moves that took longer than the story's settings allow. By the clock of the node that took over;
+    /// and where it took its peer for dead, by the rig's own, from what ended the peer until the
+    /// journal has the whole group on the node.
+    fn beyond_budget(&mut self, journal: &[Entry]) -> Result<Vec<String>, Stop> {
+        let mut broken = Vec::new();
+        for machine in Machine::BOTH {
+            for moved in self.rig.moves(machine).map_err(Stop::Missing)? {
+                let group = moved.group;
+                let (name, budget) = (self.cluster.groups[group].name, self.budget(group));
+                if moved.took > budget {
+                    broken.push(format!(
+                        "{machine} took {name} over in {}, by its own clock; the settings allow {budget}",
+                        moved.took
+                    ));
+                }
+                let Some(blow) = blow(&self.verbs, machine, moved.at) else { continue };
+                if !moved.peer_dead {
+                    continue;
+                }
+                let count = self.cluster.groups[group].resources.len();
+                let limit = budget + UNDER_WAY + self.rig.slack(blow);
+                let held = held_since(journal, machine, group, count, blow);
+                if held.is_none_or(|held| held.since(blow) > limit) {
+                    let took = held.map(|held| held.since(blow).to_string());
+                    broken.push(format!(
+                        "{machine} had {name} {} after its peer's last sign; the settings allow {budget}",
+                        took.unwrap_or_else(|| "never".into())
+                    ));
+                }
+            }
+        }
+        Ok(broken)
     }
 
     fn client_saw_two(&mut self) -> Vec<String> {
@@ -58,6 +95,52 @@ impl Scenario<'_> {
         }
         found
     }
+}
+
+/// A frame may be under way when its sender is struck: a few at 19200 baud, one delayed by weather.
+const UNDER_WAY: Duration = Duration::from_millis(100);
+
+/// What silenced the peer of `machine` before it told of a death at `told`: the last verb that could.
+/// None if the machine itself began to run only after that.
+fn blow(verbs: &[(Instant, Verb)], machine: Machine, told: Instant) -> Option<Instant> {
+    let peer = machine.other();
+    let last = |is: &dyn Fn(&Verb) -> bool| {
+        verbs.iter().rfind(|(at, verb)| *at <= told && is(verb)).map(|(at, _)| *at)
+    };
+    let silenced = last(&|verb| match verb {
+        Verb::PowerOff(at)
+        | Verb::Reset(at)
+        | Verb::Freeze(at)
+        | Verb::StopDaemon(at)
+        | Verb::KillDaemon(at)
+        | Verb::PanicKernel(at) => *at == peer,
+        Verb::Cut(..) | Verb::Unplug(..) => true,
+        _ => false,
+    });
+    let began = last(&|verb| match verb {
+        Verb::PowerOn(at)
+        | Verb::Reset(at)
+        | Verb::StartDaemon(at)
+        | Verb::ContinueDaemon(at)
+        | Verb::Thaw(at) => *at == machine,
+        _ => false,
+    });
+    silenced.filter(|silenced| began.is_some_and(|began| began < *silenced))
+}
+
+/// The first time from `since` on at which the machine had all of the group's `count` resources.
+fn held_since(
+    journal: &[Entry],
+    machine: Machine,
+    group: usize,
+    count: usize,
+    since: Instant,
+) -> Option<Instant> {
+    let mut holdings = Holdings::default();
+    journal.iter().find_map(|entry| {
+        holdings.note(entry);
+        (entry.at >= since && holdings.all(machine, group, count)).then_some(entry.at)
+    })
 }
 
 /// Two machines that had the same resource at once outside the allowed times.
@@ -221,6 +304,27 @@ mod tests {
         let mut wrong = good[..5].to_vec();
         wrong.extend(journal(&[(20, A, 1, Deed::Stopping)]));
         assert!(out_of_order(&cluster(), &wrong, Duration::ZERO).is_some());
+    }
+
+    #[test]
+    fn a_takeover_counts_from_the_last_blow_to_the_peer() {
+        let ms = Instant::from_millis;
+        let verbs = [
+            (ms(1), Verb::PowerOn(A)),
+            (ms(2), Verb::PowerOn(B)),
+            (ms(10), Verb::PowerOff(A)),
+            (ms(20), Verb::KillDaemon(B)),
+            (ms(900), Verb::PowerOff(A)),
+        ];
+        assert_eq!(blow(&verbs, B, ms(600)), Some(ms(10)));
+        assert_eq!(blow(&verbs, A, ms(600)), Some(ms(20)));
+        assert_eq!(blow(&verbs, B, ms(5)), None);
+        let late = [(ms(10), Verb::PowerOff(A)), (ms(20), Verb::PowerOn(B))];
+        assert_eq!(blow(&late, B, ms(600)), None, "it heard nothing of A in this life");
+        let journal =
+            journal(&[(5, B, 0, Deed::Held), (30, B, 1, Deed::Held), (9, A, 0, Deed::Held)]);
+        assert_eq!(held_since(&journal, B, 0, 2, ms(8)), Some(ms(30)));
+        assert_eq!(held_since(&journal, B, 0, 3, ms(8)), None);
     }
 
     #[test]

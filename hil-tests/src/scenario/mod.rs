@@ -35,7 +35,7 @@ pub mod verb;
 
 pub use cluster::{Cluster, Link, Machine, Resource};
 pub use phrase::Phrase;
-pub use rig::{Cannot, Deed, Done, Entry, Missing, Moment, Rig, Source, View};
+pub use rig::{Cannot, Deed, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 pub use tell::Scenario;
 pub use verb::{Conduct, Noise, Order, Verb, Way, Weather};
 
@@ -50,6 +50,8 @@ pub enum Stop {
     Broken(String),
     /// Something was not as it must be.
     Failed(String),
+    /// Something was wrong that no starved host explains: never told again.
+    Wrong(String),
 }
 
 impl fmt::Display for Stop {
@@ -57,7 +59,7 @@ impl fmt::Display for Stop {
         match self {
             Self::Missing(missing) => missing.fmt(f),
             Self::Broken(why) => write!(f, "the rig broke: {why}"),
-            Self::Failed(why) => f.write_str(why),
+            Self::Failed(why) | Self::Wrong(why) => f.write_str(why),
         }
     }
 }

@@ -48,8 +48,6 @@ pub enum Phrase {
     AuthorityLost,
     /// `frame dropped`.
     FrameDropped,
-    /// A failover that took longer than its budget.
-    BeyondBudget,
 }
 
 impl Phrase {
@@ -84,7 +82,6 @@ impl Phrase {
             Self::Stalled => line.contains("was not scheduled for"),
             Self::AuthorityLost => line.contains("authority over"),
             Self::FrameDropped => line.contains("frame dropped"),
-            Self::BeyondBudget => line.contains("BEYOND the budget"),
         }
     }
 
@@ -129,13 +126,6 @@ impl Phrase {
                 matches!(event, Event::Releasing { cause: Cause::AuthorityLost, .. })
             }
             Self::FrameDropped => matches!(event, Event::Rejected { .. }),
-            Self::BeyondBudget => match event {
-                Event::Failover { failover, .. } => {
-                    let detection = failover.detection.unwrap_or_default();
-                    detection + failover.takeover > failover.budget
-                }
-                _ => false,
-            },
         }
     }
 }

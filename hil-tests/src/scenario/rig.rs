@@ -124,6 +124,19 @@ pub struct Failover {
     pub budget: Option<Duration>,
 }
 
+/// A group's move as a machine told it when it was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// When it was told.
+    pub at: Instant,
+    /// Number of the group.
+    pub group: usize,
+    /// Whether the peer was taken for dead.
+    pub peer_dead: bool,
+    /// From the peer's last frame, or the command, until the group ran, by the node's own clock.
+    pub took: Duration,
+}
+
 /// Where a line of the merged timeline comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Source {
@@ -188,9 +201,10 @@ pub trait Rig {
         Duration::ZERO
     }
 
-    /// Why this run's verdict is worth little, for a person: the host under the rig let it wait.
-    /// Never in a simulator.
-    fn doubts(&self) -> Option<String> {
+    /// Why what was missed since `since` may say nothing of the cluster, for a person: the host under
+    /// the rig let it wait meanwhile. Never in a simulator.
+    fn doubts(&self, since: Instant) -> Option<String> {
+        let _ = since;
         None
     }
 
@@ -241,6 +255,18 @@ pub trait Rig {
     /// This rig keeps no log of this.
     fn told(&mut self, machine: Machine, phrase: &Phrase, since: Instant)
     -> Result<usize, Missing>;
+
+    /// The moves of groups to this machine, as it told them.
+    ///
+    /// # Errors
+    /// This rig doesn't hear of that.
+    fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing>;
+
+    /// Frames that a node took twice, for a person: none, if all is well.
+    ///
+    /// # Errors
+    /// This rig can't tell.
+    fn accepted_twice(&mut self) -> Result<Vec<String>, Missing>;
 
     /// What went wrong unasked: daemons that ended though no verb ended them, panics, lines that
     /// must never be in a log. For a person.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use hb_proto::time::Instant;
+
 use super::rig::{Moment, Rig, Source};
 use super::stories::Story;
 use super::{Scenario, Stop, Told};
@@ -31,18 +33,21 @@ pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
     let mut scenario = Scenario::new(rig);
     let told: Told = (story.tell)(&mut scenario).and_then(|()| scenario.finish());
     let lines = std::mem::take(&mut scenario.story);
+    // What a starved host may explain: a limit, since it began to run; an invariant, since ever.
+    let since = if scenario.finished { Instant::ZERO } else { scenario.mark };
     match told {
         Ok(()) => Verdict::Passed,
         Err(Stop::Missing(missing)) => {
             Verdict::Skipped(format!("rig {}: story {}: {missing}", rig.name(), story.name))
         }
-        Err(stop @ (Stop::Failed(_) | Stop::Broken(_))) => {
+        Err(stop @ (Stop::Failed(_) | Stop::Broken(_) | Stop::Wrong(_))) => {
             let mut moments = lines;
             moments.extend(rig.timeline());
             let timeline = merged(moments);
             let why = stop.to_string();
             let kept = keep(rig, evidence, &why, &timeline);
-            Verdict::Failed { why, timeline, kept, doubts: rig.doubts() }
+            let doubts = if let Stop::Wrong(_) = stop { None } else { rig.doubts(since) };
+            Verdict::Failed { why, timeline, kept, doubts }
         }
     }
 }

@@ -17,7 +17,11 @@ pub struct Scenario<'rig> {
     pub(super) splits: Vec<(Instant, Instant)>,
     /// How often each resource may be started on each machine; verbs add to it.
     pub(super) starts_allowed: usize,
+    /// What happened when.
+    pub(super) verbs: Vec<(Instant, Verb)>,
     pub(super) story: Vec<Moment>,
+    /// The story has ended well; what is left are the invariants.
+    pub(super) finished: bool,
 }
 
 impl<'rig> Scenario<'rig> {
@@ -30,7 +34,9 @@ impl<'rig> Scenario<'rig> {
             mark,
             splits: Vec::new(),
             starts_allowed: 2,
+            verbs: Vec::new(),
             story: Vec::new(),
+            finished: false,
         }
     }
 
@@ -97,6 +103,7 @@ impl<'rig> Scenario<'rig> {
         self.mark = self.rig.now();
         self.say(self.mark, verb.to_string());
         self.starts_allowed += 1;
+        self.verbs.push((self.mark, verb));
         Ok(self.rig.act(verb)?)
     }
 
@@ -206,6 +213,8 @@ verbs! {
     continue_daemon(machine: Machine) => Verb::ContinueDaemon(machine);
     /// SIGKILL.
     kill_daemon(machine: Machine) => Verb::KillDaemon(machine);
+    /// SIGKILL for its helper.
+    kill_helper(machine: Machine) => Verb::KillHelper(machine);
     /// As a service manager does.
     start_daemon(machine: Machine) => Verb::StartDaemon(machine);
     /// The kernel panics.

@@ -26,6 +26,10 @@ pub struct Noise {
     pub repeated: u32,
     /// A byte and the next arrive as one, their bits mixed.
     pub merged: u32,
+    /// A burst of random bytes begins.
+    pub bursts: u32,
+    /// Bytes that a burst spoils.
+    pub burst_bytes: u32,
 }
 
 /// Weather on a network, for each way, in events per million datagrams. Zeros: fair.
@@ -39,6 +43,12 @@ pub struct Weather {
     pub reordered: u32,
     /// Every datagram takes this much longer.
     pub delay: Duration,
+    /// Delivered with one bit inverted, where no checksum of the network sees it.
+    pub corrupted: u32,
+    /// A burst of losses begins.
+    pub bursts: u32,
+    /// Datagrams that a burst swallows.
+    pub burst_datagrams: u32,
 }
 
 /// A word that a resource script is called with.
@@ -89,6 +99,8 @@ pub enum Verb {
     ContinueDaemon(Machine),
     /// SIGKILL for the daemon alone.
     KillDaemon(Machine),
+    /// SIGKILL for the daemon's helper process alone.
+    KillHelper(Machine),
     /// As a service manager starts it.
     StartDaemon(Machine),
     /// The kernel panics: nothing runs, nothing leaves, the power stays on.
@@ -103,8 +115,10 @@ pub enum Verb {
     Replug(Link, Machine),
     /// Damage on a serial line from now on; [`Noise::default`] ends it.
     Noise(usize, Noise),
-    /// A break condition of some character times on a serial line, sent by a machine's end.
-    Break(usize, Machine),
+    /// A break condition on a serial line, sent by a machine's end for so long.
+    Break(usize, Machine, Duration),
+    /// Something sets a machine's end of a serial line to another speed: bit/s.
+    SetBaud(usize, Machine, u32),
     /// Weather on a network from now on; [`Weather::default`] ends it.
     Disturb(Link, Weather),
     /// Every core of the machine is kept busy by other processes.
@@ -151,6 +165,7 @@ impl Verb {
             Self::StopDaemon(_) => "stop daemon",
             Self::ContinueDaemon(_) => "continue daemon",
             Self::KillDaemon(_) => "kill daemon",
+            Self::KillHelper(_) => "kill helper",
             Self::StartDaemon(_) => "start daemon",
             Self::PanicKernel(_) => "panic kernel",
             Self::Cut(..) => "cut",
@@ -159,6 +174,7 @@ impl Verb {
             Self::Replug(..) => "replug",
             Self::Noise(..) => "noise",
             Self::Break(..) => "break",
+            Self::SetBaud(..) => "set baud",
             Self::Disturb(..) => "disturb",
             Self::FillCpu(_) => "fill CPU",
             Self::FreeCpu(_) => "free CPU",
@@ -199,6 +215,7 @@ impl fmt::Display for Verb {
             | Self::StopDaemon(at)
             | Self::ContinueDaemon(at)
             | Self::KillDaemon(at)
+            | Self::KillHelper(at)
             | Self::StartDaemon(at)
             | Self::PanicKernel(at)
             | Self::FillCpu(at)
@@ -211,7 +228,8 @@ impl fmt::Display for Verb {
             Self::Cut(link, way) | Self::Heal(link, way) => write!(f, " {link}, {way}"),
             Self::Unplug(link, at) | Self::Replug(link, at) => write!(f, " {link} of {at}"),
             Self::Noise(line, noise) => write!(f, " on ttyS{line}: {noise:?}"),
-            Self::Break(line, at) => write!(f, " on ttyS{line} from {at}"),
+            Self::Break(line, at, lasting) => write!(f, " of {lasting} on ttyS{line} from {at}"),
+            Self::SetBaud(line, at, baud) => write!(f, " of ttyS{line} on {at} to {baud}"),
             Self::Disturb(link, weather) => write!(f, " {link}: {weather:?}"),
             Self::StepClock(at, by) => write!(f, " of {at} by {by} ms"),
             Self::Script(at, name, conduct) => write!(f, " of {name} on {at}: {conduct:?}"),

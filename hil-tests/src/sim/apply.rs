@@ -1,7 +1,7 @@
 //! What happens to machines and links: power, freezes, signals, cuts, operators, and the mend of it all.
 
 use super::clock::Clock;
-use super::fault::{Command, Fault, Mood, Weather, Who};
+use super::fault::{Command, Fault, Files, Mood, Weather, Who};
 use super::machine::Power;
 use super::world::{Happening, World};
 
@@ -44,12 +44,38 @@ impl World {
         }
         machine.frozen = freeze;
         match (freeze, stands) {
-            (true, true) => machine.clock.stop(now),
+            (true, true) => {
+                machine.clock.stop(now);
+                machine.clock_stood = true;
+            }
             (false, true) => machine.clock.go_on(now),
             _ => {}
         }
         if !freeze {
             self.plan_turn(who);
+        }
+    }
+
+    fn panic_kernel(&mut self, who: Who) {
+        if !self.machines[who].is_running() {
+            return;
+        }
+        self.settle_lines();
+        for link in 0..self.wires[who].len() {
+            self.wires[who][link].go_dead(self.now);
+        }
+        self.machines[who].lose_programs();
+        self.machines[who].power = Power::Panicked;
+    }
+
+    /// The files change at once; what runs goes on with the old ones until it has left in order.
+    fn reload(&mut self, who: Who, files: Files) {
+        let config = self.knobs.config_with(who, files);
+        self.checks.longest_deadtime = self.checks.longest_deadtime.max(config.timing.deadtime);
+        self.configs[who] = config;
+        if self.machines[who].daemon.is_some() {
+            self.machines[who].restarts = true;
+            self.command(who, Command::Leave);
         }
     }
 
@@ -67,7 +93,7 @@ impl World {
         if let Some(kind) = fault.kind() {
             self.counts.faults[kind] += 1;
         }
-        self.tell(0, || format!("*** {fault}"));
+        self.tell_all(|| format!("*** {fault}"));
         self.trace.number(self.now);
         match fault {
             Fault::PowerOff(who) => self.power_off(who),
@@ -79,6 +105,7 @@ impl World {
             }
             Fault::Freeze(who) => self.freeze(who, true),
             Fault::Thaw(who) => self.freeze(who, false),
+            Fault::PanicKernel(who) => self.panic_kernel(who),
             Fault::Stop(who) => self.stop(who, true),
             Fault::Continue(who) => self.stop(who, false),
             Fault::Stall(who, point, span) => {
@@ -106,7 +133,8 @@ impl World {
             }
             Fault::Scripts(who, mood) => self.machines[who].mood = mood,
             Fault::Operator(who, command) => self.command(who, command),
-            Fault::WallStep(who, s) => self.machines[who].clock.wall_offset_s += s,
+            Fault::Reload(who, files) => self.reload(who, files),
+            Fault::WallStep(who, ms) => self.machines[who].clock.wall_offset_ms += ms,
         }
         self.check_holders();
     }
@@ -136,12 +164,12 @@ impl World {
 
     /// Faults stop for good: everything is mended, switched on, continued and started.
     pub fn mend_everything(&mut self) {
-        self.tell(0, || "*** everything is mended, for good".into());
+        self.tell_all(|| "*** everything is mended, for good".into());
         self.mended = true;
         self.apply(Fault::MendAll);
         for who in 0..2 {
-            if self.machines[who].lied_to {
-                // Only a person can find what a script lied about.
+            if self.machines[who].lied_to || self.machines[who].power == Power::Panicked {
+                // Only a person can find what a script lied about, or press the button.
                 self.apply(Fault::Thaw(who));
                 self.reset(who);
             }
@@ -153,6 +181,9 @@ impl World {
             self.apply(Fault::Thaw(who));
             self.apply(Fault::Continue(who));
             self.apply(Fault::PowerOn(who));
+            if self.configs[who] != self.knobs.config(who) {
+                self.apply(Fault::Reload(who, Files::Same));
+            }
             self.apply(Fault::Operator(who, Command::Start));
         }
     }

@@ -4,7 +4,8 @@
 //! other machine still has something of it must not have been handed a single whole, new frame of the other's
 //! for deadtime. That covers every cause alike: links cut, one way or both, a machine frozen, a daemon stopped or
 //! killed together with its helper. And it is bounded: once whole, new frames flow both ways again (no gap of deadtime),
-//! one holder is left within a second, plus what weather holds datagrams up.
+//! one holder is left within a second, plus what weather holds datagrams up. While the two haresources differ,
+//! nothing says that group 0 is the same group on both: that second begins when they agree.
 
 use hb_proto::action::{Outcome, TicketId, Verb};
 use hb_proto::event::{Cause, Event};
@@ -20,6 +21,9 @@ use super::machine::What;
 use super::queue::At;
 use super::wire::Port;
 use super::world::World;
+
+#[cfg(test)]
+mod tests;
 
 /// One second from contact to one holder.
 const HEAL_US: u64 = 1_000_000;
@@ -84,14 +88,18 @@ pub struct Checks {
     /// A start sequence that began in a split: what it began, it may finish.
     split_start: [[bool; 16]; 2],
     held_before: [[u16; 16]; 2],
+    /// The digest of the haresources that each machine's newest life has read.
+    haresources: [u64; 2],
+    /// Of any node's files so far, if longer than the knobs': the longer one of both counts.
+    pub(super) longest_deadtime: Duration,
     turns: [(At, u32); 2],
 }
 
 impl World {
-    fn violate(&mut self, text: String) {
+    pub(super) fn violate(&mut self, text: String) {
         if self.checks.violation.is_none() {
             let at = self.now;
-            self.tell(0, || format!("VIOLATION {text}"));
+            self.tell_all(|| format!("VIOLATION {text}"));
             self.checks.violation = Some(Violation { at, text });
         }
     }
@@ -165,6 +173,13 @@ impl World {
             self.checks.flow_since[who] = self.now;
         }
         self.checks.contact_at[who] = self.now;
+        let [ours, theirs] = self.checks.haresources;
+        if ours != theirs {
+            // Group numbers mean different things to the two: what runs goes on (protocol.md §1). The
+            // second begins when they agree again.
+            self.checks.flow_since[who] = self.now;
+            return;
+        }
         let flowing = self.silence(1 - who) < self.deadtime_us(1 - who);
         if !flowing {
             return;
@@ -224,14 +239,14 @@ impl World {
             (true, None) => {
                 self.checks.double[group] = Some(Double { since: self.now });
                 self.checks.splits += 1;
-                self.tell(0, || format!("group {group} has two holders"));
+                self.tell_all(|| format!("group {group} has two holders"));
             }
             (false, Some(Double { since })) => {
                 let span = self.now - since;
                 self.checks.double[group] = None;
                 self.checks.split_us += span;
                 self.checks.longest_split_us = self.checks.longest_split_us.max(span);
-                self.tell(0, || format!("group {group} had two holders for {span} µs"));
+                self.tell_all(|| format!("group {group} had two holders for {span} µs"));
             }
             _ => {}
         }
@@ -336,7 +351,8 @@ impl World {
     pub(super) fn after_wakeup(&mut self, who: Who, daemon: &Daemon, before: (Duration, bool)) {
         self.count_turn(who);
         let (late, peer_was_gone) = before;
-        if late <= self.knobs.timing.deadtime || peer_was_gone || !daemon.node.is_clean() {
+        let deadtime = self.knobs.timing.deadtime.max(self.checks.longest_deadtime);
+        if late <= deadtime || peer_was_gone || !daemon.node.is_clean() {
             return;
         }
         for group in 0..self.knobs.groups.len() {
@@ -411,6 +427,7 @@ impl World {
     /// A life begins: it must be above every earlier one.
     pub(super) fn note_life(&mut self, who: Who, boot: BootId) {
         self.counts.lives += 1;
+        self.checks.haresources[who] = self.configs[who].digests.haresources;
         self.tell(who, || format!("life {boot} begins"));
     }
 

@@ -14,15 +14,15 @@ pub struct Clock {
     /// Parts per million that it runs fast.
     ppm: i64,
     stopped: bool,
-    /// Seconds that wall time was set forward or back: shown in log lines, read by nobody else.
-    pub wall_offset_s: i64,
+    /// Milliseconds that wall time was set forward or back: shown in log lines, read by nobody else.
+    pub wall_offset_ms: i64,
 }
 
 impl Clock {
     /// A clock that showed `local` µs at the true time `since`.
     #[must_use]
     pub const fn new(since: At, local: u64, ppm: i64) -> Self {
-        Self { since, local, ppm, stopped: false, wall_offset_s: 0 }
+        Self { since, local, ppm, stopped: false, wall_offset_ms: 0 }
     }
 
     /// What it shows.

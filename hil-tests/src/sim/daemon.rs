@@ -16,6 +16,7 @@ use hb_proto::wire::MAX_FRAME;
 use super::check::Handed;
 use super::fault::{Command, Point, Who};
 use super::machine::What;
+use super::plant::{self, Plant};
 use super::queue::At;
 use super::wire::{Bytes, Datagram, Port};
 use super::world::{Happening, World};
@@ -145,8 +146,7 @@ impl World {
         if due >= daemon.turn_at {
             return;
         }
-        let late =
-            if self.knobs.sched_us > 1 { self.rng.between(1, self.knobs.sched_us) } else { 1 };
+        let late = if machine.sched_us > 1 { self.rng.between(1, machine.sched_us) } else { 1 };
         self.plan_turn_at(who, due.saturating_add(late));
     }
 
@@ -165,6 +165,9 @@ impl World {
     pub(super) fn turn(&mut self, who: Who) {
         let Some(mut daemon) = self.machines[who].daemon.take() else { return };
         daemon.turn_at = At::MAX;
+        if self.knobs.plant == Some(Plant::Panic) {
+            assert!(self.now < plant::PANIC_AT, "planted");
+        }
         match self.turn_of(who, &mut daemon) {
             Carried::All => {
                 self.machines[who].daemon = Some(daemon);
@@ -175,6 +178,7 @@ impl World {
             }
             Carried::Departed(above) => self.depart(who, &daemon, above),
         }
+        self.check_promises();
         self.check_holders();
     }
 
@@ -398,7 +402,10 @@ impl World {
                     Outcome::Done
                 }
                 Verb::Stop => {
-                    machine.hold(what, false);
+                    machine.hold(
+                        what,
+                        self.knobs.plant == Some(Plant::AddressesStay) && machine.holds(what),
+                    );
                     Outcome::Done
                 }
                 Verb::Status if machine.holds(what) => Outcome::Held,
@@ -420,6 +427,9 @@ impl World {
     }
 
     fn drop_addresses(&mut self, who: Who, group: GroupId) {
+        if self.knobs.plant == Some(Plant::AddressesStay) {
+            return;
+        }
         for resource in 0..self.knobs.groups[group.index()].resources.len() as u8 {
             let what = What { group: group.0, resource };
             if self.knobs.is_address(what) {
@@ -521,6 +531,9 @@ impl World {
         match above {
             Some(above) => {
                 machine.stored_boot = machine.stored_boot.max(above.value());
+                self.queue.plan(self.now + 1_000, Happening::Respawn(who, machine.epoch));
+            }
+            None if std::mem::take(&mut machine.restarts) => {
                 self.queue.plan(self.now + 1_000, Happening::Respawn(who, machine.epoch));
             }
             None => machine.left = true,

@@ -27,6 +27,9 @@ pub struct Weather {
     pub late_us: u64,
     /// Datagrams that wait until the next ones have overtaken them.
     pub overtaken: u32,
+    /// Datagrams, or serial bytes, with which a burst begins: all is lost for `burst_us`.
+    pub bursts: u32,
+    pub burst_us: u64,
 }
 
 /// Where in its turn the daemon loses the processor (H13: between reading the clock and acting on it).
@@ -74,6 +77,20 @@ pub enum Mood {
     Lies,
 }
 
+impl Mood {
+    /// Everything but health.
+    pub const ILL: [Self; 8] = [
+        Self::Slow(4),
+        Self::StartHangs,
+        Self::StopHangs,
+        Self::StatusHangs,
+        Self::StartFails,
+        Self::StopFails,
+        Self::StopSaysFailed,
+        Self::Lies,
+    ];
+}
+
 /// What an operator does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -87,6 +104,23 @@ pub enum Command {
     Start,
 }
 
+/// What an operator changes in one node's files before restarting it. heartbeatd reads its files when
+/// it starts and never again (SIGHUP reopens the log), so a restart is all that a reload is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Files {
+    /// As all along.
+    Same,
+    /// Another haresources than the peer's: nothing is promised while both nodes are there.
+    OtherHaresources,
+    /// Twice the keepalive, warntime, deadtime and initdead: the longer deadtime counts for both.
+    TwiceAsSlow,
+}
+
+impl Files {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Same, Self::OtherHaresources, Self::TwiceAsSlow];
+}
+
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -96,6 +130,8 @@ pub enum Fault {
     /// The whole machine stands still: hypervisor, SMM.
     Freeze(Who),
     Thaw(Who),
+    /// The kernel panics: nothing runs, the power stays on, an armed watchdog bites.
+    PanicKernel(Who),
     /// SIGSTOP of the daemon: what arrives piles up.
     Stop(Who),
     /// SIGCONT.
@@ -129,13 +165,15 @@ pub enum Fault {
     },
     Scripts(Who, Mood),
     Operator(Who, Command),
-    /// Somebody sets the wall clock by so many seconds.
+    /// The node's files are changed, and heartbeat is restarted there: leave, start.
+    Reload(Who, Files),
+    /// Somebody sets the wall clock by so many milliseconds.
     WallStep(Who, i64),
 }
 
 impl Fault {
     /// Kinds, for counting and for switching on and off.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 16] = [
         "power off",
         "reset",
         "freeze",
@@ -150,6 +188,8 @@ impl Fault {
         "scripts",
         "operator",
         "wall step",
+        "kernel panic",
+        "reload",
     ];
 
     /// Position in [`Fault::KINDS`]; repairs count as none.
@@ -171,6 +211,8 @@ impl Fault {
             Self::Scripts(..) => 11,
             Self::Operator(..) => 12,
             Self::WallStep(..) => 13,
+            Self::PanicKernel(_) => 14,
+            Self::Reload(..) => 15,
             Self::PowerOn(_)
             | Self::Thaw(_)
             | Self::Continue(_)
@@ -190,6 +232,10 @@ impl fmt::Display for Fault {
             Self::Reset(who) => write!(f, "{} is reset", NAMES[who]),
             Self::Freeze(who) => write!(f, "{} freezes", NAMES[who]),
             Self::Thaw(who) => write!(f, "{} thaws", NAMES[who]),
+            Self::PanicKernel(who) => write!(f, "{}'s kernel panics", NAMES[who]),
+            Self::Reload(who, files) => {
+                write!(f, "{} is restarted with files: {files:?}", NAMES[who])
+            }
             Self::Stop(who) => write!(f, "{}'s daemon is stopped (SIGSTOP)", NAMES[who]),
             Self::Continue(who) => write!(f, "{}'s daemon is continued", NAMES[who]),
             Self::Stall(who, point, us) => {
@@ -210,7 +256,9 @@ impl fmt::Display for Fault {
             }
             Self::Scripts(who, mood) => write!(f, "{}'s scripts: {mood:?}", NAMES[who]),
             Self::Operator(who, command) => write!(f, "operator on {}: {command:?}", NAMES[who]),
-            Self::WallStep(who, s) => write!(f, "{}'s wall clock is set by {s} s", NAMES[who]),
+            Self::WallStep(who, ms) => {
+                write!(f, "{}'s wall clock is set by {ms} ms", NAMES[who])
+            }
         }
     }
 }

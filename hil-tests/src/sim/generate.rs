@@ -1,6 +1,8 @@
-//! Where plans come from: random soups, every single failure, every ordered pair, topology swaps.
+//! Where random plans come from: soups of faults, and topology swaps.
 
-use super::fault::{Command, Fault, Mood, Planned, Point, Weather, Who};
+use super::directed::{plain, settled};
+use super::fault::{Command, Fault, Files, Mood, Planned, Point, Weather, Who};
+use super::kind::{Kind, Origin};
 use super::knobs::Knobs;
 use super::queue::At;
 use super::rng::Rng;
@@ -8,8 +10,10 @@ use super::rng::Rng;
 /// A run before it is run: everything follows from it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
+    /// For a person.
     pub label: String,
-    pub seed: u64,
+    /// For a machine: brings it back.
+    pub origin: Origin,
     pub knobs: Knobs,
     /// What happens, by time.
     pub faults: Vec<Planned>,
@@ -17,20 +21,12 @@ pub struct Plan {
     pub mended_at: At,
 }
 
-const SECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 
-fn sorted(mut faults: Vec<Planned>) -> Vec<Planned> {
+pub(super) fn sorted(mut faults: Vec<Planned>) -> Vec<Planned> {
     faults.sort_by_key(|planned| planned.at);
     faults
 }
-
-/// When a pair that was switched on at 0 and `later` runs quietly.
-fn settled(knobs: &Knobs, later: u64) -> At {
-    let scripts = 8 * knobs.script_us.1;
-    later + knobs.boot_us.1 + knobs.timing.deadtime.micros() * 6 + scripts + SECOND
-}
-
-// ---- soups
 
 /// A random soup: each seed switches kinds of faults on and off (swarm testing: Groce et al., 2012).
 #[must_use]
@@ -56,7 +52,8 @@ pub fn soup(seed: u64) -> Plan {
     }
     let mended_at = from + length;
     faults.retain(|planned| planned.at < mended_at);
-    Plan { label: format!("soup {seed}"), seed, knobs, faults: sorted(faults), mended_at }
+    let origin = Origin { kind: Kind::Soup, seed, case: 0 };
+    Plan { label: format!("soup {seed}"), origin, knobs, faults: sorted(faults), mended_at }
 }
 
 /// How long something lasts: around the times that matter.
@@ -120,17 +117,7 @@ fn stir(rng: &mut Rng, knobs: &Knobs, kind: usize, at: At, faults: &mut Vec<Plan
             plan(end, Fault::Weather { from: who, link, weather: Weather::default() });
         }
         "scripts" => {
-            let moods = [
-                Mood::Slow(4),
-                Mood::StartHangs,
-                Mood::StopHangs,
-                Mood::StatusHangs,
-                Mood::StartFails,
-                Mood::StopFails,
-                Mood::StopSaysFailed,
-                Mood::Lies,
-            ];
-            plan(at, Fault::Scripts(who, rng.pick(&moods)));
+            plan(at, Fault::Scripts(who, rng.pick(&Mood::ILL)));
             plan(end, Fault::Scripts(who, Mood::Healthy));
         }
         "operator" => {
@@ -140,7 +127,16 @@ fn stir(rng: &mut Rng, knobs: &Knobs, kind: usize, at: At, faults: &mut Vec<Plan
                 plan(end, Fault::Operator(who, Command::Start));
             }
         }
-        _ => plan(at, Fault::WallStep(who, rng.between(0, 200_000) as i64 - 100_000)),
+        "kernel panic" => {
+            plan(at, Fault::PanicKernel(who));
+            // Somebody presses the button, unless the watchdog does.
+            plan(end, Fault::Reset(who));
+        }
+        "reload" => {
+            plan(at, Fault::Reload(who, rng.pick(&Files::ALL)));
+            plan(end, Fault::Reload(who, Files::Same));
+        }
+        _ => plan(at, Fault::WallStep(who, rng.between(0, 200_000_000) as i64 - 100_000_000)),
     }
 }
 
@@ -164,149 +160,11 @@ fn weather(rng: &mut Rng, knobs: &Knobs) -> Weather {
         flips: some(rng, 30),
         merges: some(rng, 30),
         delay_us: if rng.coin() { rng.between(0, knobs.delay_us) } else { 0 },
+        overtaken: some(rng, 300),
+        bursts: some(rng, 30),
+        burst_us: rng.between(1_000, 2 * knobs.timing.deadtime.micros()),
         ..Weather::default()
     }
-}
-
-// ---- directed
-
-/// What happens, by time after the pair has settled.
-type Failure = (String, Vec<(At, Fault)>);
-
-/// Every kind of failure on either machine and link, brief, long, and for ever.
-#[must_use]
-pub fn failures(knobs: &Knobs) -> Vec<Failure> {
-    let mut all: Vec<Failure> = Vec::new();
-    let deadtime = knobs.timing.deadtime.micros();
-    let spans = [("brief", deadtime / 2), ("long", 3 * deadtime), ("for ever", At::MAX)];
-    let links = knobs.links.len();
-    for who in 0..2 {
-        let once = [
-            Fault::Reset(who),
-            Fault::KillDaemon(who),
-            Fault::KillHelper(who),
-            Fault::KillBoth(who),
-            Fault::CrashLoop(who, 5),
-            Fault::Operator(who, Command::Standby),
-            Fault::Operator(who, Command::Takeover),
-            Fault::Operator(who, Command::Leave),
-            Fault::WallStep(who, 86_400),
-            Fault::WallStep(who, -86_400),
-        ];
-        all.extend(once.map(|fault| (fault.to_string(), vec![(0, fault)])));
-        for point in Point::ALL {
-            let fault = Fault::Stall(who, point, 3 * deadtime);
-            all.push((fault.to_string(), vec![(0, fault)]));
-        }
-        for (word, span) in spans {
-            let mut lasting = |begin: Vec<Fault>, end: Vec<Fault>| {
-                let begins = begin.iter().map(|&fault| (0, fault));
-                let events = begins.chain(end.into_iter().map(|fault| (span, fault))).collect();
-                all.push((format!("{} ({word})", begin[0]), events));
-            };
-            lasting(vec![Fault::PowerOff(who)], vec![Fault::PowerOn(who)]);
-            lasting(vec![Fault::Freeze(who)], vec![Fault::Thaw(who)]);
-            lasting(vec![Fault::Stop(who)], vec![Fault::Continue(who)]);
-            for link in 0..links {
-                lasting(
-                    vec![Fault::Cut { from: who, link }],
-                    vec![Fault::Mend { from: who, link }],
-                );
-            }
-            let out = |cut: bool| {
-                let one = |link| match cut {
-                    true => Fault::Cut { from: who, link },
-                    false => Fault::Mend { from: who, link },
-                };
-                (0..links).map(one).collect::<Vec<_>>()
-            };
-            lasting(out(true), out(false));
-            if who == 0 {
-                lasting(vec![Fault::CutAll], vec![Fault::MendAll]);
-            }
-        }
-    }
-    all
-}
-
-/// A run of the plain pair in which `events` happen.
-fn directed(label: String, seed: u64, knobs: Knobs, events: &[(At, Fault)]) -> Plan {
-    let later = seed % 7 * 50_000;
-    let from = settled(&knobs, later);
-    let mut faults = vec![
-        Planned { at: 0, fault: Fault::PowerOn(0) },
-        Planned { at: later, fault: Fault::PowerOn(1) },
-    ];
-    let length = 12 * knobs.timing.deadtime.micros() + 2 * knobs.boot_us.1;
-    let mended_at = from + length;
-    faults.extend(
-        events
-            .iter()
-            .map(|&(at, fault)| Planned { at: from.saturating_add(at), fault })
-            .filter(|planned| planned.at < mended_at),
-    );
-    Plan { label, seed, knobs, faults: sorted(faults), mended_at }
-}
-
-/// Knobs of directed runs: the plain pair, with what changes the outcome varied by the seed.
-fn plain(seed: u64) -> Knobs {
-    let mut knobs = Knobs::plain();
-    let mut rng = Rng::new(seed ^ 0xD1EC);
-    knobs.auto_failback = rng.coin();
-    knobs.clock_freezes = rng.coin();
-    knobs.frozen_buffers = rng.coin();
-    knobs.watchdog_s = rng.pick(&[None, Some(2)]);
-    knobs.respawn_us = rng.pick(&[Some(20_000), Some(200_000), Some(2 * SECOND)]);
-    knobs.boot_us = rng.pick(&[(100_000, 200_000), (2 * SECOND, 3 * SECOND)]);
-    knobs.drift_ppm = rng.pick(&[[0, 0], [24_000, -24_000], [-24_000, 24_000]]);
-    knobs.respawn_waits = true;
-    knobs
-}
-
-/// Every single failure, `variants` times.
-#[must_use]
-pub fn singles(variants: u64) -> Vec<Plan> {
-    let mut plans = Vec::new();
-    for seed in 0..variants {
-        let knobs = plain(seed);
-        for (label, events) in failures(&knobs) {
-            plans.push(directed(label, seed, knobs.clone(), &events));
-        }
-    }
-    plans
-}
-
-/// Failures that pairs are made of: without those that a pair of others includes.
-fn of_pairs(knobs: &Knobs) -> Vec<Failure> {
-    let lasting = |label: &str| !label.contains("for ever") && !label.contains("wall");
-    failures(knobs).into_iter().filter(|(label, _)| lasting(label)).collect()
-}
-
-/// Every ordered pair of failures, the second `gap` after the first, which the seed picks.
-#[must_use]
-pub fn pairs(seed: u64) -> Vec<Plan> {
-    let knobs = plain(seed);
-    let failures = of_pairs(&knobs);
-    let timing = &knobs.timing;
-    let gaps = [
-        0,
-        timing.keepalive.micros() / 3,
-        timing.lease.micros(),
-        timing.deadtime.micros() + 60_000,
-        3 * timing.deadtime.micros(),
-    ];
-    let mut rng = Rng::new(seed ^ 0x9A12);
-    let mut plans = Vec::new();
-    for (first, early) in &failures {
-        for (second, late) in &failures {
-            let gap = rng.pick(&gaps) + rng.between(0, 30_000);
-            let shifted = late.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
-            let events: Vec<_> = early.iter().copied().chain(shifted).collect();
-            let label = format!("{first}, then after {gap} µs {second}");
-            plans.push(directed(label, seed ^ plans.len() as u64, knobs.clone(), &events));
-        }
-    }
-    plans
 }
 
 /// Arbitrary topologies, swapped every few tens of milliseconds, with restarts in between: what finds holes
@@ -358,5 +216,6 @@ pub fn swaps(seed: u64) -> Plan {
     }
     let mended_at = at + rng.between(0, longest);
     faults.retain(|planned| planned.at < mended_at);
-    Plan { label: format!("swaps {seed}"), seed, knobs, faults: sorted(faults), mended_at }
+    let origin = Origin { kind: Kind::Swaps, seed, case: 0 };
+    Plan { label: format!("swaps {seed}"), origin, knobs, faults: sorted(faults), mended_at }
 }

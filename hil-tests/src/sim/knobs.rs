@@ -6,8 +6,9 @@ use hb_proto::config::{Config, Digests, GroupConfig, LinkKind, Patience, Resourc
 use hb_proto::id::Voter;
 use hb_proto::time::Duration;
 
-use super::fault::NAMES;
+use super::fault::{Files, NAMES};
 use super::machine::What;
+use super::plant::Plant;
 use super::queue::At;
 use super::rng::Rng;
 
@@ -55,6 +56,8 @@ pub struct Knobs {
     pub patience: Patience,
     /// Longest extra delay that weather may bring, µs.
     pub delay_us: u64,
+    /// A defect that somebody planted to see the judge go red.
+    pub plant: Option<Plant>,
 }
 
 fn millis(ms: u64) -> Duration {
@@ -100,6 +103,7 @@ impl Knobs {
             frozen_buffers: true,
             patience: quick_patience(),
             delay_us: 0,
+            plant: None,
         }
     }
 
@@ -152,6 +156,7 @@ impl Knobs {
             patience: quick_patience(),
             delay_us: timing.lease.micros() * rng.pick(&[0, 1, 35]) / 10,
             timing,
+            plant: None,
         }
     }
 
@@ -181,6 +186,29 @@ impl Knobs {
         }
     }
 
+    /// The same after an operator changed the node's files.
+    #[must_use]
+    pub fn config_with(&self, who: usize, files: Files) -> Config {
+        let mut config = self.config(who);
+        match files {
+            Files::Same => {}
+            Files::OtherHaresources => config.digests.haresources += 1,
+            Files::TwiceAsSlow => {
+                let Timing { keepalive, warntime, deadtime, initdead, .. } = self.timing;
+                config.timing = Timing {
+                    keepalive: keepalive.times(2),
+                    warntime: warntime.times(2),
+                    deadtime: deadtime.times(2),
+                    initdead: initdead.times(2),
+                    lease: Timing::default_lease(deadtime.times(2)),
+                    ..self.timing
+                };
+                config.digests.settings += 1;
+            }
+        }
+        config
+    }
+
     /// How long everything may take after the last fault (true time, µs), and how that comes about.
     ///
     /// Generous: it allows for one of everything that may still be under way, one after the other.
@@ -202,6 +230,7 @@ impl Knobs {
             ("restart of the daemon", self.respawn_us.unwrap_or(0)),
             ("an order that hung, each resource", hung * most),
             ("an overdue stop", watchdog),
+            ("old files are put back, and a restart with them", hung * most + 2 * most * script),
             ("clean start", 2 * most * script),
             ("initdead", self.timing.initdead.micros()),
             ("a failed start is forgotten", 2 * patience.failed_start_retry.micros()),

@@ -2,6 +2,7 @@
 
 use hb_proto::action::{Outcome, TicketId, Verb};
 use hb_proto::config::MAX_GROUPS;
+use hb_proto::time::Duration;
 
 use crate::scenario::{Conduct, Order};
 
@@ -22,6 +23,8 @@ pub enum Power {
     /// The kernel is not up yet.
     Booting,
     On,
+    /// Its kernel has panicked: nothing runs and nothing answers; the watchdog, if armed, goes on.
+    Panicked,
 }
 
 /// A resource of a group.
@@ -74,14 +77,20 @@ pub struct Machine {
     pub frozen: bool,
     pub frozen_at: At,
     pub clock: Clock,
+    /// It stood still with its machine since the last power-up.
+    pub clock_stood: bool,
     /// The last life on its disk.
     pub stored_boot: u32,
+    /// The longest promise of any life, on its disk.
+    pub longest_promise: Duration,
     /// Resources that run, whoever started them: a bit each, by group.
     pub held: [u16; MAX_GROUPS],
     pub daemon: Option<Box<Daemon>>,
     pub helpers: Vec<Helper>,
     pub jobs: Vec<Job>,
     pub mood: Mood,
+    /// How late a process gets the processor when it is due, µs, at most.
+    pub sched_us: u64,
     /// Scripts that behave otherwise than the mood says.
     pub conduct: Vec<(What, Conduct)>,
     /// Jobs that have begun since they were last asked for.
@@ -91,6 +100,8 @@ pub struct Machine {
     pub watchdog: Watchdog,
     /// Starts that are still to crash.
     pub crashes_left: u32,
+    /// Who asked it to leave wants it to come back at once.
+    pub restarts: bool,
     /// An operator stopped it: nothing starts it but an operator, or a boot.
     pub left: bool,
     /// Something lied to the node: what it believes may be wrong until the next reset.
@@ -103,23 +114,27 @@ pub struct Machine {
 impl Machine {
     /// A machine without power.
     #[must_use]
-    pub fn new(ppm: i64, rng: &mut Rng) -> Self {
+    pub fn new(ppm: i64, sched_us: u64, rng: &mut Rng) -> Self {
         Self {
             power: Power::Off,
             frozen: false,
             frozen_at: 0,
+            clock_stood: false,
             clock: Clock::new(0, 1 + rng.between(0, 1 << 40), ppm),
             stored_boot: rng.between(0, 300) as u32,
+            longest_promise: Duration::ZERO,
             held: [0; MAX_GROUPS],
             daemon: None,
             helpers: Vec::new(),
             jobs: Vec::new(),
             mood: Mood::Healthy,
+            sched_us,
             conduct: Vec::new(),
             begun: Vec::new(),
             epoch: 0,
             watchdog: Watchdog::default(),
             crashes_left: 0,
+            restarts: false,
             left: false,
             lied_to: false,
             waiting: 0,
@@ -151,15 +166,22 @@ impl Machine {
 
     /// Everything that power, or a reset, ends.
     pub fn lose_everything(&mut self) {
+        self.lose_programs();
+        self.watchdog = Watchdog::default();
+        self.frozen = false;
+        self.clock_stood = false;
+        self.epoch += 1;
+    }
+
+    /// Everything that a dead kernel ends: it answers for no address, and no program runs.
+    pub fn lose_programs(&mut self) {
         self.held = [0; MAX_GROUPS];
         self.daemon = None;
         self.helpers.clear();
         self.jobs.clear();
-        self.watchdog = Watchdog::default();
-        self.frozen = false;
+        self.restarts = false;
         self.left = false;
         self.lied_to = false;
-        self.epoch += 1;
     }
 
     fn new_id(&mut self) -> u32 {
@@ -358,6 +380,14 @@ impl Machine {
                 job.ends = Some(at);
                 ends.push((job.id, at));
             }
+        }
+        // Nobody is left to lose patience with a stop that hangs already but the helper itself.
+        let hangs = |job: &&mut Job| job.helper == id && job.ends == Some(At::MAX);
+        for job in self.jobs.iter_mut().filter(hangs) {
+            job.aborted = true;
+            let at = now + knobs.patience.stop.micros() + TERM_US;
+            job.ends = Some(at);
+            ends.push((job.id, at));
         }
         for (group, resources) in knobs.groups.iter().enumerate() {
             if helper.standing >> group & 1 == 0 {

@@ -8,16 +8,17 @@ use hb_proto::id::{GroupId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 
-use super::fault::{Command, Fault, Weather as Air, Who};
+use super::fault::{Command, Fault, NAMES, Weather as Air, Who};
 use super::knobs::{GroupKnob, Knobs};
 use super::machine::{Power, What};
 use super::queue::At;
 use super::record::{Did, Record};
 use super::world::World;
+use crate::bench::machine::commit;
 use crate::scenario::cluster::{Cluster, Link, Machine};
 use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{
-    Cannot, Deed, Done, Entry, Failover, Missing, Moment, Part, Rig, Source, View,
+    Cannot, Deed, Done, Entry, Failover, Missing, Moment, Moved, Part, Rig, Source, View,
 };
 use crate::scenario::verb::{Conduct, Noise, Verb, Way, Weather};
 
@@ -26,16 +27,17 @@ const IDLE_US: u64 = 200;
 const BUSY_US: u64 = 20_000;
 
 /// Two simulated machines.
-#[derive(Default)]
 pub struct Simulated {
+    seed: u64,
     up: Option<(World, Cluster)>,
 }
 
 impl Simulated {
-    /// Nothing is built yet.
+    /// Nothing is built yet; the seed decides how long scripts and datagrams take, and when within its
+    /// leave each process gets the processor.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new(seed: u64) -> Self {
+        Self { seed, up: None }
     }
 
     fn world(&self) -> Option<&World> {
@@ -96,6 +98,12 @@ fn froms(way: Way) -> Vec<Who> {
     }
 }
 
+/// What becomes of clients is derived from who has the address: they have no wire.
+const NO_SUCH_WIRE: Missing = Missing {
+    verb: "fault of a wire without heartbeats",
+    why: "this rig has only wires that carry heartbeats; its clients need none",
+};
+
 struct Up<'a> {
     world: &'a mut World,
     cluster: &'a Cluster,
@@ -107,8 +115,7 @@ impl Up<'_> {
     }
 
     fn cut(&mut self, link: Link, way: Way, cut: bool) -> Done {
-        // A wire without heartbeats matters to clients alone, and this rig's has its own way.
-        let Some(link) = self.link(link) else { return Ok(()) };
+        let link = self.link(link).ok_or(NO_SUCH_WIRE)?;
         for from in froms(way) {
             self.world.apply(if cut {
                 Fault::Cut { from, link }
@@ -120,7 +127,7 @@ impl Up<'_> {
     }
 
     fn weather(&mut self, link: Link, weather: Air) -> Done {
-        let Some(link) = self.link(link) else { return Ok(()) };
+        let link = self.link(link).ok_or(NO_SUCH_WIRE)?;
         for from in 0..2 {
             self.world.apply(Fault::Weather { from, link, weather });
         }
@@ -150,7 +157,8 @@ impl Up<'_> {
 
     fn act(&mut self, verb: Verb) -> Done {
         let fault = match verb {
-            Verb::PowerOff(m) | Verb::PanicKernel(m) => Fault::PowerOff(m.index()),
+            Verb::PowerOff(m) => Fault::PowerOff(m.index()),
+            Verb::PanicKernel(m) => Fault::PanicKernel(m.index()),
             Verb::PowerOn(m) => Fault::PowerOn(m.index()),
             Verb::Reset(m) => Fault::Reset(m.index()),
             Verb::Freeze(m) => Fault::Freeze(m.index()),
@@ -160,11 +168,20 @@ impl Up<'_> {
             Verb::KillDaemon(m) => Fault::KillDaemon(m.index()),
             Verb::StartDaemon(m) => Fault::Operator(m.index(), Command::Start),
             Verb::Leave(m) => Fault::Operator(m.index(), Command::Leave),
-            Verb::StepClock(m, by_ms) => Fault::WallStep(m.index(), by_ms / 1000),
+            Verb::StepClock(m, by_ms) => Fault::WallStep(m.index(), by_ms),
             Verb::Cut(link, way) => return self.cut(link, way, true),
             Verb::Heal(link, way) => return self.cut(link, way, false),
             Verb::Unplug(link, _) => return self.cut(link, Way::Both, true),
             Verb::Replug(link, _) => return self.cut(link, Way::Both, false),
+            Verb::Noise(_, noise) if noise.bursts > 0 => {
+                return Err(missing("noise in bursts", "its lines know single errors alone"));
+            }
+            Verb::Disturb(_, weather) if weather.bursts > 0 || weather.corrupted > 0 => {
+                return Err(missing(
+                    "bursts and corruption",
+                    "its networks lose, double, delay and reorder single datagrams alone",
+                ));
+            }
             Verb::Noise(line, noise) => return self.weather(Link::Serial(line), noisy(noise)),
             Verb::Disturb(link, weather) => return self.weather(link, stormy(weather)),
             Verb::Standby(m) => return self.command(m.index(), "standby"),
@@ -177,8 +194,8 @@ impl Up<'_> {
 
     fn act_here(&mut self, verb: Verb) -> Done {
         match verb {
-            Verb::FillCpu(_) => self.world.knobs.sched_us = BUSY_US,
-            Verb::FreeCpu(_) => self.world.knobs.sched_us = IDLE_US,
+            Verb::FillCpu(m) => self.world.machines[m.index()].sched_us = BUSY_US,
+            Verb::FreeCpu(m) => self.world.machines[m.index()].sched_us = IDLE_US,
             Verb::Script(m, name, conduct) => {
                 let what = self.what(name);
                 let conducts = &mut self.world.machines[m.index()].conduct;
@@ -199,12 +216,12 @@ impl Up<'_> {
 }
 
 fn noisy(noise: Noise) -> Air {
-    let Noise { flipped, lost, repeated, merged } = noise;
+    let Noise { flipped, lost, repeated, merged, .. } = noise;
     Air { loss: lost, twice: repeated, flips: flipped, merges: merged, ..Air::default() }
 }
 
 fn stormy(weather: Weather) -> Air {
-    let Weather { lost, duplicated, reordered, delay } = weather;
+    let Weather { lost, duplicated, reordered, delay, .. } = weather;
     let late_us = delay.micros();
     Air { loss: lost, twice: duplicated, overtaken: reordered, late_us, ..Air::default() }
 }
@@ -212,10 +229,12 @@ fn stormy(weather: Weather) -> Air {
 const fn why_missing(verb: &Verb) -> &'static str {
     match verb {
         Verb::Break(..) => "the line model has no break condition yet",
+        Verb::SetBaud(..) => "both ends of its lines have one speed",
+        Verb::KillHelper(_) => "scripts are run by a model of the driver, without a helper process",
         Verb::ResetDongle | Verb::RemoveDongle | Verb::InsertDongle { .. } => {
             "there is no arbiter yet"
         }
-        Verb::Reload(_) => "the node can't be configured anew yet",
+        Verb::Reload(_) => "heartbeatd reads its files at its start only",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",
     }
@@ -262,7 +281,7 @@ impl Rig for Simulated {
         if cluster.arbiter {
             return Err(missing("arbiter", "there is no arbiter yet"));
         }
-        let mut world = World::new(1, knobs(cluster), Vec::new(), true);
+        let mut world = World::new(self.seed, knobs(cluster), Vec::new(), true);
         world.configs = Machine::BOTH.map(|machine| cluster.config(machine));
         world.record = Some(Record::default());
         self.up = Some((world, cluster.clone()));
@@ -388,6 +407,27 @@ impl Rig for Simulated {
         Ok(events.iter().filter(said).count())
     }
 
+    fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
+        let events = self.record().map_or(&[][..], |record| &record.events);
+        let moved = |one: &(At, Who, hb_proto::event::Event)| match one.2 {
+            hb_proto::event::Event::Failover { group, failover } if one.1 == machine.index() => {
+                Some(Moved {
+                    at: at(one.0),
+                    group: usize::from(group.0),
+                    peer_dead: failover.cause == hb_proto::event::Cause::PeerDead,
+                    took: failover.detection.unwrap_or_default() + failover.takeover,
+                })
+            }
+            _ => None,
+        };
+        Ok(events.iter().filter_map(moved).collect())
+    }
+
+    /// Checked at every frame (`World::note_handed`); [`Rig::complaints`] tells.
+    fn accepted_twice(&mut self) -> Result<Vec<String>, Missing> {
+        Ok(Vec::new())
+    }
+
     fn complaints(&mut self) -> Vec<String> {
         let violation = self.world().and_then(|world| world.checks.violation.as_ref());
         violation.map(|one| format!("{} ms: {}", one.at / 1000, one.text)).into_iter().collect()
@@ -396,18 +436,32 @@ impl Rig for Simulated {
     fn timeline(&mut self) -> Vec<Moment> {
         let lines = self.world().map_or(&[][..], |world| world.trace.lines());
         let moment = |line: &String| {
-            // As `World::tell` writes them: seconds, a point, microseconds, the machine's letter.
+            // As the world writes them: seconds, a point, microseconds, the machine's letter.
             let (time, rest) = line.trim_start().split_once(' ')?;
             let micros = time.replace('.', "").parse().ok()?;
-            let who = usize::from(rest.starts_with('B'));
+            let source = match rest.get(..1)? {
+                "A" => Source::Log(Machine::A),
+                "B" => Source::Log(Machine::B),
+                _ => Source::Story,
+            };
             let text = rest.get(1..)?.trim().to_owned();
-            Some(Moment { at: at(micros), source: Source::Log(machine(who)), text })
+            Some(Moment { at: at(micros), source, text })
         };
         lines.iter().filter_map(moment).collect()
     }
 
     fn keep(&mut self, directory: &Path) -> Result<(), String> {
-        let text = self.world().map_or(String::new(), |world| world.trace.lines().join("\n"));
-        std::fs::write(directory.join("trace"), text).map_err(|error| error.to_string())
+        let write = |name: &str, text: String| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let lines = self.world().map_or(&[][..], |world| world.trace.lines());
+        write("trace", lines.join("\n"))?;
+        for (who, machine) in Machine::BOTH.into_iter().enumerate() {
+            let its = |line: &&String| line.split_whitespace().nth(1) == Some(NAMES[who]);
+            let log: Vec<_> = lines.iter().filter(its).map(String::as_str).collect();
+            write(&format!("{machine}.log"), log.join("\n"))?;
+        }
+        write("run", format!("seed {}\ncommit {}\n", self.seed, commit()))
     }
 }

@@ -1,6 +1,8 @@
 //! One run: faults while only safety is asserted; then none, and everything is due.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hb_proto::time::Duration;
 
@@ -16,6 +18,8 @@ const LOOK: u64 = 50_000;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     Good,
+    /// Something panicked.
+    Crash(String),
     /// A rule that always holds was broken.
     Safety(String),
     /// Something was due and didn't come.
@@ -23,11 +27,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The process's exit code; a crash is 127.
+    /// The process's exit code.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Good => 0,
+            Self::Crash(_) => 127,
             Self::Liveness(_) => 128,
             Self::Safety(_) => 129,
         }
@@ -58,20 +63,16 @@ pub struct Outcome {
     pub timeline: Vec<String>,
 }
 
-/// Runs a plan; with its timeline if it `talks`.
+/// Runs a plan; with its timeline if it `talks`. A panic ends the run and is its verdict, so that
+/// what led to it is kept.
 #[must_use]
 pub fn run(plan: &Plan, talks: bool) -> Outcome {
-    let mut world = World::new(plan.seed, plan.knobs.clone(), plan.faults.clone(), talks);
-    world.run_until(plan.mended_at);
-    let fault_moves = world.checks.moves;
-    let mut verdict = broken(&world).or_else(|| ping_pong_in_faults(&world, plan));
-    let mut settled_us = 0;
+    let dice = plan.origin.dice();
+    let mut world = World::new(dice, plan.knobs.clone(), plan.faults.clone(), talks);
     let budget_us = plan.knobs.liveness_budget().iter().map(|(_, span)| span).sum();
-    if verdict.is_none() {
-        world.mend_everything();
-        let moves: Vec<u32> = fault_moves.to_vec();
-        (verdict, settled_us) = settle(&mut world, &moves, budget_us);
-    }
+    let judged = catch_unwind(AssertUnwindSafe(|| judge(&mut world, plan, budget_us)));
+    let (verdict, settled_us) =
+        judged.unwrap_or_else(|panic| (Some(Verdict::Crash(words(&*panic))), 0));
     let checks = &world.checks;
     Outcome {
         verdict: verdict.unwrap_or(Verdict::Good),
@@ -86,6 +87,24 @@ pub fn run(plan: &Plan, talks: bool) -> Outcome {
         most_moves: checks.moves.into_iter().max().unwrap_or(0),
         timeline: world.trace.lines().to_vec(),
     }
+}
+
+/// What was wrong, and how long after the last mend everything was right for good.
+fn judge(world: &mut World, plan: &Plan, budget_us: u64) -> (Option<Verdict>, u64) {
+    world.run_until(plan.mended_at);
+    let moves = world.checks.moves;
+    if let Some(verdict) = broken(world).or_else(|| ping_pong_in_faults(world, plan)) {
+        return (Some(verdict), 0);
+    }
+    world.mend_everything();
+    settle(world, &moves, budget_us)
+}
+
+/// A panic's message.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 fn broken(world: &World) -> Option<Verdict> {
@@ -209,7 +228,7 @@ impl fmt::Display for Outcome {
         )?;
         writeln!(
             f,
-            "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets, {} late starts, {} scripts unheard",
+            "  {} orders ({} starts, {} stops), {} splits (longest {}), {} conflicts, authority lost {} times, {} watchdog resets, {} late starts, {} scripts unheard, {} looks at promises",
             c.orders,
             c.starts,
             c.stops,
@@ -219,7 +238,8 @@ impl fmt::Display for Outcome {
             c.lost_authority,
             c.watchdog_resets,
             c.late_starts,
-            c.unheard
+            c.unheard,
+            c.promises
         )?;
         writeln!(
             f,
@@ -228,5 +248,62 @@ impl fmt::Display for Outcome {
             Duration::from_micros(self.budget_us),
             self.hash
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::fault::Planned;
+    use crate::sim::kind::{Kind, Origin};
+
+    fn plan() -> Plan {
+        Origin { kind: Kind::Singles, seed: 1, case: 0 }
+            .plan()
+            .expect("every table has a first row")
+    }
+
+    fn settled(plan: &Plan) -> World {
+        let faults = plan.faults.iter().copied();
+        let on = faults.filter(|planned| matches!(planned.fault, Fault::PowerOn(_))).collect();
+        let mut world = World::new(1, plan.knobs.clone(), on, false);
+        world.run_until(plan.mended_at);
+        world
+    }
+
+    #[test]
+    fn a_group_that_wanders_more_than_the_faults_explain_is_red() {
+        let plan = plan();
+        let mut world = settled(&plan);
+        assert_eq!(ping_pong_in_faults(&world, &plan), None);
+        world.checks.moves[0] = 4 + 3 * plan.faults.len() as u32;
+        assert_eq!(ping_pong_in_faults(&world, &plan), None, "so often is explained");
+        world.checks.moves[0] += 1;
+        let verdict = ping_pong_in_faults(&world, &plan).expect("red");
+        assert_eq!(verdict.exit_code(), 128);
+    }
+
+    #[test]
+    fn a_group_that_wanders_after_the_last_fault_is_red() {
+        let mut world = settled(&plan());
+        let then = world.checks.moves;
+        world.checks.moves[0] += 4;
+        assert_eq!(wandered(&world, &then), None);
+        world.checks.moves[0] += 1;
+        assert_eq!(wandered(&world, &then).expect("red").exit_code(), 128);
+    }
+
+    /// A machine that nobody switches on is missing for ever: the budget ends, and says what for.
+    #[test]
+    fn what_is_due_and_does_not_come_is_named() {
+        let plan = plan();
+        let on = Planned { at: 0, fault: Fault::PowerOn(0) };
+        let mut world = World::new(1, plan.knobs.clone(), vec![on], false);
+        world.run_until(plan.mended_at);
+        let moves = world.checks.moves;
+        let (verdict, took) = settle(&mut world, &moves, 20_000_000);
+        let Some(Verdict::Liveness(text)) = verdict else { panic!("red: {verdict:?}") };
+        assert!(text.contains("B has no daemon"), "{text}");
+        assert!(took > 20_000_000, "not before the budget's end: {took}");
     }
 }

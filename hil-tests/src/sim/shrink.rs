@@ -1,13 +1,14 @@
 //! The smallest schedule that still fails.
 
 use super::generate::Plan;
-use super::run::{Verdict, run};
+use super::run::run;
 
 /// How many runs shrinking may take.
 const TRIES: usize = 3000;
 
-fn kind(verdict: &Verdict) -> u8 {
-    verdict.exit_code()
+/// In which way it fails; 0 if it doesn't.
+fn failure(plan: &Plan) -> u8 {
+    run(plan, false).verdict.exit_code()
 }
 
 /// Drops faults, first half of them at a time, then fewer, as long as the run fails in the same way
@@ -15,7 +16,7 @@ fn kind(verdict: &Verdict) -> u8 {
 /// how many runs that took; `None` if it doesn't fail at all.
 #[must_use]
 pub fn shrink(plan: &Plan) -> Option<(Plan, usize)> {
-    let wanted = kind(&run(plan, false).verdict);
+    let wanted = failure(plan);
     if wanted == 0 {
         return None;
     }
@@ -23,7 +24,7 @@ pub fn shrink(plan: &Plan) -> Option<(Plan, usize)> {
     let mut tries = 0;
     let mut fails = |candidate: &Plan| {
         tries += 1;
-        tries <= TRIES && kind(&run(candidate, false).verdict) == wanted
+        tries <= TRIES && failure(candidate) == wanted
     };
     let mut size = best.faults.len().div_ceil(2).max(1);
     loop {

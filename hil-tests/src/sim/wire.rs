@@ -202,6 +202,8 @@ pub struct Wire {
     pub cut: bool,
     pub weather: Weather,
     pub carried: Carried,
+    /// Until when a burst loses everything, ns.
+    pub lost_until_ns: u64,
     byte_ns: u64,
     free_ns: u64,
     runs: VecDeque<Run>,
@@ -229,6 +231,7 @@ impl Wire {
             cut: false,
             weather: Weather::default(),
             carried: Carried::default(),
+            lost_until_ns: 0,
             byte_ns,
             free_ns: 0,
             runs: VecDeque::new(),
@@ -303,7 +306,12 @@ impl Wire {
                     came |= !fresh.is_empty();
                 }
                 Some(port) => {
-                    for &byte in fresh {
+                    for (at, &byte) in (run.done + 1..).zip(fresh) {
+                        let arrives_ns = run.start_ns + at as u64 * byte_ns;
+                        if rng.per_million(weather.bursts) {
+                            self.lost_until_ns = arrives_ns + weather.burst_us * 1000;
+                        }
+                        let cut = cut || arrives_ns < self.lost_until_ns;
                         came |= disturb(byte, cut, weather, frozen, port, &mut self.carried, rng);
                     }
                 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use crate::Place;
 
-mod output;
+pub mod output;
 mod prerequisites;
-mod stages;
+pub mod stages;
 mod tidy;
 
 use output::Counts;
@@ -26,25 +26,32 @@ pub struct Outcome {
     output: String,
     /// `name: reason` of everything that was not checked.
     skips: Vec<String>,
+    /// `name: reason` of everything that passed only when it was told again.
+    told_twice: Vec<String>,
 }
 
 impl Outcome {
     /// One check, done.
     fn passed(note: impl Into<String>) -> Self {
         let counts = Counts { passed: 1, ..Counts::default() };
-        Self { counts, note: note.into(), output: String::new(), skips: Vec::new() }
+        Self { note: note.into(), ..Self::of(counts) }
     }
 
     /// One check, red.
     fn failed(output: impl Into<String>) -> Self {
         let counts = Counts { failed: 1, ..Counts::default() };
-        Self { counts, note: String::new(), output: output.into(), skips: Vec::new() }
+        Self { output: output.into(), ..Self::of(counts) }
     }
 
     /// One check, not made.
     fn skipped(skips: Vec<String>) -> Self {
         let counts = Counts { skipped: skips.len(), ..Counts::default() };
-        Self { counts, note: "skipped".into(), output: String::new(), skips }
+        Self { note: "skipped".into(), skips, ..Self::of(counts) }
+    }
+
+    fn of(counts: Counts) -> Self {
+        let (note, output) = (String::new(), String::new());
+        Self { counts, note, output, skips: Vec::new(), told_twice: Vec::new() }
     }
 }
 
@@ -61,23 +68,36 @@ pub fn run(wanted: &[String]) -> ExitCode {
         return ExitCode::from(2);
     }
     let mut totals = Counts::default();
-    let mut skips = Vec::new();
+    let (mut skips, mut told_twice, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for (name, stage) in chosen {
         let started = Instant::now();
         announce(name);
         let outcome = stage(&place);
         report(name, started, &outcome);
         totals += outcome.counts;
-        skips.extend(outcome.skips.into_iter().map(|skip| format!("{name}: {skip}")));
-    }
-    if !skips.is_empty() {
-        println!("\nskipped:");
-        for skip in &skips {
-            println!("  {skip}");
+        if outcome.counts.failed > 0 {
+            failures.extend(named(name, output::reasons(&outcome.output)));
         }
+        skips.extend(named(name, outcome.skips));
+        told_twice.extend(named(name, outcome.told_twice));
     }
+    // What failed comes last: of a long output, its end is what people are shown.
+    list("skipped", &skips);
+    list("told twice", &told_twice);
+    list("failed", &failures);
     println!("\n{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped);
     if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn named(stage: &str, lines: Vec<String>) -> impl Iterator<Item = String> {
+    lines.into_iter().map(move |line| format!("{stage}: {line}"))
+}
+
+fn list(title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        println!("\n{title}:");
+        lines.iter().for_each(|line| println!("  {line}"));
+    }
 }
 
 /// On a terminal: what is running now; [`report`] writes over it.

@@ -39,6 +39,8 @@ pub struct Tests {
     pub counts: Counts,
     /// `name: reason`, each once.
     pub skips: BTreeSet<String>,
+    /// `name: reason` of what failed at first and passed when it was told again, each once.
+    pub told_twice: BTreeSet<String>,
 }
 
 /// Reads `cargo test -- --show-output`.
@@ -58,6 +60,8 @@ pub fn tests(output: &str) -> Tests {
             speaker = Some(name);
         } else if let Some(reason) = skip(line) {
             pretended.insert(speaker.map_or_else(|| reason.to_owned(), |name| named(name, reason)));
+        } else if let Some(again) = line.strip_prefix("TOLD TWICE: ") {
+            found.told_twice.insert(again.to_owned());
         } else if let Some((name, why)) = ignored(line) {
             found.skips.insert(format!("{name}: {why}"));
         } else if let Some(figures) = line.strip_prefix("test result: ") {
@@ -106,6 +110,42 @@ pub fn failures(output: &str) -> String {
         }
     }
     if kept.contains("---- ") { kept } else { output.to_owned() }
+}
+
+/// Longest part of a line that is repeated in the summary, in characters.
+const WIDTH: usize = 300;
+
+/// One line a failed test: its name and the first two lines of what it said of its failure. Where no
+/// test failed (a compiler's error, a tool that refused): the last two lines.
+pub fn reasons(output: &str) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let mut lines = output.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
+        let name = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"));
+        let Some(name) = name else { continue };
+        // A panic says where it was before it says what; what a test printed stands before both.
+        let ends = |line: &str| line.starts_with("---- ") || line == "failures:";
+        let mut section = Vec::new();
+        while let Some(line) = lines.next_if(|line| !ends(line)) {
+            section.push(line);
+        }
+        let panic = section.iter().position(|line| line.contains("panicked at "));
+        let said = &section[panic.map_or(0, |at| at + 1)..];
+        reasons.push(format!("{name}: {}", joined(said.iter().copied())));
+    }
+    if reasons.is_empty() {
+        let last: Vec<_> =
+            output.lines().rev().filter(|line| !line.trim().is_empty()).take(2).collect();
+        reasons.push(joined(last.into_iter().rev()));
+    }
+    reasons
+}
+
+/// The first two lines that say anything, cut.
+fn joined<'text>(lines: impl Iterator<Item = &'text str>) -> String {
+    let lines = lines.map(str::trim).filter(|line| !line.is_empty()).take(2);
+    let cut: Vec<String> = lines.map(|line| line.chars().take(WIDTH).collect()).collect();
+    cut.join(" / ")
 }
 
 /// What follows `SKIP: ` or `SKIPPED: `, or `SKIPPED ` when a name comes first.
@@ -191,6 +231,23 @@ test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
             ]
         );
         assert_eq!(failures("error: could not compile"), "error: could not compile");
+    }
+
+    #[test]
+    fn what_failed_is_said_in_a_line_and_what_was_told_twice_too() {
+        let output = "failures:\n\n---- b stdout ----\nwords\n\nthread 'b' (7) panicked at x.rs:1:2:\n\
+            b: not so\nfailed inside its rig\nmore\n\n---- netns::story stdout ----\nno holder\n\n\
+            0.1 story x\n\nfailures:\n    b\n    netns::story\n";
+        assert_eq!(
+            reasons(output),
+            ["b: b: not so / failed inside its rig", "netns::story: no holder / 0.1 story x"]
+        );
+        assert_eq!(reasons("one\ntwo\n\nthree\n"), ["two / three"]);
+        let found = tests("---- c stdout ----\nTOLD TWICE: c: too late; 120 ms at worst\n");
+        assert_eq!(
+            found.told_twice.into_iter().collect::<Vec<_>>(),
+            ["c: too late; 120 ms at worst"]
+        );
     }
 
     #[test]

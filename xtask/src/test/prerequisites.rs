@@ -6,23 +6,34 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use super::Outcome;
 use super::output::capture;
 use super::stages::FIRMWARE_TARGETS;
-use crate::Place;
+use crate::{Place, fuzz};
 
 /// Programs that tests call, and the Debian packages that bring them.
 const PROGRAMS: [(&str, &str); 4] =
     [("cc", "gcc libc6-dev"), ("make", "make"), ("git", "git"), ("ip", "iproute2")];
 /// Cargo's subcommands, and the rustup components that bring them.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
+/// Brings Miri. rustup itself is left as it is: a check has no business replacing the machine's tools.
+const MIRI: &str =
+    "toolchain install nightly --profile minimal --component miri,rust-src --no-self-update";
 
 pub fn check(place: &Place) -> Outcome {
     let mut problems = Vec::new();
     let mut done = Vec::new();
     packages(&mut done, &mut problems);
     toolchain(place, &mut done, &mut problems);
+    // Without Miri its stage is a skip that says why, no failure: there are days without a nightly
+    // that has it, and machines without a network.
+    match miri() {
+        Ok(Miri::Added) => done.push("added nightly with miri".to_owned()),
+        Ok(Miri::There) => {}
+        Err(_) => done.push("no Miri".to_owned()),
+    }
     if problems.is_empty() {
         Outcome::passed(done.join(", "))
     } else {
@@ -132,6 +143,56 @@ fn toolchain(place: &Place, done: &mut Vec<String>, problems: &mut Vec<String>) 
     }
 }
 
+/// How Miri came to be here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Miri {
+    There,
+    Added,
+}
+
+/// Looks for nightly's Miri, and installs it when this is root; once in a run.
+///
+/// # Errors
+/// Why there is none, and the command that brings it.
+pub fn miri() -> Result<Miri, String> {
+    static FOUND: OnceLock<Result<Miri, String>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let works = || succeeds(fuzz::nightly().args(["miri", "--version"])).is_ok();
+            let install = || {
+                succeeds(
+                    Command::new("rustup").args(MIRI.split(' ')).env_remove("RUSTUP_TOOLCHAIN"),
+                )
+            };
+            find_miri(works, is_root() && in_path("rustup"), install)
+        })
+        .clone()
+}
+
+fn find_miri(
+    works: impl Fn() -> bool,
+    may_install: bool,
+    install: impl Fn() -> Result<(), String>,
+) -> Result<Miri, String> {
+    if works() {
+        return Ok(Miri::There);
+    }
+    let how = format!("to have it:  rustup {MIRI}");
+    if !may_install {
+        return Err(format!("no Miri here; {how}"));
+    }
+    match install() {
+        Ok(()) if works() => Ok(Miri::Added),
+        Ok(()) => Err(format!("nightly was installed and its Miri doesn't run; {how}")),
+        Err(text) => {
+            // What follows the error may be a stack trace.
+            let said = text.lines().find(|line| line.starts_with("error"));
+            let said = said.or(text.lines().next_back()).unwrap_or("it said nothing");
+            Err(format!("no Miri here, and rustup can't install it ({said}); {how}"))
+        }
+    }
+}
+
 fn succeeds(command: &mut Command) -> Result<(), String> {
     match capture(command) {
         Ok((status, _)) if status.success() => Ok(()),
@@ -156,4 +217,34 @@ fn in_path(program: &str) -> bool {
 /// The owner of this process's directory in /proc is its effective user (proc(5)).
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+#[cfg(test)]
+mod unit {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn miri_is_installed_by_root_only_and_its_lack_has_a_reason() {
+        let there = || true;
+        let never = || -> Result<(), String> { panic!("nothing is to be installed") };
+        assert_eq!(find_miri(there, true, never), Ok(Miri::There));
+        let reason = find_miri(|| false, false, never).expect_err("no root, no installation");
+        assert!(reason.contains("rustup toolchain install nightly"), "{reason}");
+
+        let installed = Cell::new(false);
+        let install = || {
+            installed.set(true);
+            Ok(())
+        };
+        assert_eq!(find_miri(|| installed.get(), true, install), Ok(Miri::Added));
+
+        let fails = || Err("info: syncing\nerror: could not download file\n  0: main\n".to_owned());
+        let reason = find_miri(|| false, true, fails).expect_err("no network");
+        assert!(reason.contains("(error: could not download file)"), "{reason}");
+        assert!(reason.contains("rustup toolchain install nightly"), "{reason}");
+        let reason = find_miri(|| false, true, || Ok(())).expect_err("a nightly without it");
+        assert!(reason.contains("doesn't run"), "{reason}");
+    }
 }

@@ -49,9 +49,14 @@ pub const ALL: &[Stage] = &[
     }),
     ("fuzz targets, short", fuzz_short),
     ("miri on the wire", miri),
+    ("simulator", simulator),
     ("namespace rig", |place| {
         let mut command = place.cargo();
         command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
+        match rig_tests(place) {
+            Ok(names) => command.args(names.iter().flat_map(|name| ["--test", name])),
+            Err(problem) => return Outcome::failed(problem),
+        };
         // One at a time: the scenarios measure time.
         tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &["--test-threads=1"])
     }),
@@ -91,12 +96,8 @@ fn fuzz_short(place: &Place) -> Outcome {
 
 /// The bytes that strangers send, read by an interpreter that sees undefined behaviour.
 fn miri(place: &Place) -> Outcome {
-    let has_miri = capture(fuzz::nightly().args(["miri", "--version"]));
-    if !has_miri.is_ok_and(|(status, _)| status.success()) {
-        return Outcome::skipped(vec![
-            "no Miri here; to have it:  rustup toolchain install nightly --component miri,rust-src"
-                .into(),
-        ]);
+    if let Err(reason) = prerequisites::miri() {
+        return Outcome::skipped(vec![reason]);
     }
     let mut command = fuzz::nightly();
     command.current_dir(&place.root).args(["miri", "test", "--locked", "-p", "hb-proto", "--lib"]);
@@ -104,6 +105,41 @@ fn miri(place: &Place) -> Outcome {
     // Proptest asks for the working directory; each of its cases takes Miri seconds.
     command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "2");
     tests(&mut command, &[])
+}
+
+/// Tests of hil-tests that need no namespaces. Everything else in `hil-tests/tests` is the rig's.
+const SIMULATOR_TESTS: [&str; 3] = ["sim", "sim_judge", "sim_stories"];
+
+/// The test profile optimises what the simulator consists of. Known runs are compared in the release
+/// profile, too, which has other checks and another optimiser.
+fn simulator(place: &Place) -> Outcome {
+    let mut command = place.cargo();
+    command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests", "--lib", "--bins"]);
+    command.args(SIMULATOR_TESTS.iter().flat_map(|name| ["--test", name]));
+    let mut outcome = tests(&mut command, &[]);
+    let mut release = place.cargo();
+    release.args(["run", "--quiet", "--locked", "--release", "-p", "hil-tests", "--bin", "sim"]);
+    let known = exits_zero(release.args(["--", "--fingerprints"]));
+    outcome.counts += known.counts;
+    outcome.output.push_str(&known.output);
+    outcome
+}
+
+/// What is in `hil-tests/tests` and not the simulator's, so that a new file there is run by somebody.
+fn rig_tests(place: &Place) -> Result<Vec<String>, String> {
+    let directory = place.root.join("hil-tests/tests");
+    let told = |error: std::io::Error| format!("can't read {}: {error}", directory.display());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&directory).map_err(told)? {
+        let path = entry.map_err(told)?.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let is_test = path.extension().is_some_and(|extension| extension == "rs");
+        if is_test && !SIMULATOR_TESTS.contains(&name) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Its output isn't a terminal here, so it plays in plain text.
@@ -151,5 +187,6 @@ fn tests(command: &mut Command, more: &[&str]) -> Outcome {
         counts.failed = 1;
         output.push_str("\nno test ran: a stage without tests proves nothing");
     }
-    Outcome { counts, note, output, skips: found.skips.into_iter().collect() }
+    let told_twice = found.told_twice.into_iter().collect();
+    Outcome { counts, note, output, skips: found.skips.into_iter().collect(), told_twice }
 }

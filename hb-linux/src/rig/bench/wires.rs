@@ -52,6 +52,12 @@ impl Net<'_> {
         }
     }
 
+    /// Heartbeats that a machine has put on this network so far, each once, whatever became of them.
+    #[must_use]
+    pub fn heartbeats_of(&self, node: Node) -> u64 {
+        self.bench.switches[self.network.index()].heartbeats(&rig_side(node, self.network))
+    }
+
     fn set(&self, node: Node, way: Way, faults: Option<Faults>) {
         let switch = &self.bench.switches[self.network.index()];
         switch.faults(&rig_side(node, self.network), way, faults);
@@ -81,6 +87,20 @@ impl Serial<'_> {
     /// Holds what one machine sends in a break.
     pub fn send_break(&self, from: Node, lasting: Duration) {
         self.line.send_break(from.side(), lasting);
+    }
+
+    /// Sets the speed of one machine's port, whatever its daemon set: bit/s.
+    ///
+    /// # Errors
+    /// What the kernel answered; the machine has no power.
+    pub fn set_baud(&self, node: Node, baud: u32) -> std::io::Result<()> {
+        self.line.set_baud(node.side(), baud)
+    }
+
+    /// Frames that a machine has put on this line so far, each once, whatever became of them.
+    #[must_use]
+    pub fn frames_of(&self, node: Node) -> u64 {
+        self.line.carried(node.side()).frames
     }
 
     /// Somebody with a clip on the wire sends bytes to `to`, whenever its peer is silent.

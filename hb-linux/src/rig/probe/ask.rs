@@ -36,7 +36,7 @@ pub fn run(
     end: &AtomicBool,
 ) {
     let address = SockAddr::from(SocketAddrV4::new(service, 80));
-    let who_has = frames::who_has(own, service);
+    let who_has = frames::who_has(capture.mac, own, service);
     let mut questions: Vec<Question> = Vec::with_capacity(UNDER_WAY);
     let (mut next, mut next_who_has) = (Instant::now(), Instant::now());
     while !end.load(Ordering::Relaxed) {
@@ -108,7 +108,7 @@ fn wait(capture: &Capture, questions: &[Question], timeout: Duration) {
 fn look(capture: &Capture, service: Ipv4Addr, questions: &mut [Question], record: &Mutex<Record>) {
     let mut frame = [0; 2048];
     while let Ok(length) = capture.socket.receive(&mut frame) {
-        let Some(said) = frames::read(&frame[..length], service) else { continue };
+        let Some(said) = frames::read(&frame[..length], capture.mac, service) else { continue };
         let mac = match said {
             Said::Claim(mac) => mac,
             Said::Segment { mac, port } => {

@@ -25,9 +25,9 @@ pub enum Said {
 
 /// Reads a frame that isn't the client's own.
 #[must_use]
-pub fn read(frame: &[u8], service: Ipv4Addr) -> Option<Said> {
+pub fn read(frame: &[u8], own: Mac, service: Ipv4Addr) -> Option<Said> {
     let mac: Mac = frame.get(6..12)?.try_into().ok()?;
-    if mac == super::CLIENT_MAC {
+    if mac == own {
         return None;
     }
     let body = frame.get(14..)?;
@@ -55,14 +55,14 @@ pub fn read(frame: &[u8], service: Ipv4Addr) -> Option<Said> {
 
 /// An ARP request to everybody: who has `service`?
 #[must_use]
-pub fn who_has(own: Ipv4Addr, service: Ipv4Addr) -> Vec<u8> {
+pub fn who_has(mac: Mac, own: Ipv4Addr, service: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::with_capacity(42);
     frame.extend(BROADCAST);
-    frame.extend(super::CLIENT_MAC);
+    frame.extend(mac);
     frame.extend(ETHERTYPE_ARP);
     // Ethernet, IPv4, lengths 6 and 4, operation 1 = request.
     frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(super::CLIENT_MAC);
+    frame.extend(mac);
     frame.extend(own.octets());
     frame.extend([0; 6]);
     frame.extend(service.octets());
@@ -73,11 +73,13 @@ pub fn who_has(own: Ipv4Addr, service: Ipv4Addr) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    use super::super::CLIENT_MAC;
+
     const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 3);
     const MACHINE: Mac = [2, 0, 0, 0, 1, 1];
 
     fn arp(operation: u8, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-        let mut frame = who_has(sender, target);
+        let mut frame = who_has(CLIENT_MAC, sender, target);
         frame[6..12].copy_from_slice(&MACHINE);
         frame[21] = operation;
         frame[22..28].copy_from_slice(&MACHINE);
@@ -87,22 +89,29 @@ mod tests {
     #[test]
     fn arp_answers_and_announcements_claim_the_address() {
         let client = Ipv4Addr::new(192, 168, 85, 100);
-        assert_eq!(read(&arp(2, SERVICE, client), SERVICE), Some(Said::Claim(MACHINE)));
-        assert_eq!(read(&arp(1, SERVICE, SERVICE), SERVICE), Some(Said::Claim(MACHINE)));
-        assert_eq!(read(&arp(1, SERVICE, client), SERVICE), None, "a question is no claim");
-        assert_eq!(read(&arp(2, client, SERVICE), SERVICE), None, "another address");
+        assert_eq!(read(&arp(2, SERVICE, client), CLIENT_MAC, SERVICE), Some(Said::Claim(MACHINE)));
+        assert_eq!(
+            read(&arp(1, SERVICE, SERVICE), CLIENT_MAC, SERVICE),
+            Some(Said::Claim(MACHINE))
+        );
+        assert_eq!(
+            read(&arp(1, SERVICE, client), CLIENT_MAC, SERVICE),
+            None,
+            "a question is no claim"
+        );
+        assert_eq!(read(&arp(2, client, SERVICE), CLIENT_MAC, SERVICE), None, "another address");
     }
 
     #[test]
     fn our_own_question_is_not_read() {
-        assert_eq!(read(&who_has(SERVICE, SERVICE), SERVICE), None);
+        assert_eq!(read(&who_has(CLIENT_MAC, SERVICE, SERVICE), CLIENT_MAC, SERVICE), None);
     }
 
     #[test]
     fn short_frames_are_nothing() {
         let frame = arp(2, SERVICE, SERVICE);
         for length in 0..frame.len() {
-            assert_eq!(read(&frame[..length], SERVICE), None, "{length} bytes");
+            assert_eq!(read(&frame[..length], CLIENT_MAC, SERVICE), None, "{length} bytes");
         }
     }
 }

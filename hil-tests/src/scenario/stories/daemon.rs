@@ -3,7 +3,7 @@
 use hb_proto::time::Duration;
 
 use crate::scenario::Machine::{A, B};
-use crate::scenario::{Cluster, Conduct, Phrase, Scenario, Told};
+use crate::scenario::{Cluster, Conduct, Deed, Entry, Phrase, Scenario, Told};
 
 /// SIGKILL: the dead man's order frees everything before the peer may take over.
 pub fn a_killed_daemon_leaves_nothing_behind(s: &mut Scenario<'_>) -> Told {
@@ -39,6 +39,36 @@ pub fn a_new_life_waits_for_the_end_of_the_last(s: &mut Scenario<'_>) -> Told {
     s.settle()?;
     s.expect_holder(0, A)?;
     s.expect_holder_stays(0, A, Duration::from_millis(2500))
+}
+
+/// The helper dies while a start is under way: what it ran dies with it, or it would end its start on
+/// a node that has given the group away. The peer gets the group; a new helper serves the next order.
+pub fn a_helper_killed_during_a_start(s: &mut Scenario<'_>) -> Told {
+    s.begin(Cluster::two_nodes().group("web", A).auto_failback(false))?;
+    s.standby(A)?;
+    s.expect_holder(0, B)?;
+    // An address that comes back within 300 ms the client can't tell from two holders.
+    s.run_for_ms(500);
+    s.script(A, "web", Conduct::Slow(Duration::from_millis(2500)))?;
+    s.takeover(A)?;
+    let since = s.mark();
+    let of_a = |s: &mut Scenario<'_>, deed: Deed| {
+        let journal = s.rig().journal();
+        let its = |entry: &Entry| entry.at >= since && (entry.machine, entry.resource) == (A, 1);
+        journal.iter().any(|entry| its(entry) && entry.deed == deed)
+    };
+    s.until("A starts it", Duration::from_secs(5), |s| of_a(s, Deed::Starting))?;
+    s.run_for_ms(500);
+    s.kill_helper(A)?;
+    s.script(A, "web", Conduct::Obeys)?;
+    s.expect_holder(0, B)?;
+    // The start would have ended by now.
+    s.run_for_ms(3000);
+    let held = of_a(s, Deed::Held);
+    s.expect("the start that was under way on A never ended", || !held)?;
+    s.expect_holder_stays(0, B, Duration::from_millis(300))?;
+    s.takeover(A)?;
+    s.expect_holder(0, A)
 }
 
 /// SIGSTOP for longer than deadtime: the kernel keeps its address, which is the classics' split.
