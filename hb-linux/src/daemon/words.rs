@@ -133,7 +133,9 @@ impl Words {
             Event::FenceAsked { boot } => {
                 error!(target: CRIT, "the arbiter is asked to reset {peer} (life {boot})");
             }
-            Event::Fenced { boot } => info!("{peer} (life {boot}) was reset: nothing of its runs any more"),
+            Event::Fenced { boot } => {
+                info!("{peer} (life {boot}) was reset: nothing of its runs any more")
+            }
             Event::BootIdTaken { heard } => error!(
                 target: CRIT,
                 "a later life ({heard}) of this node is known: its life number was lost or copied; starting again above it"
