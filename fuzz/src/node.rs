@@ -284,6 +284,7 @@ impl Story {
             wants,
             knows: knows.filter(|_| status.wants_hello),
             echo: Some(echo).filter(|_| !status.off_schedule),
+            for_arbiter: None,
         }))
     }
 }

@@ -134,7 +134,7 @@ impl Words {
                 error!(target: CRIT, "the arbiter is asked to reset {peer} (life {boot})");
             }
             Event::Fenced { boot } => {
-                info!("{peer} (life {boot}) was reset: nothing of its runs any more")
+                info!("{peer} (life {boot}) was reset: nothing of its runs any more");
             }
             Event::BootIdTaken { heard } => error!(
                 target: CRIT,
