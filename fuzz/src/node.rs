@@ -268,7 +268,7 @@ impl Story {
             deadtime_ms: ms(timing.deadtime)?,
             lease_ms: ms(timing.lease)?,
             guard_ms: ms(timing.guard)?,
-            arbiter: self.config.arbiter,
+            arbiter: self.config.arbiter.map(|_| 1),
             ..Settings::new(digests)
         };
         // Which groups: often none, as in most hellos.
@@ -284,6 +284,7 @@ impl Story {
             wants,
             knows: knows.filter(|_| status.wants_hello),
             echo: Some(echo).filter(|_| !status.off_schedule),
+            for_arbiter: None,
         }))
     }
 }
@@ -326,7 +327,7 @@ const fn works(verb: hb_proto::action::Verb) -> Outcome {
 }
 
 fn config(u: &mut Unstructured<'_>) -> Result<Config> {
-    let arbiter = u.ratio(1, 16)?.then_some(7);
+    let arbiter = u.ratio(1, 16)?.then_some(());
     // An arbiter's frames and the forwarded ones need a faster line.
     let baud = if arbiter.is_some() { 38_400 } else { 19_200 };
     let kinds = [
@@ -368,9 +369,16 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
             ..Patience::default()
         }
     };
+    // An arbiter needs a network link beside its line, and a guard.
+    let arbiter = arbiter.filter(|_| links > 1).map(|()| hb_proto::config::ArbiterConfig {
+        link: LinkId(0),
+        external_watchdog: false,
+        fence: None,
+    });
+    let guard = if arbiter.is_some() { ms(1000) } else { timing.guard };
     let config = Config {
         me: *u.choose(&[Voter::A, Voter::B])?,
-        timing,
+        timing: Timing { guard, ..timing },
         links: kinds.into_iter().take(links).collect(),
         groups,
         auto_failback: u.arbitrary()?,

@@ -102,8 +102,16 @@ fn hello_bytes(config: &Config) -> usize {
         guard_ms: ms(config.timing.guard),
         ..message::Settings::new(Digests { haresources: 1, settings: 1 })
     };
-    let hello =
-        Hello { status, settings, declines: 0, failed: 0, wants: 0, knows: None, echo: None };
+    let hello = Hello {
+        status,
+        settings,
+        declines: 0,
+        failed: 0,
+        wants: 0,
+        knows: None,
+        echo: None,
+        for_arbiter: None,
+    };
     let header = Header { sender: Voter::A, link: LinkId(0), boot, seq: 1 };
     let keys = KeyRing::new([Key::hmac(1, b"a secret")].into_iter().flatten().collect(), 1);
     let mut frame = [0; MAX_FRAME];

@@ -7,7 +7,7 @@ use core::fmt;
 
 use heapless::Vec;
 
-use crate::id::Voter;
+use crate::id::{LinkId, Voter};
 use crate::time::Duration;
 
 /// Resource groups a cluster can have: two bits each must fit the status frame (protocol.md §5).
@@ -182,6 +182,18 @@ pub struct Digests {
     pub settings: u64,
 }
 
+/// The third voter, as a node is told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ArbiterConfig {
+    /// The serial line that it sits in.
+    pub link: LinkId,
+    /// It may reset this node when it falls silent while it runs something (R13).
+    pub external_watchdog: bool,
+    /// With reset lines: how long a fence takes, from the request to the evidence. For the budget only.
+    pub fence: Option<Duration>,
+}
+
 /// Everything a node's state machine is told before it starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -195,8 +207,8 @@ pub struct Config {
     pub groups: Vec<GroupConfig, MAX_GROUPS>,
     /// A returning node gets its own groups back.
     pub auto_failback: bool,
-    /// The number of the dongle, when one is configured.
-    pub arbiter: Option<u32>,
+    /// The dongle, when one is configured.
+    pub arbiter: Option<ArbiterConfig>,
     /// Patience with scripts.
     pub patience: Patience,
     /// Fingerprints of the files.
@@ -255,6 +267,12 @@ pub enum ConfigError {
     },
     /// A node without any link would never hear its peer.
     NoLink,
+    /// The arbiter's line is not a serial line of this node.
+    ArbiterLink,
+    /// A dead arbiter takes its line along: without a network link nobody would vote for anybody.
+    ArbiterAlone,
+    /// With an arbiter nothing but guard keeps a node that hangs from running beside the next (R10).
+    NoGuard,
     /// The arbiter can't own a group or be configured as a node.
     NotANode,
     /// A group without resources serves nothing.
@@ -294,6 +312,17 @@ impl fmt::Display for ConfigError {
             Self::NoLink => {
                 write!(f, "no heartbeat medium: name at least one of serial, bcast, ucast, mcast")
             }
+            Self::ArbiterLink => write!(f, "the arbiter's line must be one of the serial lines"),
+            Self::ArbiterAlone => write!(
+                f,
+                "the only link is the arbiter's serial line: when the arbiter dies, both nodes lose \
+                 both votes and nobody serves. Add bcast, ucast or mcast"
+            ),
+            Self::NoGuard => write!(
+                f,
+                "an arbiter needs guard, the time within which a node that hangs is surely stopped: a \
+                 watchdog, or a reset line, gives one"
+            ),
             Self::NotANode => {
                 write!(f, "a group's home and this node must be one of the two nodes")
             }
@@ -376,6 +405,7 @@ impl Config {
                 }
             }
         }
+        self.arbiter_problems().into_iter().flatten().for_each(&mut note);
         if !self.me.is_node() || self.groups.iter().any(|group| !group.home.is_node()) {
             note(ConfigError::NotANode);
         }
@@ -385,6 +415,17 @@ impl Config {
             }
         }
         found
+    }
+
+    fn arbiter_problems(&self) -> [Option<ConfigError>; 3] {
+        let Some(arbiter) = self.arbiter else { return [None; 3] };
+        let serial = |kind: &LinkKind| matches!(kind, LinkKind::Serial { .. });
+        let line = self.links.get(arbiter.link.index());
+        [
+            (!line.is_some_and(serial)).then_some(ConfigError::ArbiterLink),
+            self.links.iter().all(serial).then_some(ConfigError::ArbiterAlone),
+            (self.timing.guard == Duration::ZERO).then_some(ConfigError::NoGuard),
+        ]
     }
 
     /// Time that one keepalive's frames occupy a line of `baud`, and the most they may (protocol.md §3).
@@ -408,9 +449,10 @@ impl Config {
                 ResourceKind::Script => self.patience.script_allowance,
             }
         });
-        // Without a fence the arbiter's promise to the dead must end first (protocol.md §3).
+        // Without a fence the promises to the dead must end first (protocol.md §3).
         let detection = match self.arbiter {
             None => self.timing.deadtime,
+            Some(ArbiterConfig { fence: Some(fence), .. }) => self.timing.deadtime + fence,
             Some(_) => self.timing.deadtime.max(self.timing.full()),
         };
         Some(Budget { detection, start, announce: self.patience.announce_allowance })

@@ -4,6 +4,7 @@ use crate::config::Digests;
 use crate::group::Change;
 use crate::id::{BootId, GroupId, LinkId};
 use crate::link::LinkState;
+use crate::node::ArbiterState;
 use crate::peer::PeerState;
 use crate::time::Duration;
 use crate::wire::Reject;
@@ -26,6 +27,8 @@ pub enum Cause {
     Takeover,
     /// The group's home is back.
     Failback,
+    /// The peer is heard, and hears nobody.
+    PeerDeaf,
     /// The peer asks for it: its home is back, or an operator wants it there.
     PeerWants,
     /// This node leaves.
@@ -46,6 +49,7 @@ impl Cause {
             Self::PeerFailed => "peer-failed",
             Self::Takeover => "takeover",
             Self::Failback => "failback",
+            Self::PeerDeaf => "peer-deaf",
             Self::PeerWants => "the peer wants it",
             Self::Leave => "leave",
             Self::AuthorityLost => "authority-lost",
@@ -154,6 +158,21 @@ pub enum Event {
     Stall {
         /// Beyond what was due.
         late: Duration,
+    },
+    /// The arbiter is heard, or is lost.
+    Arbiter {
+        /// Its state.
+        state: ArbiterState,
+    },
+    /// The arbiter is asked to reset the peer (R12).
+    FenceAsked {
+        /// In this life.
+        boot: BootId,
+    },
+    /// There is evidence that this life of the peer is over: promises to it ended.
+    Fenced {
+        /// Which life.
+        boot: BootId,
     },
     /// A later life of this very node is heard: its boot id was lost or copied.
     BootIdTaken {

@@ -127,19 +127,24 @@
 //! # Rooms
 //!
 //! [`wire`] turns bytes into values and back; [`link`] and [`peer`] judge health; [`authority`] keeps
-//! promises; [`group`] starts and stops in order; [`node`] is composed of them. The protocol is
+//! promises; [`group`] starts and stops in order; [`node`] and [`arbiter`] are composed of them. The protocol is
 //! described in docs/protocol.md, whose rules (R1–R14) the code cites.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod action;
+pub mod arbiter;
 pub mod authority;
 pub mod config;
 pub mod event;
 pub mod group;
 pub mod id;
 pub mod link;
+#[cfg(feature = "mutants")]
+pub mod mutant;
+#[cfg(not(feature = "mutants"))]
+mod mutant;
 pub mod node;
 pub mod peer;
 pub mod statistics;

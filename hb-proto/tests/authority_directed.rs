@@ -2,6 +2,8 @@
 //! is broken. Some of them a random soup finds only once in many thousand runs, some never
 //! (tests/authority_soup.rs says which).
 
+#[cfg(feature = "mutants")]
+mod mutants;
 mod soup;
 
 use hb_proto::authority::{Ledger, Promisee, Stance};
@@ -80,7 +82,11 @@ fn life(voter: Voter, boot: u32, now: u64) -> Ledger {
     let to = if voter.is_node() { Promisee::To(voter.peer()) } else { Promisee::Unknown };
     let homes = std::iter::once(Voter::B).collect();
     let boot = BootId::new(boot).expect("not 0");
-    Ledger::new(voter, boot, homes, terms(Duration::ZERO), to, at(now))
+    #[allow(unused_mut)]
+    let mut ledger = Ledger::new(voter, boot, homes, terms(Duration::ZERO), to, at(now));
+    #[cfg(feature = "mutants")]
+    ledger.break_rule(mutants::BROKEN.get());
+    ledger
 }
 
 /// The way it goes: asked, promised, counted for one lease from the asking frame's sending.
@@ -96,6 +102,21 @@ fn a_promise_is_good_for_one_lease_from_the_frame_that_it_answers() {
     assert!(!trio.authorised(A, 1410), "1010 + lease");
     assert_eq!(trio.promised_to(D, 1430), Some(Promisee::To(Voter::A)), "1011 + full");
     assert_eq!(trio.promised_to(D, 1431), None);
+}
+
+/// R1. The arbiter has promised to A; B asks as well, and hears that it has to wait.
+#[test]
+fn r1_the_arbiter_promises_to_one_at_a_time() {
+    let mut trio = Trio::new();
+    trio.meet(A, D, 1000);
+    trio.meet(B, D, 1010);
+    trio.ask(A);
+    trio.tell(A, D, 1020);
+    trio.tell(D, A, 1022);
+    trio.ask(B);
+    trio.tell(B, D, 1030);
+    trio.tell(D, B, 1032);
+    assert!(trio.authorised(A, 1040) && !trio.authorised(B, 1040));
 }
 
 /// R6. B's promise is still running but B no longer renews it: showing it with a newer echo would let A
@@ -265,9 +286,66 @@ fn r8_an_arbiter_that_restarts_promises_to_nobody_at_first() {
     trio.tell(B, D, 1040);
     trio.tell(D, B, 1045);
     assert!(trio.authorised(A, 1409) && !trio.authorised(B, 1409));
-    assert_eq!(trio.promised_to(D, 1439), Some(Promisee::Unknown));
+    // B was heard idle: what the forgotten life promised, it can only have promised to A.
+    assert_eq!(trio.promised_to(D, 1439), Some(Promisee::To(Voter::A)));
     trio.tell(B, D, 1441);
     assert_eq!(trio.promised_to(D, 1442), Some(Promisee::To(Voter::B)), "after full");
+}
+
+/// R8. Nobody uses what the arbiter forgot, if both nodes say so: the first one's word leaves the other.
+#[test]
+fn r8_what_an_arbiter_forgot_is_over_when_both_nodes_are_idle() {
+    let mut trio = Trio::new();
+    trio.restart(D, 1020);
+    assert_eq!(trio.promised_to(D, 1021), Some(Promisee::Unknown));
+    trio.meet(A, D, 1030);
+    assert_eq!(trio.promised_to(D, 1036), Some(Promisee::To(Voter::B)));
+    trio.meet(B, D, 1040);
+    assert_eq!(trio.promised_to(D, 1046), None);
+}
+
+/// R5, R8. B restarts and hears A first in a frame that already answers it; A runs by what B's former life
+/// promised, and its haresources is not known yet, so B can't renew. The life that is heard is no higher
+/// one than any that B knew: nothing ends.
+#[test]
+fn r5_the_first_life_that_is_heard_is_no_new_life() {
+    let mut trio = Trio::new();
+    trio.meet(A, B, 1000);
+    trio.ask(A);
+    trio.tell(A, B, 1010);
+    trio.tell(B, A, 1012);
+    trio.restart(B, 1020);
+    trio.tell(B, A, 1025);
+    let asks = trio.frame(A, B, 1030);
+    trio.0[B].process(at(1031), &asks.0, &asks.1, LEASE, false).expect("newer");
+    assert!(trio.authorised(A, 1032));
+    assert_eq!(trio.promised_to(B, 1032), Some(Promisee::To(Voter::A)));
+}
+
+/// R5, §5. Group 0 of A is not group 0 of B while their haresources differ: A's word that it doesn't run
+/// it releases nothing, as long as A runs anything at all.
+#[test]
+fn r5_numbers_that_mean_different_groups_release_nothing() {
+    let mut trio = Trio::new();
+    let group = |id| hb_proto::id::GroupId(id);
+    for ledger in &mut trio.0 {
+        let homes = [Voter::B; 2].into_iter().collect();
+        let (me, boot) = (ledger.me(), ledger.boot());
+        let to = if me.is_node() { Promisee::To(me.peer()) } else { Promisee::Unknown };
+        *ledger = Ledger::new(me, boot, homes, terms(Duration::ZERO), to, at(900));
+    }
+    trio.0[A].set_stance(group(1), Stance::Asking);
+    for now in [1000, 1010, 1020] {
+        trio.tell(B, A, now);
+        let asks = trio.frame(A, B, now + 2);
+        trio.0[B].process(at(now + 3), &asks.0, &asks.1, LEASE, false).expect("newer");
+    }
+    assert_eq!(trio.promised_to(B, 1024), Some(Promisee::To(Voter::A)), "group 0");
+    trio.0[A].set_stance(group(1), Stance::Idle);
+    trio.tell(B, A, 1030);
+    let idle = trio.frame(A, B, 1032);
+    trio.0[B].process(at(1033), &idle.0, &idle.1, LEASE, false).expect("newer");
+    assert_eq!(trio.promised_to(B, 1034), None, "who runs nothing runs none of ours");
 }
 
 /// R2, R4. Both nodes ask at the same moment, frames cross: the home runs, the other promises.
@@ -353,4 +431,26 @@ fn r4_the_allowance_for_drift_is_just_enough() {
     assert!(used > now + 400_000, "it was used");
     assert!(bound >= used, "free after {bound} µs, used until {used}");
     assert!(bound - used < 100, "a larger allowance would hide an error: {}", bound - used);
+}
+
+/// Each rule of R1–R8, broken in the code, turns one of the histories above red.
+#[cfg(feature = "mutants")]
+#[test]
+fn each_broken_rule_is_noticed() {
+    use hb_proto::mutant::Mutant;
+    macro_rules! by {
+        ($rule:ident, $test:ident) => {
+            (Mutant::$rule, stringify!($test), $test as fn())
+        };
+    }
+    mutants::each_is_noticed(&[
+        by!(R1Two, r1_the_arbiter_promises_to_one_at_a_time),
+        by!(R2Promised, r8_a_node_that_restarts_keeps_the_promise_that_it_forgot),
+        by!(R4Unfresh, r4_who_hears_nobody_is_not_renewed),
+        by!(R4NoGuard, r4_the_allowance_for_drift_is_just_enough),
+        by!(R5Stale, r5_a_release_of_another_time_does_not_end_the_promise_a_life_began_with),
+        by!(R6Unrenewed, r6_a_promise_that_was_not_renewed_is_not_shown_with_a_newer_echo),
+        by!(R7Earlier, r7_a_promise_for_an_earlier_request_is_not_used_for_the_next),
+        by!(R8Free, r8_a_node_that_restarts_keeps_the_promise_that_it_forgot),
+    ]);
 }

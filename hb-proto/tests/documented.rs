@@ -7,8 +7,8 @@ use hb_proto::config::STATUS_SERIAL_BYTES;
 use hb_proto::id::{BootId, GroupId, LinkId, Voter};
 use hb_proto::wire::auth::{CRC_TAG, HMAC_TAG, Key, KeyRing};
 use hb_proto::wire::message::{
-    self, Echo, GroupState, GroupStates, HEADER_LEN, Header, Hello, HelloEcho, Message, STATUS_LEN,
-    Settings, Status,
+    self, Echo, ForArbiter, GroupState, GroupStates, HEADER_LEN, Header, Hello, HelloEcho, Message,
+    STATUS_LEN, Settings, Status,
 };
 use hb_proto::wire::{MAX_FRAME, MIN_FRAME, Reject, cobs};
 
@@ -144,6 +144,7 @@ fn sizes_in_the_text_are_the_encoders() {
         wants: 0,
         knows: None,
         echo: None,
+        for_arbiter: None,
     };
     let worst = Hello {
         settings: Settings {
@@ -158,12 +159,16 @@ fn sizes_in_the_text_are_the_encoders() {
         ..plain
     };
     let hmac = || Key::hmac(1, b"a");
-    let [plain, worst] = [plain, worst].map(|hello| on_line(Message::Hello(hello), hmac()));
+    let tail = ForArbiter { homes_b: u16::MAX, knows: Some(boot(1)) };
+    let longest = Hello { for_arbiter: Some(tail), ..worst };
+    let [plain, worst, longest] =
+        [plain, worst, longest].map(|hello| on_line(Message::Hello(hello), hmac()));
     let crc = on_line(Message::Status(Status::default()), Key::crc(1));
     assert_eq!(on_line(Message::Status(Status::default()), hmac()), STATUS_SERIAL_BYTES);
     let text = chapter().replace('\n', " ");
     for said in [
         format!("a hello has {plain} bytes on a serial line, with worst-case values {worst}"),
+        format!("or {longest} for an arbiter"),
         format!("No frame is longer than {MAX_FRAME} before line encoding"),
         format!("the tag has {CRC_TAG} bytes and the whole {crc}"),
         format!("A frame is a header of {HEADER_LEN} bytes"),

@@ -8,17 +8,23 @@ use std::collections::BTreeMap;
 use hb_proto::config::{Digests, STATUS_SERIAL_BYTES};
 use hb_proto::id::{BootId, GroupId, LinkId, Voter};
 use hb_proto::wire::auth::{Key, KeyRing};
+use hb_proto::wire::message::arbiter::{
+    ArbiterHello, ArbiterMessage, ArbiterSettings, ArbiterStatus, FenceShown, LineShown, NodeSeen,
+    Promisees, ResetReason, Shown,
+};
 use hb_proto::wire::message::{
-    self, Echo, GroupState, GroupStates, Header, Hello, HelloEcho, Life, Message, Settings, Status,
+    self, Echo, ForArbiter, GroupState, GroupStates, Header, Hello, HelloEcho, Life, Message,
+    Settings, Status,
 };
 use hb_proto::wire::port::Deframer;
 use hb_proto::wire::{MAX_FRAME, cobs};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     include_str!("golden/status.hex"),
     include_str!("golden/hello.hex"),
     include_str!("golden/crc.hex"),
     include_str!("golden/serial.hex"),
+    include_str!("golden/arbiter.hex"),
 ];
 
 /// Name and bytes of every vector.
@@ -83,6 +89,7 @@ fn statuses() -> [Meaning; 4] {
         life: Life::Left,
         off_schedule: true,
         wants_hello: true,
+        ..Status::default()
     };
     let leaving = Status {
         hears: 1,
@@ -120,6 +127,7 @@ fn hellos() -> [Meaning; 2] {
         wants: 0,
         knows: Some(boot(41)),
         echo: None,
+        for_arbiter: None,
     };
     let full = Hello {
         status: Status {
@@ -149,8 +157,101 @@ fn hellos() -> [Meaning; 2] {
     ]
 }
 
+/// What a node with an arbiter says.
+fn with_arbiter() -> [Meaning; 3] {
+    let served = Status {
+        hears: 0b10,
+        echoes: [Some(Echo::of(boot(17), 69_999)), Some(Echo::of(boot(3), 500))],
+        groups: groups(&[(0, GroupState::Running)]),
+        armed: true,
+        direct: true,
+        hears_arbiter: true,
+        ..Status::default()
+    };
+    let request = Status {
+        echoes: [None, Some(Echo::of(boot(3), 501))],
+        groups: GroupStates::default(),
+        off_schedule: true,
+        fence: Some(boot(0x01_0203)),
+        hears: 0,
+        armed: false,
+        ..served
+    };
+    let [(.., Message::Hello(plain)), _] = hellos() else { panic!("a hello") };
+    let tail = ForArbiter { homes_b: 1 << 1 | 1 << 15, knows: Some(boot(3)) };
+    let hello = Hello { for_arbiter: Some(tail), ..plain };
+    [
+        ("served", 3, header(Voter::A, 0, 17, 70_000), Message::Status(served)),
+        ("fence request", 3, header(Voter::B, 1, 41, 70_001), Message::Status(request)),
+        ("hello for an arbiter", 3, header(Voter::A, 1, 17, 10), Message::Hello(hello)),
+    ]
+}
+
 fn meanings() -> impl Iterator<Item = Meaning> {
-    statuses().into_iter().chain(hellos())
+    statuses().into_iter().chain(hellos()).chain(with_arbiter())
+}
+
+type ArbiterMeaning = (&'static str, Header, ArbiterMessage);
+
+fn arbiter_meanings() -> [ArbiterMeaning; 2] {
+    let mut promisees = Promisees::default();
+    promisees.set(GroupId(0), Shown::B);
+    promisees.set(GroupId(7), Shown::Withheld);
+    promisees.set(GroupId(15), Shown::A);
+    let dead = NodeSeen {
+        boot: Some(boot(0x01_0203)),
+        silent_10ms: 255,
+        fence: FenceShown::Confirmed,
+        line: LineShown::Commissioned,
+        ..NodeSeen::default()
+    };
+    let alive = NodeSeen {
+        boot: Some(boot(41)),
+        silent_10ms: 3,
+        heard: true,
+        direct: true,
+        armed: true,
+        feeds: true,
+        fence: FenceShown::None,
+        line: LineShown::Miswired,
+    };
+    let status = ArbiterStatus {
+        echoes: [Some(Echo::of(boot(0x01_0203), 9)), Some(Echo::of(boot(41), 300))],
+        promisees,
+        nodes: [dead, alive],
+        uptime_s: 86_400,
+        reset: ResetReason::BrownOut,
+        off_schedule: true,
+        wants_hello: false,
+    };
+    let settings = ArbiterSettings {
+        lease_ms: 400,
+        guard_ms: 20_500,
+        deadtime_ms: 500,
+        drift_percent: 5,
+        key: 3,
+        haresources: 0x1122_3344_5566_7788_u64.to_le_bytes(),
+        ..ArbiterSettings::new(0xDEAD_BEEF)
+    };
+    let hello = ArbiterHello { status, settings };
+    [
+        ("arbiter", header(Voter::Arbiter, 1, 3, 500), ArbiterMessage::Status(status)),
+        ("arbiter hello", header(Voter::Arbiter, 0, 3, 501), ArbiterMessage::Hello(hello)),
+    ]
+}
+
+#[test]
+fn the_arbiters_vectors_are_written_and_read() {
+    let vectors = vectors();
+    for (name, header, message) in arbiter_meanings() {
+        let mut frame = [0; MAX_FRAME];
+        let len = message::arbiter::encode(&header, &message, &keys(3), &mut frame);
+        assert_eq!(frame[..len], vectors[name], "{name}: {:02x?}", &frame[..len]);
+        let keys = keys(1);
+        let opened = message::open(&vectors[name], &keys).expect(name);
+        assert_eq!((opened.header, opened.key), (header, 3), "{name}");
+        assert_eq!(opened.arbiter_message(), Ok(message), "{name}");
+    }
 }
 
 #[test]
@@ -199,6 +300,7 @@ fn serial_lines_carry_the_vectors() {
 fn no_vector_is_left_out() {
     let mut named: Vec<_> = meanings().map(|(name, ..)| name).collect();
     named.extend(["serial typical", "serial worst"]);
+    named.extend(arbiter_meanings().map(|(name, ..)| name));
     named.sort_unstable();
     assert_eq!(vectors().into_keys().collect::<Vec<_>>(), named);
 }

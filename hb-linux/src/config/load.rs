@@ -290,6 +290,10 @@ fn hold_to_rules(proto: &Config, hacf: &HaCf, report: &mut Report) {
             ConfigError::InitdeadTooShort { .. } => {
                 ("initdead".to_owned(), line_of(&hacf.times, &["initdead", "deadtime"]))
             }
+            // ha.cf can't name an arbiter yet.
+            ConfigError::ArbiterLink | ConfigError::ArbiterAlone | ConfigError::NoGuard => {
+                ("arbiter".to_owned(), None)
+            }
             ConfigError::LeaseTooLong { .. } => {
                 ("deadtime".to_owned(), line_of(&hacf.times, &["deadtime"]))
             }

@@ -158,7 +158,8 @@ fn group(node: &Node, settings: &Settings, line: &crate::config::GroupLine, id: 
 
 fn failover(failover: &ProtoFailover) -> Option<Failover> {
     let cause = match failover.cause {
-        ProtoCause::PeerDead => Cause::PeerDead,
+        // Deaf is dead, for whoever waits for the service: the arbiter's votes decided either way.
+        ProtoCause::PeerDead | ProtoCause::PeerDeaf => Cause::PeerDead,
         ProtoCause::PeerLeft => Cause::PeerLeft,
         // Either way the peer gives it up and stays.
         ProtoCause::Standby | ProtoCause::PeerFailed => Cause::Standby,

@@ -129,6 +129,13 @@ impl Words {
             }
             // Beyond the limit: counted, and told once a minute.
             Event::LateHeartbeat { .. } | Event::Stall { .. } => {}
+            Event::Arbiter { state } => info!("arbiter: {}", state.name()),
+            Event::FenceAsked { boot } => {
+                error!(target: CRIT, "the arbiter is asked to reset {peer} (life {boot})");
+            }
+            Event::Fenced { boot } => {
+                info!("{peer} (life {boot}) was reset: nothing of its runs any more");
+            }
             Event::BootIdTaken { heard } => error!(
                 target: CRIT,
                 "a later life ({heard}) of this node is known: its life number was lost or copied; starting again above it"
@@ -203,6 +210,7 @@ impl Words {
             Cause::PeerFailed => info!("its start failed on {peer}: acquiring it"),
             Cause::Failback => info!("{peer} gives our resources back"),
             Cause::Startup => self.acquiring_first = true,
+            Cause::PeerDeaf => warn!("{peer} is heard and hears nobody: acquiring its resources"),
             Cause::PeerWants | Cause::Leave | Cause::AuthorityLost => {}
         }
         info!("Acquiring resource group: {}", self.group(group));

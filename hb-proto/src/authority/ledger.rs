@@ -7,8 +7,10 @@ use heapless::Vec;
 use super::promises::{FrameName, Promisee, Promises};
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
+use crate::mutant::Mutant;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
+use crate::wire::message::arbiter::{Promisees, Shown};
 use crate::wire::message::{Echo, GroupState, GroupStates, Header, Life, Status, next_seq};
 
 /// Frames whose sending time is remembered. An echo of an older one is not fresh, which is the safe
@@ -79,6 +81,8 @@ pub struct Ledger {
     promises: Vec<Promises, MAX_GROUPS>,
     stances: Vec<Stance, MAX_GROUPS>,
     homes: Vec<Voter, MAX_GROUPS>,
+    #[cfg(feature = "mutants")]
+    broken: Option<Mutant>,
 }
 
 impl Ledger {
@@ -103,12 +107,67 @@ impl Ledger {
             promises: homes.iter().map(|_| Promises::starting(to, until)).collect(),
             stances: homes.iter().map(|_| Stance::Idle).collect(),
             homes,
+            #[cfg(feature = "mutants")]
+            broken: None,
         }
+    }
+
+    /// R8: this life begins bound to `to` for this group, for `full`.
+    pub fn begin_bound(&mut self, group: GroupId, to: Promisee, now: Instant) {
+        let free = self.is_broken(Mutant::R8Free);
+        let until = if free { Instant::ZERO } else { now + self.terms.full };
+        self.promises[group.index()] = Promises::starting(to, until);
+    }
+
+    /// For a test that wants to see who notices.
+    #[cfg(feature = "mutants")]
+    pub fn break_rule(&mut self, rule: Option<Mutant>) {
+        self.broken = rule;
+        if self.is_broken(Mutant::R8Free) && self.seq == 0 {
+            self.promises
+                .iter_mut()
+                .for_each(|p| *p = Promises::starting(Promisee::Unknown, Instant::ZERO));
+        }
+    }
+
+    #[cfg(feature = "mutants")]
+    pub(crate) fn is_broken(&self, rule: Mutant) -> bool {
+        self.broken == Some(rule)
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    #[allow(clippy::unused_self)] // The other one, which tests use, needs it.
+    pub(crate) const fn is_broken(&self, _rule: Mutant) -> bool {
+        false
     }
 
     /// R8: the promises that this life begins with last at least until then.
     pub fn starting_promises_last_until(&mut self, until: Instant) {
         self.promises.iter_mut().for_each(|promises| promises.starting_lasts_until(until));
+    }
+
+    /// R14: the terms change. What was promised on longer ones ends no earlier.
+    pub fn set_terms(&mut self, terms: Terms) {
+        self.terms = terms;
+    }
+
+    /// The terms in force.
+    #[must_use]
+    pub const fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// An arbiter learns from a node where a group is at home (R4).
+    pub fn set_home(&mut self, group: GroupId, home: Voter) {
+        if let Some(known) = self.homes.get_mut(group.index()) {
+            *known = home;
+        }
+    }
+
+    /// R8: an arbiter that has heard nobody may have been elsewhere, and another in its place: every group
+    /// is promised to *unknown* at least until then, and nothing else is remembered of who was promised.
+    pub fn forget_promisees(&mut self, until: Instant) {
+        self.promises.iter_mut().for_each(|promises| promises.forget(until));
     }
 
     /// This life's id.
@@ -163,7 +222,7 @@ impl Ledger {
         self.promises[group.index()].bind(self.me.peer(), now, self.terms.full);
     }
 
-    /// Classic mode: the peer's death voids what was promised to it (R2).
+    /// What was promised to it is void: by a confirmed fence (R12), or in classic mode by its death (R2).
     pub fn void_promises_to(&mut self, voter: Voter) {
         self.promises.iter_mut().for_each(|promises| promises.void(voter));
     }
@@ -171,7 +230,11 @@ impl Ledger {
     /// R2 for three voters: nothing promised, and the peer's or the arbiter's promise unexpired.
     #[must_use]
     pub fn authorised(&self, group: GroupId, now: Instant) -> bool {
-        self.promises(group).authorised(self.me, now)
+        let promises = self.promises(group);
+        if self.is_broken(Mutant::R2Promised) {
+            return Voter::ALL.iter().any(|&by| promises.counted_until(by) > now);
+        }
+        promises.authorised(self.me, now)
     }
 
     /// Whether `of`'s newest frame is still fresh (protocol.md §2).
@@ -219,6 +282,8 @@ impl Ledger {
             echoed: answered.map(|(seq, _)| seq).max(same_life.and_then(|voice| voice.echoed)),
             wants_hello: status.wants_hello,
         });
+        // Numbers that mean different groups to the two release nothing either, unless all are idle.
+        let comparable = may_promise || status.groups == GroupStates::default();
         for group in self.groups() {
             if processed.new_life {
                 // A life that is merely new to this young one may be the one that counts what a former
@@ -228,12 +293,16 @@ impl Ledger {
                 self.promises[group.index()].new_life_of(from, ends);
             }
             let state = status.groups.state(group);
-            if processed.fresh {
+            let unfresh = Mutant::R4Unfresh;
+            let stale = self.is_broken(Mutant::R5Stale) && !state.asks();
+            let answers = processed.fresh || self.is_broken(unfresh) && state.asks() || stale;
+            if answers && (comparable || state.asks()) {
                 self.answer(group, from, state, frame, now, may_promise);
             }
             if let (GroupState::Promised, Some((seq, sent_at)), true) =
                 (state, answered, may_promise)
             {
+                let seq = if self.is_broken(Mutant::R7Earlier) { u32::MAX } else { seq };
                 self.promises[group.index()].count(from, seq, sent_at, lease.min(self.terms.lease));
             }
         }
@@ -264,13 +333,21 @@ impl Ledger {
         };
         if may_promise
             && gives_way
-            && self.promises[group.index()].may_promise(from, now)
+            && (self.promises[group.index()].may_promise(from, now)
+                || self.is_broken(Mutant::R1Two))
             && !self.outranked(group, from, now)
         {
             if self.stance(group) == Stance::Asking {
                 self.set_stance(group, Stance::Idle);
             }
-            self.promises[group.index()].promise(from, frame, now, self.terms.full);
+            let mut full = self.terms.full;
+            if self.is_broken(Mutant::R4NoGuard) {
+                full = self.terms.lease;
+            }
+            if self.is_broken(Mutant::R1Two) {
+                self.promises[group.index()].released_by(from.peer());
+            }
+            self.promises[group.index()].promise(from, frame, now, full);
         }
     }
 
@@ -334,10 +411,39 @@ impl Ledger {
             let state = match self.stance(group) {
                 Stance::Running => GroupState::Running,
                 Stance::Asking => GroupState::Asking,
-                Stance::Idle if self.promises(group).shows_to(self.me.peer(), echoed, now) => {
+                Stance::Idle if self.shows(group, self.me.peer(), echoed, now) => {
                     GroupState::Promised
                 }
                 Stance::Idle => GroupState::Idle,
+            };
+            shown.set(group, state);
+        }
+        shown
+    }
+
+    fn shows(&self, group: GroupId, to: Voter, echoed: Option<FrameName>, now: Instant) -> bool {
+        let promises = self.promises(group);
+        if self.is_broken(Mutant::R6Unrenewed) {
+            return promises.promised_to(now) == Some(Promisee::To(to));
+        }
+        promises.shows_to(to, echoed, now)
+    }
+
+    /// What the next status of this *arbiter* shows for every group: counted by a node only if the frame
+    /// of its that this one echoes renewed it (R6).
+    #[must_use]
+    pub fn shown_promisees(&self, now: Instant) -> Promisees {
+        let mut shown = Promisees::default();
+        for group in self.groups() {
+            let promises = self.promises(group);
+            let state = match promises.promised_to(now) {
+                None => Shown::Nobody,
+                Some(Promisee::To(node)) => {
+                    let echoed = self.voice(node).map(|voice| voice.newest);
+                    let renewed = self.shows(group, node, echoed, now);
+                    if renewed { Shown::to(node) } else { Shown::Withheld }
+                }
+                Some(Promisee::Unknown) => Shown::Withheld,
             };
             shown.set(group, state);
         }

@@ -93,13 +93,29 @@ impl Promises {
         }
     }
 
-    /// R5: a fresh frame of `from` that neither asks nor runs ends the promise to it.
+    /// R5: a fresh frame of `from` that neither asks nor runs ends the promise to it. R8: a promise to
+    /// *unknown* can then only be to the other node.
     pub fn released_by(&mut self, from: Voter) {
-        self.given = self.given.filter(|given| given.to != Promisee::To(from));
+        self.given = match self.given {
+            Some(given) if given.to == Promisee::To(from) => None,
+            Some(given) if given.to == Promisee::Unknown => {
+                Some(Given { to: Promisee::To(from.peer()), ..given })
+            }
+            given => given,
+        };
+    }
+
+    /// R8: whatever was promised, and whatever another arbiter may have promised in this one's place:
+    /// to *unknown*, at least until then.
+    pub fn forget(&mut self, until: Instant) {
+        let until = self.given.map_or(until, |given| given.until.max(until));
+        self.given = Some(Given { to: Promisee::Unknown, until, renewed_by: None });
     }
 
     /// R5: the first frame of `of`'s higher boot id ends every promise to its earlier lives.
     /// One that this life began with, it ends only when `fresh`: the frame may be older than this life.
+    /// Call only for an id that is higher than a known one: the first that is heard at all may be that of
+    /// the very life which uses the promise that a former life of ours gave.
     pub fn new_life_of(&mut self, of: Voter, fresh: bool) {
         let ends =
             |given: &Given| given.to == Promisee::To(of) && (fresh || given.renewed_by.is_some());

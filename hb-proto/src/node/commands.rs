@@ -2,13 +2,13 @@
 
 use core::fmt;
 
-use super::{Node, has};
+use super::{ArbiterState, Node, has};
 use crate::action::Action;
 use crate::authority::Stance;
 use crate::group::Phase;
 use crate::id::{BootId, GroupId};
 use crate::peer::PeerState;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::message::Life;
 
 /// Why a command is not carried out. Nothing has changed.
@@ -37,6 +37,12 @@ pub enum Refusal {
     },
     /// This node is leaving, or not clean yet.
     NotInService,
+    /// `--peer-is-off`: there is no arbiter, and a silent peer's vote isn't needed.
+    NoArbiter,
+    /// `--peer-is-off`: this node hears the peer, or has not listened for long enough to tell.
+    PeerHeard,
+    /// `--peer-is-off`: the arbiter hears the peer.
+    ArbiterHearsPeer,
 }
 
 impl fmt::Display for Refusal {
@@ -56,6 +62,15 @@ impl fmt::Display for Refusal {
                 f.write_str("its start failed on the peer: mend that, then run `hb takeover` there")
             }
             Self::NotInService => f.write_str("this node is starting or leaving"),
+            Self::NoArbiter => f.write_str(
+                "there is no arbiter: a silent peer's vote is not needed, `hb takeover` is enough",
+            ),
+            Self::PeerHeard => f.write_str(
+                "this node hears the peer, or has not listened for deadtime yet: the peer is not off",
+            ),
+            Self::ArbiterHearsPeer => {
+                f.write_str("the arbiter hears the peer: it is not off, only its links are cut")
+            }
         }
     }
 }
@@ -105,6 +120,43 @@ impl Node {
             let plan = &mut self.d.plans[group.index()];
             (plan.wanted, plan.yielded, plan.standby) = (true, false, false);
             self.d.groups[group.index()].clear_failure();
+        }
+        self.d.hello_due = true;
+        Ok(groups.len())
+    }
+
+    /// `takeover --peer-is-off` (R14): a human's vote in place of the peer's, for everything that doesn't
+    /// run here. It counts when this node's own promise to the peer has ended, and until the peer is heard
+    /// or this life ends. The number of groups concerned.
+    ///
+    /// Where guard is unbounded, this node's promise to the peer ends at once: nothing but evidence that
+    /// the peer's machine is off ends it, and the human's word is that.
+    ///
+    /// # Errors
+    /// Why nothing is done.
+    pub fn request_takeover_peer_is_off(&mut self, now: Instant) -> Result<usize, Refusal> {
+        let lacking = |node: &Self, id| node.d.ledger.stance(id) != Stance::Running;
+        let groups = self.concerned(None, lacking, Refusal::AlreadyHeld)?;
+        if self.config.arbiter.is_none() {
+            return Err(Refusal::NoArbiter);
+        }
+        let peer = &self.d.peer;
+        let silent_since = peer.heard_at().unwrap_or(Instant::ZERO).max(peer.attentive_since());
+        if now.since(silent_since) < peer.deadtime(&self.config.timing) {
+            return Err(Refusal::PeerHeard);
+        }
+        let seen = self.d.arbiter.status.filter(|_| self.d.arbiter.state == ArbiterState::Present);
+        if seen.is_some_and(|status| status.nodes[self.config.me.peer().index()].heard) {
+            return Err(Refusal::ArbiterHearsPeer);
+        }
+        for group in groups.iter() {
+            self.d.human |= 1 << group.0;
+            self.d.plans[group.index()].yielded = false;
+            self.d.groups[group.index()].clear_failure();
+        }
+        self.d.human_until = None;
+        if self.config.timing.guard == Duration::MAX {
+            self.d.ledger.void_promises_to(self.config.me.peer());
         }
         self.d.hello_due = true;
         Ok(groups.len())

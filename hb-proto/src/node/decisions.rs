@@ -3,6 +3,7 @@
 use heapless::Vec;
 
 use super::send::Outbox;
+use super::third::{ArbiterView, Relays};
 use crate::authority::Ledger;
 use crate::config::{MAX_GROUPS, MAX_LINKS};
 use crate::event::Cause;
@@ -11,7 +12,7 @@ use crate::id::{BootId, GroupId};
 use crate::link::Link;
 use crate::peer::Peer;
 use crate::time::{Duration, Instant};
-use crate::wire::message::{Hello, Life, Settings};
+use crate::wire::message::{Hello, Life, Settings, duration_of_ms};
 
 /// What the peer's last hello said.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,6 +20,7 @@ pub(super) struct PeerFacts {
     pub(super) haresources: u64,
     pub(super) settings: u64,
     pub(super) lease: Duration,
+    pub(super) guard: Duration,
     pub(super) keepalive: Duration,
     pub(super) arbiter: Option<u32>,
     pub(super) declines: u16,
@@ -28,12 +30,13 @@ pub(super) struct PeerFacts {
 
 impl PeerFacts {
     pub(super) fn of(hello: &Hello) -> Self {
-        let Settings { keepalive_ms, lease_ms, arbiter, .. } = hello.settings;
+        let Settings { keepalive_ms, lease_ms, guard_ms, arbiter, .. } = hello.settings;
         let digests = hello.settings.digests();
         Self {
             haresources: digests.haresources,
             settings: digests.settings,
             lease: Duration::from_millis(u64::from(lease_ms)),
+            guard: duration_of_ms(guard_ms),
             keepalive: Duration::from_millis(u64::from(keepalive_ms)),
             arbiter,
             declines: hello.declines,
@@ -104,6 +107,16 @@ pub struct Decisions {
     /// When a frame of its own last passed encoding, framing and decoding (R10).
     pub(super) self_checked_at: Option<Instant>,
     pub(super) outbox: Outbox,
+    pub(super) arbiter: ArbiterView,
+    /// The peer says that it hears the arbiter on its own line.
+    pub(super) peer_hears_arbiter: bool,
+    /// Number of the key that the peer signs with.
+    pub(super) peer_key: Option<u8>,
+    /// Groups (one bit each) for which an operator votes in the peer's place (R14).
+    pub(super) human: u16,
+    /// The peer was heard after that vote: until when it may still stand.
+    pub(super) human_until: Option<Instant>,
+    pub(super) relays: Relays,
 }
 
 impl Decisions {
@@ -131,6 +144,8 @@ impl Decisions {
         self.left = self.left.map(|(seq, at)| (seq, at.rebased(by)));
         self.self_checked_at = self.self_checked_at.map(|at| at.rebased(by));
         self.outbox = self.outbox.rebased(by);
+        self.arbiter = self.arbiter.rebased(by);
+        self.human_until = self.human_until.map(|at| at.rebased(by));
         self
     }
 }

@@ -3,7 +3,8 @@
 use super::{Node, has};
 use crate::authority::Stance;
 use crate::event::{Cause, Event};
-use crate::id::GroupId;
+use crate::id::{GroupId, Voter};
+use crate::mutant::Mutant;
 use crate::time::Instant;
 use crate::wire::message::{GroupState, Life};
 
@@ -13,6 +14,8 @@ use crate::wire::message::{GroupState, Life};
 pub enum Ground {
     /// Another voter's unexpired promise.
     Promise,
+    /// An operator's vote in place of a peer that is off (R14).
+    Human,
     /// Classic: the peer is dead or left.
     PeerGone,
     /// Classic, running: the peer's last word was a promise, and it has been silent since. It is
@@ -37,18 +40,28 @@ impl Node {
     #[must_use]
     pub fn ground(&self, group: GroupId, now: Instant) -> Option<Ground> {
         let promises = self.d.ledger.promises(group);
-        if promises.promised_to(now).is_some() {
+        let broken = |rule| self.d.ledger.is_broken(rule);
+        if promises.promised_to(now).is_some() && !broken(Mutant::R2Promised) {
             return None;
         }
         let promise = self.d.ledger.authorised(group, now).then_some(Ground::Promise);
-        if self.config.arbiter.is_some() {
-            let agreed = self.d.facts.is_some_and(|facts| facts.arbiter == self.config.arbiter);
-            return promise.filter(|_| agreed || self.classic_ground(group, now).is_some());
+        if self.config.arbiter.is_none() || broken(Mutant::R2Classic) {
+            // Our death voided it: what a peer that runs the group once promised binds nobody any more. It
+            // is counted still where the clock stood while the machine did.
+            let void = self.peer_shows(group) == GroupState::Running && !self.mismatches();
+            return promise.filter(|_| !void).or_else(|| self.classic_ground(group, now));
         }
-        // Our death voided it: what a peer that runs the group once promised binds nobody any more. It is
-        // counted still where the clock stood while the machine did.
-        let void = self.peer_shows(group) == GroupState::Running && !self.mismatches();
-        promise.filter(|_| !void).or_else(|| self.classic_ground(group, now))
+        if self.human_votes(group) {
+            return Some(Ground::Human);
+        }
+        // While the peer may be a classic one, which runs when it hears nobody, both rules must allow it.
+        // A classic peer's guard is zero, so its promise counts for nothing here, but it is its word.
+        let peer = self.config.me.peer();
+        let by_peer = promises.counted_until(peer) > now
+            || self.peer_shows(group) == GroupState::Promised && self.d.ledger.is_fresh(peer, now);
+        promise.filter(|_| {
+            self.agrees_on_arbiter() || by_peer || self.classic_ground(group, now).is_some()
+        })
     }
 
     fn classic_ground(&self, group: GroupId, now: Instant) -> Option<Ground> {
@@ -112,8 +125,8 @@ impl Node {
             let own = promises.promise_ends().filter(|_| !asks);
             let plan = &self.d.plans[group.index()];
             let bridge = Some(plan.bridge_until).filter(|&until| asks && until > Instant::ZERO);
-            let counted =
-                Some(promises.counted_until(peer)).filter(|&until| asks && until > Instant::ZERO);
+            let counted = promises.counted_until(peer).max(promises.counted_until(Voter::Arbiter));
+            let counted = Some(counted).filter(|&until| asks && until > Instant::ZERO);
             let takeover = plan.peer_idle_since.map(|since| since + self.config.timing.deadtime);
             let yielded = Some(plan.yield_until).filter(|_| plan.yielded);
             // What was past when decisions were last made has been acted upon.
@@ -131,7 +144,8 @@ impl Node {
         for group in self.d.ledger.groups() {
             let at = group.index();
             let runs = self.d.ledger.stance(group) == Stance::Running;
-            if !runs || self.d.plans[at].lost || self.ground(group, now).is_some() {
+            let broken = self.d.ledger.is_broken(Mutant::R10GoesOn);
+            if !runs || self.d.plans[at].lost || self.ground(group, now).is_some() || broken {
                 continue;
             }
             let plan = &mut self.d.plans[at];

@@ -8,14 +8,18 @@ mod decisions;
 mod ground;
 mod policy;
 mod receive;
+mod report;
 mod send;
+mod third;
 
 pub use commands::Refusal;
 pub use decisions::Decisions;
 use decisions::{PeerFacts, Plan, has};
 pub use ground::Ground;
 pub use receive::Accepted;
+pub use report::{ArbiterReport, Authority, Obstacle};
 pub use send::{FrameKind, Transmit};
+pub use third::ArbiterState;
 
 use heapless::{Deque, Vec};
 
@@ -26,6 +30,7 @@ use crate::event::Event;
 use crate::group::{Group, Phase};
 use crate::id::{BootId, GroupId, LinkId, Voter};
 use crate::link::{Link, LinkTimes};
+use crate::mutant::Mutant;
 use crate::peer::{Peer, PeerState};
 use crate::statistics::{LinkStatistics, Statistics};
 use crate::time::{Duration, Instant};
@@ -34,6 +39,7 @@ use crate::wire::auth::KeyRing;
 use crate::wire::message::{GroupState, Life};
 
 use send::Outbox;
+use third::{ArbiterView, Relays};
 
 /// Events kept for the driver: all that one bounded drain of frames on eight links can cause and more.
 /// They are for people; beyond that they are counted as lost.
@@ -88,6 +94,12 @@ impl Node {
             restart_above: None,
             self_checked_at: None,
             outbox: Outbox::default(),
+            arbiter: ArbiterView::default(),
+            peer_hears_arbiter: false,
+            peer_key: None,
+            human: 0,
+            human_until: None,
+            relays: Relays::default(),
         };
         let link_statistics = config.links.iter().map(|_| LinkStatistics::default()).collect();
         let mut node = Self {
@@ -162,6 +174,19 @@ impl Node {
     #[must_use]
     pub const fn life(&self) -> Life {
         self.d.life
+    }
+
+    /// Number of the key that the peer signs with: an old key may go when all voters show the new one (R14).
+    #[must_use]
+    pub const fn peer_key(&self) -> Option<u8> {
+        self.d.peer_key
+    }
+
+    /// For a test that wants to see who notices. Call before the first frame.
+    #[cfg(feature = "mutants")]
+    pub fn break_rule(&mut self, rule: Option<Mutant>) {
+        self.d.ledger.break_rule(rule);
+        self.d.clean |= self.d.ledger.is_broken(Mutant::R9Unclean);
     }
 
     /// Whether every group was confirmed stopped since the start (R9): the watchdog may be opened.
@@ -265,7 +290,9 @@ impl Node {
             self.statistics.stalls += 1;
             self.statistics.longest_stall = self.statistics.longest_stall.max(late);
             self.tell(Event::Stall { late });
-            self.d.peer.stalled_until(now);
+            if !self.d.ledger.is_broken(Mutant::R11Stalled) {
+                self.d.peer.stalled_until(now);
+            }
             if self.mismatches() && late < self.config.timing.deadtime {
                 // Nobody promises across different files; the peer can't have missed us yet.
                 self.bridge(now);
@@ -300,6 +327,9 @@ impl Node {
         }
         self.judge_peer(now);
         self.judge_links(now);
+        if self.config.arbiter.is_some() {
+            self.judge_arbiter(now);
+        }
         self.decide(now);
         self.prepare_frame(now);
     }
@@ -358,6 +388,8 @@ impl Node {
             self.link_due(),
             self.d.outbox.change_due,
             self.ground_due(),
+            self.arbiter_due(),
+            self.relay_due(),
         ]
         .into_iter()
         .flatten()

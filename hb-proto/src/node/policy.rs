@@ -6,6 +6,7 @@ use crate::event::Failover;
 use crate::event::{Cause, Event};
 use crate::group::{Change, Phase};
 use crate::id::GroupId;
+use crate::mutant::Mutant;
 use crate::peer::PeerState;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{GroupState, Life};
@@ -119,7 +120,8 @@ impl Node {
 
     fn decide_idle(&mut self, now: Instant, group: GroupId) {
         self.reconsider_yield(now, group);
-        if self.d.ledger.promises(group).promised_to(now).is_some() {
+        let promised = self.d.ledger.promises(group).promised_to(now).is_some();
+        if promised && !self.d.ledger.is_broken(Mutant::R3Asks) {
             return;
         }
         let Some(cause) = self.may_ask(now, group) else { return };
@@ -150,10 +152,12 @@ impl Node {
             return None;
         }
         match self.d.peer.state() {
+            _ if self.human_votes(group) => Some(Cause::Takeover),
             PeerState::Unknown => None,
             PeerState::Left => Some(Cause::PeerLeft),
             PeerState::Dead if self.d.peer.heard_at().is_none() => Some(Cause::Startup),
             PeerState::Dead => Some(Cause::PeerDead),
+            PeerState::Alive | PeerState::Late if self.peer_is_deaf(now) => Some(Cause::PeerDeaf),
             PeerState::Alive | PeerState::Late if !self.peer_is_partner(now) => None,
             PeerState::Alive | PeerState::Late => self.may_ask_partner(now, group),
         }
@@ -179,7 +183,9 @@ impl Node {
                 let left_alone = plan
                     .peer_idle_since
                     .is_some_and(|since| now.since(since) >= self.config.timing.deadtime);
-                self.is_home(group) || declines || plan.wanted || left_alone
+                // Who began to ask goes on until it is answered: the wait is over, not the reason.
+                let asking = self.d.ledger.stance(group) == Stance::Asking;
+                self.is_home(group) || declines || plan.wanted || left_alone || asking
             }
         };
         asks.then_some(cause)
@@ -290,7 +296,7 @@ impl Node {
             detection,
             takeover: now.since(decided_at),
             budget: budget.map_or(Duration::ZERO, |budget| match cause {
-                Cause::PeerDead => budget.total(),
+                Cause::PeerDead | Cause::PeerDeaf => budget.total(),
                 // Nothing has to be detected when the peer says it.
                 _ => budget.start + budget.announce,
             }),

@@ -52,8 +52,7 @@ impl Node {
             return Err(Reject::Own);
         }
         if header.sender == Voter::Arbiter {
-            // An arbiter's frames have a kind of their own, which this program doesn't speak yet.
-            return Err(Reject::Meaning);
+            return self.take_arbiter_frame(now, link, &opened, frame);
         }
         let name = FrameName { boot: header.boot, seq: header.seq };
         let heard = self.d.links.get(link.index()).ok_or(Reject::Meaning)?;
@@ -71,7 +70,9 @@ impl Node {
         if known.is_some_and(|newest| newest >= name) {
             return Ok(Accepted::Copy);
         }
+        self.d.peer_key = Some(opened.key);
         self.process(now, &header, &message)?;
+        self.relay_to_arbiter(now, link, frame);
         Ok(Accepted::First)
     }
 
@@ -92,7 +93,7 @@ impl Node {
     }
 
     /// R9: whoever hears an id of its own, not below its present one, restarts above it.
-    fn heard_oneself(&mut self, life: BootId) {
+    pub(super) fn heard_oneself(&mut self, life: BootId) {
         if self.d.restart_above.is_none_or(|known| known < life) {
             self.tell(Event::BootIdTaken { heard: life });
             self.d.restart_above = Some(life);
@@ -129,10 +130,15 @@ impl Node {
         if let Message::Hello(hello) = message {
             self.learn(hello);
         }
-        let lease = self.d.facts.map_or(Duration::ZERO, |facts| facts.lease);
+        let lease = self
+            .d
+            .facts
+            .map_or(Duration::ZERO, |facts| self.usable_lease(facts.lease, facts.guard));
         let may_promise = self.matches();
         let processed = self.d.ledger.process(now, header, message.status(), lease, may_promise)?;
         self.statistics.frames += 1;
+        self.d.peer_hears_arbiter = message.status().hears_arbiter;
+        self.human_meets_peer(now, Some(message.status()));
         self.hear_peer(now, message, processed);
         for group in self.d.ledger.groups() {
             let before = former.map_or(GroupState::Idle, |voice| voice.groups.state(group));

@@ -1,14 +1,16 @@
 //! What leaves: one frame each keepalive on every link, and at once when something changed.
 
-use super::{Node, Stance};
+use super::{ArbiterState, Node, Stance};
 use crate::config::LinkKind;
+use crate::event::Event;
 use crate::group::Phase;
-use crate::id::{LinkId, Voter};
+use crate::id::{BootId, LinkId, Voter};
 use crate::link::LinkState;
 use crate::peer::PeerState;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{
-    self, GroupStates, Header, Hello, HelloEcho, Life, Message, Settings, Status,
+    self, ForArbiter, GroupStates, Header, Hello, HelloEcho, Life, Message, Settings, Status,
+    ms_of_duration,
 };
 use crate::wire::port::Deframer;
 use crate::wire::{MAX_FRAME, cobs};
@@ -34,6 +36,8 @@ pub enum FrameKind {
     Status,
     /// A hello.
     Hello,
+    /// Another voter's frame, relayed.
+    Relay,
 }
 
 /// A frame to write to one link now.
@@ -48,6 +52,9 @@ pub struct Transmit {
     pub kind: FrameKind,
 }
 
+/// What a status says of links, groups, one's life, the request to fence, and the arbiter.
+type Told = (u8, GroupStates, Life, Option<BootId>, bool);
+
 /// The frame that is being sent, link by link.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
@@ -56,7 +63,7 @@ pub(super) struct Outbox {
     /// Links that have not had it.
     pub(super) links: u8,
     /// What the newest frame said of states and links: a difference sends the next one at once.
-    told: (u8, GroupStates, Life),
+    told: Told,
     told_sets: (u16, u16, u16),
     sent_at: Instant,
     /// A change waits for its turn until then.
@@ -88,7 +95,13 @@ impl Node {
         }
         let scheduled = now >= self.d.keepalive_at;
         self.notice_hello_due(now, keepalive);
-        let told = (self.hears(now), self.d.ledger.shown(now), self.d.life);
+        let told = (
+            self.hears(now),
+            self.d.ledger.shown(now),
+            self.d.life,
+            self.fence_request(now),
+            self.config.arbiter.is_some() && self.hears_arbiter_directly(now),
+        );
         let changed = told != self.d.outbox.told || self.d.hello_due;
         let spacing = keepalive.percent(OFF_SCHEDULE_PERCENT).min(OFF_SCHEDULE_AT_MOST);
         let spaced_at = self.d.outbox.sent_at + spacing;
@@ -128,21 +141,26 @@ impl Node {
         self.d.hello_due |= sets != self.d.outbox.told_sets || asked && !lately;
     }
 
-    fn fill_outbox(
-        &mut self,
-        now: Instant,
-        seq: u32,
-        told: (u8, GroupStates, Life),
-        scheduled: bool,
-    ) {
-        let (hears, groups, life) = told;
+    fn fill_outbox(&mut self, now: Instant, seq: u32, told: Told, scheduled: bool) {
+        let (hears, groups, life, fence, hears_arbiter) = told;
+        if let Some(boot) = fence.filter(|_| self.d.outbox.told.3 != fence) {
+            self.tell(Event::FenceAsked { boot });
+        }
+        let [peer, arbiter] = self.d.ledger.echoes();
+        let lacks_hello = self.d.facts.is_none() && self.newest_of_peer().is_some()
+            || self.d.arbiter.settings.is_none() && self.d.arbiter.status.is_some();
         let status = Status {
             hears,
-            echoes: self.d.ledger.echoes(),
+            // A request travels in the place of the echo of the peer, which is silent (§5).
+            echoes: [peer.filter(|_| fence.is_none()), arbiter],
             groups,
             life,
             off_schedule: !scheduled,
-            wants_hello: self.d.facts.is_none() && self.newest_of_peer().is_some(),
+            wants_hello: lacks_hello,
+            fence,
+            armed: self.arms_external_watchdog(),
+            direct: false,
+            hears_arbiter,
         };
         // Who gives a group up after a stall says so in every frame until it has (see `wins_conflict`).
         let giving_up = self.d.plans.iter().any(|plan| plan.lost);
@@ -182,13 +200,21 @@ impl Node {
             keepalive_ms: millis(timing.keepalive),
             deadtime_ms: millis(timing.deadtime),
             lease_ms: millis(timing.lease),
-            guard_ms: millis(timing.guard),
-            arbiter: self.config.arbiter,
+            guard_ms: ms_of_duration(timing.guard),
+            arbiter: self.config.arbiter.map(|_| self.d.arbiter.id),
             ..Settings::new(self.config.digests)
         };
         let (declines, failed, wants) = (self.declines(), self.failed(), self.wants());
         let knows = self.newest_of_peer().map(|newest| newest.boot);
-        Hello { status, settings, declines, failed, wants, knows, echo: None }
+        let for_arbiter = self.config.arbiter.map(|_| {
+            let groups = self.config.groups.iter().enumerate();
+            let at_b = groups.filter(|(_, group)| group.home == Voter::B);
+            ForArbiter {
+                homes_b: at_b.fold(0, |set, (at, _)| set | 1 << at),
+                knows: self.d.ledger.voice(Voter::Arbiter).map(|voice| voice.newest.boot),
+            }
+        });
+        Hello { status, settings, declines, failed, wants, knows, echo: None, for_arbiter }
     }
 
     fn header(&self, link: LinkId) -> Header {
@@ -214,6 +240,9 @@ impl Node {
 
     /// The next frame to write. Poll until `None` after any input; `now` is read before the write (R6).
     pub fn poll_transmit(&mut self, now: Instant, frame: &mut [u8; MAX_FRAME]) -> Option<Transmit> {
+        if let Some((link, len)) = self.poll_relay(now, frame) {
+            return Some(self.wrote(now, link, len, FrameKind::Relay));
+        }
         let message = self.d.outbox.message?;
         for at in 0..self.d.links.len() {
             let link = LinkId(at as u8);
@@ -256,7 +285,13 @@ impl Node {
             }
             Message::Status(_) => (message, FrameKind::Status),
         };
+        let message = message.leaving_by(self.arbiter_link() == Some(link));
         let len = message::encode(&self.header(link), &message, &self.keys, frame);
+        self.wrote(now, link, len, kind)
+    }
+
+    fn wrote(&mut self, now: Instant, link: LinkId, len: usize, kind: FrameKind) -> Transmit {
+        let at = link.index();
         let kind_of_link = self.config.links[at];
         let on_line = match kind_of_link {
             LinkKind::Serial { .. } => cobs::encoded_len(len),
@@ -293,6 +328,12 @@ impl Node {
         }
         if self.d.links.iter().any(|link| link.state() != LinkState::Up) {
             return Some("a link is not up");
+        }
+        if self.config.arbiter.is_some() && self.d.arbiter.state != ArbiterState::Present {
+            return Some("the arbiter is not heard");
+        }
+        if self.config.arbiter.is_some() && !self.agrees_on_arbiter() {
+            return Some("the two nodes do not announce the same arbiter");
         }
         let settled = self.d.ledger.groups().all(|group| {
             let running = self.d.groups[group.index()].phase() == Phase::Running;

@@ -263,7 +263,11 @@ impl Cluster {
             links: self.links().into_iter().map(kind).collect(),
             groups,
             auto_failback: self.auto_failback,
-            arbiter: self.arbiter.then_some(1),
+            arbiter: self.arbiter.then_some(hb_proto::config::ArbiterConfig {
+                link: hb_proto::id::LinkId(0),
+                external_watchdog: false,
+                fence: None,
+            }),
             patience: Patience::default(),
             digests: Digests { haresources: 1 + u64::from(differs), settings: 1 },
         }

@@ -1,4 +1,4 @@
-//! What travels: a header, and a status or a hello.
+//! What travels: a header, and a status or a hello; the arbiter has kinds of its own ([`arbiter`]).
 //!
 //! How messages may change (hold these rules when editing, they keep a pair upgradable one node at a time):
 //!
@@ -19,17 +19,23 @@
 //! | 1 | set of the receiver's links that the sender hears |
 //! | 7 | echo of each of the two other voters: 8 low bits of boot id, 20 of sequence number |
 //! | 4 | state of 16 groups, 2 bits each |
-//! | 1 | life (2 bits), off schedule, asks for a hello |
+//! | 1 | life (2 bits), off schedule, asks for a hello, fence, armed, direct, hears the arbiter |
 //! | 8 | tag |
 //! | 1 | delimiter |
 //!
 //! 32 in all, whatever the values: every field has a fixed size.
 
+pub mod arbiter;
+mod hello;
+
+pub use hello::{ForArbiter, Hello, HelloEcho, Settings, duration_of_ms, ms_of_duration};
+use hello::{PackedForArbiter, PackedHello};
+
 use serde::{Deserialize, Serialize};
 
 use super::auth::KeyRing;
 use super::{MAX_FRAME, Reject};
-use crate::config::{Digests, MAX_GROUPS};
+use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, LinkId, Voter};
 
 /// The version this program speaks.
@@ -44,6 +50,8 @@ pub const STATUS_LEN: usize = 13;
 
 const KIND_STATUS: u8 = 1;
 const KIND_HELLO: u8 = 2;
+/// A hello of a node with an arbiter: has a tail for it.
+const KIND_HELLO_FOR_ARBITER: u8 = 5;
 
 /// Who sent a frame, by which link, in which life, and when in its order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,6 +173,12 @@ pub enum Life {
 const LIFE_BITS: u8 = 0b11;
 const OFF_SCHEDULE: u8 = 1 << 2;
 const WANTS_HELLO: u8 = 1 << 3;
+const FENCE: u8 = 1 << 4;
+const ARMED: u8 = 1 << 5;
+const DIRECT: u8 = 1 << 6;
+const HEARS_ARBITER: u8 = 1 << 7;
+/// In a fence request, bits of the peer's echo that its boot id leaves free.
+const FENCE_RESERVED: u32 = 0x0F00_0000;
 
 /// The heartbeat itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -181,6 +195,15 @@ pub struct Status {
     pub off_schedule: bool,
     /// The sender has no hello of this life of the receiver yet.
     pub wants_hello: bool,
+    /// R12: asks the arbiter to reset the peer in this life. The request travels in place of the echo of
+    /// the peer, which has been silent for deadtime: an echo that old is of no use (protocol.md §5).
+    pub fence: Option<BootId>,
+    /// R13: the arbiter may reset the sender when it falls silent.
+    pub armed: bool,
+    /// This copy leaves by the sender's line to the arbiter: whoever gets it elsewhere got it relayed.
+    pub direct: bool,
+    /// The sender hears the arbiter by its own line: nobody need relay its frames.
+    pub hears_arbiter: bool,
 }
 
 impl Status {
@@ -192,93 +215,7 @@ impl Status {
     }
 }
 
-/// What changes rarely, at the end of a hello.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, Hash)]
-pub struct Settings {
-    /// Oldest version the sender understands.
-    pub min_version: u8,
-    /// Newest version it speaks.
-    pub current_version: u8,
-    /// Between two of its status frames, milliseconds.
-    pub keepalive_ms: u32,
-    /// Its deadtime, milliseconds.
-    pub deadtime_ms: u32,
-    /// The lease that its promises allow for, milliseconds.
-    pub lease_ms: u32,
-    /// The guard that its promises allow for, milliseconds.
-    pub guard_ms: u32,
-    /// The dongle it is configured with.
-    pub arbiter: Option<u32>,
-    /// Digest of haresources.
-    pub haresources: [u8; 8],
-    /// Digest of the other settings.
-    pub settings: [u8; 8],
-}
-
-impl Settings {
-    /// Settings with these digests; the rest zero or absent.
-    #[must_use]
-    pub const fn new(digests: Digests) -> Self {
-        Self {
-            min_version: MIN_VERSION,
-            current_version: CURRENT_VERSION,
-            keepalive_ms: 0,
-            deadtime_ms: 0,
-            lease_ms: 0,
-            guard_ms: 0,
-            arbiter: None,
-            haresources: digests.haresources.to_le_bytes(),
-            settings: digests.settings.to_le_bytes(),
-        }
-    }
-
-    /// The digests.
-    #[must_use]
-    pub const fn digests(&self) -> Digests {
-        Digests {
-            haresources: u64::from_le_bytes(self.haresources),
-            settings: u64::from_le_bytes(self.settings),
-        }
-    }
-}
-
-/// Answers the last hello that came by the link which this one leaves by: gives that link's round trip.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct HelloEcho {
-    /// Sequence number of that hello.
-    pub seq: u32,
-    /// How long ago it came, microseconds.
-    pub held_us: u32,
-}
-
-impl HelloEcho {
-    fn from_bytes(bytes: [[u8; 4]; 2]) -> Option<Self> {
-        let [seq, held_us] = bytes.map(u32::from_le_bytes);
-        (seq != 0).then_some(Self { seq, held_us })
-    }
-}
-
-/// A status with what changes rarely. Replaces every tenth status, and goes out at once when it changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Hello {
-    /// As in a status frame.
-    pub status: Status,
-    /// The sender's settings.
-    pub settings: Settings,
-    /// Groups (one bit each) that the sender doesn't ask for though it could: standby, or a failed start.
-    pub declines: u16,
-    /// Those of [`Hello::declines`] whose start failed.
-    pub failed: u16,
-    /// Groups that the sender wants handed over: failback, or an operator's takeover.
-    pub wants: u16,
-    /// The receiver's newest life that the sender knows of: whoever reads an id of its own above its
-    /// present one has lost count and restarts above it (R9).
-    pub knows: Option<BootId>,
-    /// Round trip on this link.
-    pub echo: Option<HelloEcho>,
-}
-
-/// The body of a frame.
+/// The body of a frame of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Message {
     /// A heartbeat.
@@ -296,6 +233,18 @@ impl Message {
             Self::Hello(hello) => &hello.status,
         }
     }
+
+    /// The copy that leaves by the line to the arbiter, or one of the others.
+    #[must_use]
+    pub const fn leaving_by(self, arbiters_line: bool) -> Self {
+        match self {
+            Self::Status(status) => Self::Status(Status { direct: arbiters_line, ..status }),
+            Self::Hello(hello) => {
+                let status = Status { direct: arbiters_line, ..hello.status };
+                Self::Hello(Hello { status, ..hello })
+            }
+        }
+    }
 }
 
 /// Status as postcard sees it: byte arrays, so that its size never depends on its values.
@@ -307,57 +256,79 @@ struct PackedStatus {
     flags: u8,
 }
 
-#[derive(Serialize, Deserialize)]
-struct PackedHello {
-    status: PackedStatus,
-    settings: Settings,
-    declines: [u8; 2],
-    failed: [u8; 2],
-    wants: [u8; 2],
-    knows: [u8; 3],
-    /// Number and holding time; number 0 for none. Of fixed size, so that no figure for people changes
-    /// how long a frame occupies the line.
-    echo: [[u8; 4]; 2],
+/// Two echoes of 28 bits.
+fn pack_echoes([first, second]: [u32; 2]) -> [u8; 7] {
+    let mut echoes = [0; 7];
+    echoes.copy_from_slice(&(u64::from(second) << 28 | u64::from(first)).to_le_bytes()[..7]);
+    echoes
+}
+
+fn unpack_echoes(bytes: [u8; 7]) -> [u32; 2] {
+    let mut wide = [0; 8];
+    wide[..7].copy_from_slice(&bytes);
+    let both = u64::from_le_bytes(wide);
+    [(both & 0x0FFF_FFFF) as u32, (both >> 28) as u32]
+}
+
+impl Echo {
+    fn bits(echo: Option<Self>) -> u32 {
+        echo.map_or(0, |echo| echo.0)
+    }
+
+    fn from_bits(bits: u32) -> Option<Self> {
+        (bits != 0).then_some(Self(bits))
+    }
 }
 
 impl From<&Status> for PackedStatus {
     fn from(status: &Status) -> Self {
-        let [first, second] = status.echoes.map(|echo| echo.map_or(0, |echo| u64::from(echo.0)));
-        let mut echoes = [0; 7];
-        echoes.copy_from_slice(&(second << 28 | first).to_le_bytes()[..7]);
-        let mut flags = status.life as u8;
-        if status.off_schedule {
-            flags |= OFF_SCHEDULE;
+        let [peer, arbiter] = status.echoes.map(Echo::bits);
+        let peer = status.fence.map_or(peer, BootId::value);
+        let flags = [
+            (OFF_SCHEDULE, status.off_schedule),
+            (WANTS_HELLO, status.wants_hello),
+            (FENCE, status.fence.is_some()),
+            (ARMED, status.armed),
+            (DIRECT, status.direct),
+            (HEARS_ARBITER, status.hears_arbiter),
+        ];
+        let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
+        Self {
+            hears: status.hears,
+            echoes: pack_echoes([peer, arbiter]),
+            groups: status.groups,
+            flags: status.life as u8 | set,
         }
-        if status.wants_hello {
-            flags |= WANTS_HELLO;
-        }
-        Self { hears: status.hears, echoes, groups: status.groups, flags }
     }
 }
 
 impl PackedStatus {
     fn unpack(&self) -> Result<Status, Reject> {
-        let mut wide = [0; 8];
-        wide[..7].copy_from_slice(&self.echoes);
-        let both = u64::from_le_bytes(wide);
-        let echo = |bits: u64| (bits != 0).then_some(Echo(bits as u32));
+        let [peer, arbiter] = unpack_echoes(self.echoes);
         let life = match self.flags & LIFE_BITS {
             0 => Life::Up,
             1 => Life::Leaving,
             2 => Life::Left,
             _ => return Err(Reject::Meaning),
         };
-        if self.flags & !(LIFE_BITS | OFF_SCHEDULE | WANTS_HELLO) != 0 {
-            return Err(Reject::Meaning);
-        }
+        let has = |bit| self.flags & bit != 0;
+        let fence = match has(FENCE) {
+            true if peer & FENCE_RESERVED != 0 => return Err(Reject::Meaning),
+            true => Some(BootId::new(peer).ok_or(Reject::Meaning)?),
+            false => None,
+        };
+        let peer = if fence.is_some() { None } else { Echo::from_bits(peer) };
         Ok(Status {
             hears: self.hears,
-            echoes: [echo(both & 0x0FFF_FFFF), echo(both >> 28)],
+            echoes: [peer, Echo::from_bits(arbiter)],
             groups: self.groups,
             life,
-            off_schedule: self.flags & OFF_SCHEDULE != 0,
-            wants_hello: self.flags & WANTS_HELLO != 0,
+            off_schedule: has(OFF_SCHEDULE),
+            wants_hello: has(WANTS_HELLO),
+            fence,
+            armed: has(ARMED),
+            direct: has(DIRECT),
+            hears_arbiter: has(HEARS_ARBITER),
         })
     }
 }
@@ -375,32 +346,37 @@ pub fn encode(
 ) -> usize {
     let kind = match message {
         Message::Status(_) => KIND_STATUS,
-        Message::Hello(_) => KIND_HELLO,
+        Message::Hello(Hello { for_arbiter: None, .. }) => KIND_HELLO,
+        Message::Hello(_) => KIND_HELLO_FOR_ARBITER,
     };
+    let body = &mut buf[HEADER_LEN..];
+    let written = match message {
+        Message::Status(status) => postcard::to_slice(&PackedStatus::from(status), body),
+        Message::Hello(hello) => match &hello.for_arbiter {
+            None => postcard::to_slice(&PackedHello::from(hello), body),
+            Some(tail) => {
+                let packed = (PackedHello::from(hello), PackedForArbiter::from(tail));
+                postcard::to_slice(&packed, body)
+            }
+        },
+    };
+    let len = written.expect("MAX_FRAME holds every body").len();
+    seal(header, kind, len, keys, buf)
+}
+
+/// Header and tag around the body of `body_len` bytes that stands in `buf`; the frame's length.
+fn seal(
+    header: &Header,
+    kind: u8,
+    body_len: usize,
+    keys: &KeyRing,
+    buf: &mut [u8; MAX_FRAME],
+) -> usize {
     buf[0] = CURRENT_VERSION << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
     buf[1] = kind << 4 | keys.signing_id() & 0x0F;
     buf[2..5].copy_from_slice(&three_bytes(header.boot.value()));
     buf[5..9].copy_from_slice(&header.seq.to_le_bytes());
-    let body = &mut buf[HEADER_LEN..];
-    let written = match message {
-        Message::Status(status) => postcard::to_slice(&PackedStatus::from(status), body),
-        Message::Hello(hello) => postcard::to_slice(
-            &PackedHello {
-                status: PackedStatus::from(&hello.status),
-                settings: hello.settings,
-                declines: hello.declines.to_le_bytes(),
-                failed: hello.failed.to_le_bytes(),
-                wants: hello.wants.to_le_bytes(),
-                knows: three_bytes(hello.knows.map_or(0, BootId::value)),
-                echo: hello
-                    .echo
-                    .map_or([[0; 4]; 2], |echo| [echo.seq, echo.held_us].map(u32::to_le_bytes)),
-            },
-            body,
-        ),
-    };
-    let len = HEADER_LEN + written.expect("MAX_FRAME holds every body").len();
-    keys.seal(buf, len).expect("MAX_FRAME holds every tag")
+    keys.seal(buf, HEADER_LEN + body_len).expect("MAX_FRAME holds every tag")
 }
 
 /// A frame whose tag and version are right: its header is to be believed, its body not yet read.
@@ -408,6 +384,8 @@ pub fn encode(
 pub struct Opened<'f> {
     /// The header.
     pub header: Header,
+    /// Number of the key that signed it.
+    pub key: u8,
     kind: u8,
     body: &'f [u8],
 }
@@ -432,28 +410,21 @@ pub fn open<'f>(frame: &'f [u8], keys: &KeyRing) -> Result<Opened<'f>, Reject> {
         boot: BootId::new(from_three([head[2], head[3], head[4]])).ok_or(Reject::Meaning)?,
         seq: u32::from_le_bytes([head[5], head[6], head[7], head[8]]),
     };
-    Ok(Opened { header, kind: head[1] >> 4, body })
+    Ok(Opened { header, key: head[1] & 0x0F, kind: head[1] >> 4, body })
 }
 
 impl Opened<'_> {
-    /// Decodes the body: nothing may be left over, and every value must mean something.
+    /// Decodes the body of a node's frame: nothing may be left over, and every value must mean something.
     ///
     /// # Errors
     /// [`Reject::Decode`], [`Reject::Trailing`] or [`Reject::Meaning`].
     pub fn message(&self) -> Result<Message, Reject> {
         match self.kind {
             KIND_STATUS => Ok(Message::Status(decode::<PackedStatus>(self.body)?.unpack()?)),
-            KIND_HELLO => {
-                let packed = decode::<PackedHello>(self.body)?;
-                Ok(Message::Hello(Hello {
-                    status: packed.status.unpack()?,
-                    settings: packed.settings,
-                    declines: u16::from_le_bytes(packed.declines),
-                    failed: u16::from_le_bytes(packed.failed),
-                    wants: u16::from_le_bytes(packed.wants),
-                    knows: BootId::new(from_three(packed.knows)),
-                    echo: HelloEcho::from_bytes(packed.echo),
-                }))
+            KIND_HELLO => Ok(Message::Hello(decode::<PackedHello>(self.body)?.unpack(None)?)),
+            KIND_HELLO_FOR_ARBITER => {
+                let (hello, tail) = decode::<(PackedHello, PackedForArbiter)>(self.body)?;
+                Ok(Message::Hello(hello.unpack(Some(ForArbiter::from(tail)))?))
             }
             _ => Err(Reject::Decode),
         }

@@ -6,13 +6,13 @@ use crate::config::STATUS_SERIAL_BYTES;
 use crate::wire::auth::{HMAC_TAG, Key};
 use crate::wire::{MIN_FRAME, cobs};
 
-fn keys() -> KeyRing {
+pub(super) fn keys() -> KeyRing {
     let mut list = Vec::new();
     let _ = list.push(Key::hmac(15, b"a secret").expect("id in range"));
     KeyRing::new(list, 15).expect("listed")
 }
 
-fn header() -> Header {
+pub(super) fn header() -> Header {
     Header {
         sender: Voter::B,
         link: LinkId(7),
@@ -33,7 +33,17 @@ fn worst_status() -> Status {
         life: Life::Left,
         off_schedule: true,
         wants_hello: true,
+        fence: None,
+        armed: true,
+        direct: true,
+        hears_arbiter: true,
     }
+}
+
+/// The largest fence request, in place of the echo of the peer.
+fn worst_request() -> Status {
+    let worst = worst_status();
+    Status { fence: BootId::new(BootId::MAX), echoes: [None, worst.echoes[1]], ..worst }
 }
 
 fn worst_hello() -> Hello {
@@ -55,17 +65,30 @@ fn worst_hello() -> Hello {
         wants: u16::MAX,
         knows: BootId::new(BootId::MAX),
         echo: Some(HelloEcho { seq: u32::MAX, held_us: u32::MAX }),
+        for_arbiter: Some(ForArbiter { homes_b: u16::MAX, knows: BootId::new(BootId::MAX) }),
     }
 }
 
 #[test]
 fn worst_status_takes_32_bytes_on_the_line() {
-    let mut frame = [0; MAX_FRAME];
-    let len = encode(&header(), &Message::Status(worst_status()), &keys(), &mut frame);
-    let mut line = [0; MAX_FRAME + 2];
-    let on_line = cobs::encode(&frame[..len], &mut line).expect("fits").len();
-    assert_eq!(on_line, STATUS_SERIAL_BYTES);
-    assert_eq!(len, HEADER_LEN + STATUS_LEN + HMAC_TAG);
+    for status in [worst_status(), worst_request()] {
+        let mut frame = [0; MAX_FRAME];
+        let len = encode(&header(), &Message::Status(status), &keys(), &mut frame);
+        let mut line = [0; MAX_FRAME + 2];
+        let on_line = cobs::encode(&frame[..len], &mut line).expect("fits").len();
+        assert_eq!(on_line, STATUS_SERIAL_BYTES);
+        assert_eq!(len, HEADER_LEN + STATUS_LEN + HMAC_TAG);
+    }
+}
+
+/// R12. A request takes the place of the echo of the peer; what the peer reads is no echo.
+#[test]
+fn a_fence_request_is_no_echo() {
+    let (mut frame, keys) = ([0; MAX_FRAME], keys());
+    let sent = Status { echoes: worst_status().echoes, ..worst_request() };
+    let len = encode(&header(), &Message::Status(sent), &keys, &mut frame);
+    let read = open(&frame[..len], &keys).expect("own frame").message();
+    assert_eq!(read, Ok(Message::Status(worst_request())));
 }
 
 #[test]
@@ -121,16 +144,23 @@ fn rejects_in_order() {
 prop_compose! {
     fn statuses()(
         hears: u8, echoes in any::<[Option<u32>; 2]>(), groups: [u8; 4], life in 0..3u8,
-        off_schedule: bool, wants_hello: bool,
+        flags: [bool; 5], fence: Option<u32>,
     ) -> Status {
         let echo = |bits: u32| Some(Echo(bits & 0x0FFF_FFFF)).filter(|echo| echo.0 != 0);
+        let fence = fence.and_then(|id| BootId::new(id & BootId::MAX));
+        let [peer, arbiter] = echoes.map(|bits| bits.and_then(echo));
+        let [off_schedule, wants_hello, armed, direct, hears_arbiter] = flags;
         Status {
             hears,
-            echoes: echoes.map(|bits| bits.and_then(echo)),
+            echoes: [peer.filter(|_| fence.is_none()), arbiter],
             groups: GroupStates(groups),
             life: [Life::Up, Life::Leaving, Life::Left][usize::from(life)],
             off_schedule,
             wants_hello,
+            fence,
+            armed,
+            direct,
+            hears_arbiter,
         }
     }
 }

@@ -1,0 +1,203 @@
+//! R12 and R13: when a node's reset line is pulled, and what proves that it went down.
+
+use super::{Arbiter, Event};
+use crate::id::{BootId, Voter};
+use crate::mutant::Mutant;
+use crate::time::{Duration, Instant};
+use crate::wire::message::arbiter::{FenceShown, LineShown};
+
+/// How long after a pulse something that falls is the pulse's doing.
+pub const CONFIRM_WINDOW: Duration = Duration::from_secs(2);
+/// Frames of a node that a pulse stopped may be on their way for so long.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// What is known of the last pulse for a node in this life of the arbiter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Fence {
+    pulse: Option<Pulse>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Pulse {
+    boot: BootId,
+    at: Instant,
+    confirmed: bool,
+    /// The other node is being watched: should it fall silent instead, the lines are swapped.
+    watched: bool,
+}
+
+impl Fence {
+    /// When the watch over the other node may end.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.pulse.filter(|pulse| pulse.watched).map(|pulse| pulse.at + CONFIRM_WINDOW)
+    }
+
+    pub(super) fn rebased(self, by: Duration) -> Self {
+        Self { pulse: self.pulse.map(|pulse| Pulse { at: pulse.at.rebased(by), ..pulse }) }
+    }
+}
+
+impl Arbiter {
+    /// The pulse was given. `evidence`: the line is supervised, and the board's pull-up was read before,
+    /// the low during it, and the pull-up again after it.
+    pub fn handle_pulsed(&mut self, now: Instant, node: Voter, evidence: bool) {
+        if evidence || self.is_broken(Mutant::R12Unconfirmed) {
+            self.confirm(now, node);
+        }
+    }
+
+    /// A sign of life that comes from the machine itself (DTR or RTS of its port, a sense input) fell. It
+    /// proves something only just after a pulse: a daemon that ends lets its port go as well.
+    pub fn handle_sense_fell(&mut self, now: Instant, node: Voter) {
+        if !node.is_node() {
+            return;
+        }
+        let lately =
+            |pulse: Option<Pulse>| pulse.is_some_and(|pulse| now.since(pulse.at) <= CONFIRM_WINDOW);
+        if lately(self.d.nodes[node.index()].fence.pulse) {
+            self.confirm(now, node);
+        } else if lately(self.d.nodes[node.peer().index()].fence.pulse) {
+            self.miswired(now);
+        }
+    }
+
+    /// The line was tested: a pulse stopped this node and no other one. Clears "miswired".
+    pub fn handle_commissioned(&mut self, node: Voter, proved: bool) {
+        if node.is_node() {
+            let line = if proved { LineShown::Commissioned } else { LineShown::Untested };
+            self.d.memory.node(node).line = line;
+        }
+    }
+
+    /// Evidence: what was promised to the life that was pulsed is over.
+    fn confirm(&mut self, now: Instant, node: Voter) {
+        let Some(view) = self.d.nodes.get_mut(node.index()) else { return };
+        let Some(pulse) = view.fence.pulse.as_mut().filter(|pulse| !pulse.confirmed) else {
+            return;
+        };
+        if now.since(pulse.at) > CONFIRM_WINDOW {
+            return;
+        }
+        pulse.confirmed = true;
+        view.armed = false;
+        self.d.ledger.void_promises_to(node);
+        self.tell(Event::Confirmed { node });
+    }
+
+    pub(super) fn unconfirm(&mut self, node: Voter) {
+        if let Some(pulse) = &mut self.d.nodes[node.index()].fence.pulse {
+            pulse.confirmed = false;
+            // What comes now is no evidence any more.
+            pulse.at = pulse.at - CONFIRM_WINDOW - CONFIRM_WINDOW;
+        }
+    }
+
+    /// A frame of a node: a life above the one that was pulsed is news, and ends what was said of it.
+    pub(super) fn fence_heard(&mut self, now: Instant, node: Voter, boot: BootId) {
+        let fence = &mut self.d.nodes[node.index()].fence;
+        if fence.pulse.is_some_and(|pulse| pulse.boot < boot) {
+            fence.pulse = None;
+        }
+        let known = self.heard_boot(node);
+        let restarted = known.is_some_and(|known| known < boot);
+        let other = &self.d.nodes[node.peer().index()].fence;
+        // The pulse was for the other node, and this one begins a new life: it was hit instead.
+        let hit = other.pulse.is_some_and(|pulse| pulse.watched && now > pulse.at);
+        if restarted && hit {
+            self.miswired(now);
+        }
+    }
+
+    /// A life that was declared over answers what was sent after its end: the evidence was wrong.
+    pub(super) fn doubt_evidence(&mut self, now: Instant, node: Voter, boot: BootId) {
+        let pulse = self.d.nodes[node.index()].fence.pulse;
+        let over = pulse.filter(|pulse| pulse.confirmed && pulse.boot >= boot);
+        // Its last words may still answer what was sent before the pulse.
+        let lease = self.d.ledger.terms().lease;
+        if over.is_some_and(|pulse| now.since(pulse.at) > lease + lease) {
+            self.miswired(now);
+        }
+    }
+
+    /// What is shown of a node's fence.
+    pub(super) fn fence_shown(&self, node: Voter) -> FenceShown {
+        match self.d.nodes[node.index()].fence.pulse {
+            None => FenceShown::None,
+            Some(Pulse { confirmed: true, .. }) => FenceShown::Confirmed,
+            Some(_) => FenceShown::Sent,
+        }
+    }
+
+    /// The newest life of a node that is known, from its frames or from a pulse for it.
+    pub(super) fn known_boot(&self, node: Voter) -> Option<BootId> {
+        let pulsed = self.d.nodes[node.index()].fence.pulse.map(|pulse| pulse.boot);
+        self.heard_boot(node).max(pulsed)
+    }
+
+    pub(super) fn decide_fences(&mut self, now: Instant) {
+        for target in [Voter::A, Voter::B] {
+            self.watch_requester(now, target);
+            let Some(boot) = self.fence_is_due(now, target) else { continue };
+            self.d.memory.node(target).pulsed = Some(boot);
+            let pulse = Pulse { boot, at: now, confirmed: false, watched: true };
+            self.d.nodes[target.index()].fence.pulse = Some(pulse);
+            self.d.pulse = Some(target);
+            self.tell(Event::Pulsed { node: target, boot });
+        }
+    }
+
+    /// Which life of `target` is to be reset now, if one is.
+    fn fence_is_due(&self, now: Instant, target: Voter) -> Option<BootId> {
+        let (view, other) = (&self.d.nodes[target.index()], target.peer());
+        let asker = &self.d.nodes[other.index()];
+        let silent = now.since(self.silent_since(target)) >= self.deadtime();
+        // One that is heard itself, hears us, and doesn't hear the target: this arbiter isn't deaf, and
+        // nobody says that the target lives.
+        let witness = self.d.ledger.is_fresh(other, now) && !asker.hears_peer;
+        if !witness || !silent && !self.is_broken(Mutant::R12Heard) || self.d.pulse.is_some() {
+            return None;
+        }
+        let armed = view.armed || self.is_broken(Mutant::R13Unarmed);
+        let automatic = self.heard_boot(target).filter(|_| armed);
+        let boot = asker.request.or(automatic)?;
+        let memory = &self.d.memory.nodes[target.index()];
+        let newer = self.known_boot(target).is_some_and(|known| known > boot);
+        let again = memory.pulsed >= Some(boot) && !self.is_broken(Mutant::R12Twice);
+        let wired = memory.line == LineShown::Commissioned;
+        (!newer && !again && wired).then_some(boot)
+    }
+
+    /// The requester falls silent instead of the target.
+    fn watch_requester(&mut self, now: Instant, target: Voter) {
+        let Some(pulse) = self.d.nodes[target.index()].fence.pulse.filter(|pulse| pulse.watched)
+        else {
+            return;
+        };
+        let requester = target.peer();
+        let last = self.d.nodes[requester.index()].heard_at;
+        let stopped = last.is_none_or(|at| at <= pulse.at + LAST_WORDS);
+        if now.since(pulse.at) < self.deadtime() + LAST_WORDS || self.d.attentive_since > pulse.at {
+            return;
+        }
+        if stopped {
+            self.miswired(now);
+        } else if now.since(pulse.at) >= CONFIRM_WINDOW
+            && let Some(pulse) = &mut self.d.nodes[target.index()].fence.pulse
+        {
+            pulse.watched = false;
+        }
+    }
+
+    /// A pulse hit the wrong machine. No line is pulled again until it is tested, and what a "confirmed"
+    /// pulse ended may be used by a node that runs: everything counts as promised, to nobody knows whom.
+    fn miswired(&mut self, now: Instant) {
+        for node in [Voter::A, Voter::B] {
+            self.d.memory.node(node).line = LineShown::Miswired;
+            if let Some(pulse) = &mut self.d.nodes[node.index()].fence.pulse {
+                pulse.watched = false;
+            }
+        }
+        self.tell(Event::Miswired);
+        self.forget(now);
+    }
+}

@@ -1,0 +1,77 @@
+//! What the arbiter stores (R8, R12): changes leave as [`super::Action::Store`] before any frame that
+//! follows from them.
+//!
+//! Keep it where it survives a reset of the chip, checked by a CRC. What it says of *promises* is believed
+//! only over a reset that kept power ([`ResetReason::kept_power`]): a dongle that had none may have been
+//! in a drawer while another one voted in its place, and then its memory is of another time.
+
+use crate::authority::Promisee;
+use crate::config::MAX_GROUPS;
+use crate::id::{BootId, GroupId, Voter};
+use crate::time::Duration;
+use crate::wire::message::arbiter::{LineShown, Promisees, ResetReason, Shown};
+
+/// What is remembered of one node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct NodeMemory {
+    /// Its newest life that was pulsed: none is pulsed twice (R12).
+    pub pulsed: Option<BootId>,
+    /// Its reset line.
+    pub line: LineShown,
+}
+
+/// What an arbiter's next life should know. The boot id is the driver's own affair: last stored + 1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Memory {
+    /// To whom each group is promised; [`Shown::Withheld`] stands for *unknown*.
+    pub promisees: Promisees,
+    /// The haresources that the promises are about.
+    pub haresources: Option<u64>,
+    /// The largest lease in force.
+    pub lease: Duration,
+    /// The largest guard in force; [`Duration::MAX`] is unbounded (R10).
+    pub guard: Duration,
+    /// The longest deadtime announced.
+    pub deadtime: Duration,
+    /// What is remembered of A and of B.
+    pub nodes: [NodeMemory; 2],
+}
+
+impl Memory {
+    /// To whom a life that follows on `reset` begins bound (R8).
+    ///
+    /// A group that nobody was promised is *unknown* as well: memory is written after the fact when a
+    /// promise ends.
+    #[must_use]
+    pub fn starting_promisee(&self, group: GroupId, reset: ResetReason) -> Promisee {
+        match self.promisees.shown(group).promisee() {
+            Some(node) if reset.kept_power() => Promisee::To(node),
+            _ => Promisee::Unknown,
+        }
+    }
+
+    /// Notes to whom a group is promised.
+    pub(super) fn note(&mut self, group: GroupId, promisee: Option<Promisee>) {
+        self.promisees.set(
+            group,
+            match promisee {
+                None => Shown::Nobody,
+                Some(Promisee::Unknown) => Shown::Withheld,
+                Some(Promisee::To(node)) => Shown::to(node),
+            },
+        );
+    }
+
+    /// One node's part. The arbiter itself has none and gets A's.
+    pub(super) const fn node(&mut self, node: Voter) -> &mut NodeMemory {
+        match node {
+            Voter::B => &mut self.nodes[1],
+            Voter::A | Voter::Arbiter => &mut self.nodes[0],
+        }
+    }
+}
+
+/// All group ids that an arbiter keeps promises for: it doesn't know how many there are.
+pub(super) fn all_groups() -> impl Iterator<Item = GroupId> {
+    (0..MAX_GROUPS as u8).map(GroupId)
+}

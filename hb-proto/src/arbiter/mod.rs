@@ -1,0 +1,469 @@
+//! The third voter: a sans-IO state machine between two serial lines (protocol.md §2, §4).
+//!
+//! To the nodes it is a cable that also votes. It forwards their frames, promises groups by R1–R8 with the
+//! same [`Ledger`] as the nodes, resets a node on request by R12 and R13, and remembers over its own reset
+//! what R8 allows. It has no configuration but its key, its number and its clock's drift: the times, the
+//! homes and the meaning of the group numbers come from the nodes' hellos.
+//!
+//! # The contract
+//!
+//! As [`crate::node`]'s: `handle_*` for what happened, `poll_*` for what to do, time passed in and never
+//! going back, [`Arbiter::handle_wakeup`] first, then everything that arrived, then
+//! [`Arbiter::handle_timeout`], then every output until it is empty. Actions come before frames: what
+//! [`Action::Store`] holds must be stored before anything that is polled after it leaves.
+
+mod fence;
+mod forward;
+mod memory;
+mod send;
+mod vote;
+
+pub use fence::CONFIRM_WINDOW;
+pub use forward::{Accepted, Port};
+pub use memory::{Memory, NodeMemory};
+pub use send::Transmit;
+
+use heapless::Deque;
+
+use crate::authority::{Ledger, Promisee, Terms};
+use crate::config::MAX_GROUPS;
+use crate::id::{BootId, Voter};
+use crate::time::{Duration, Instant};
+use crate::wire::Reject;
+use crate::wire::auth::KeyRing;
+use crate::wire::message::arbiter::ResetReason;
+
+use fence::Fence;
+use forward::PortState;
+use send::Outbox;
+use vote::NodeFacts;
+
+/// What an arbiter is told before it starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Its number, not 0: by it two nodes agree that they have the same arbiter.
+    pub id: u32,
+    /// How far its clock and a node's may run apart, percent: 5, or the chip's own figure if that is more.
+    pub drift_percent: u8,
+    /// Speed of both lines, bits a second.
+    pub baud: u32,
+    /// Between two of its status frames until a node announces its own.
+    pub keepalive: Duration,
+    /// The silence after which it would fence, until a node announces its own.
+    pub deadtime: Duration,
+}
+
+impl Config {
+    /// Arbiter `id` on lines of `baud`, with the defaults of protocol.md §3.
+    #[must_use]
+    pub const fn new(id: u32, baud: u32) -> Self {
+        Self {
+            id,
+            drift_percent: 5,
+            baud,
+            keepalive: Duration::from_millis(100),
+            deadtime: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Why a configuration can't be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ConfigError {
+    /// The number 0 stands for no arbiter.
+    NoId,
+    /// A time or the speed is 0.
+    Zero,
+}
+
+/// Something to do outside. Do it at once, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Store this, so that it survives a reset, before any frame leaves.
+    Store(Memory),
+    /// Pull the node's reset line, once; answer with [`Arbiter::handle_pulsed`].
+    Pulse {
+        /// Whose.
+        node: Voter,
+    },
+    /// Another arbiter's lives are ahead of this one's: begin a new life above this id (R9).
+    Restart {
+        /// That id.
+        above: BootId,
+    },
+}
+
+/// What a person, or a LED, should be told. Nothing is decided from events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Event {
+    /// A node was heard again, or fell silent for deadtime.
+    Heard {
+        /// Which.
+        node: Voter,
+        /// Whether it is heard.
+        heard: bool,
+    },
+    /// No node was heard for a lease: every group counts as promised to somebody unknown (R8).
+    Forgot,
+    /// A node's reset line is pulled.
+    Pulsed {
+        /// Which.
+        node: Voter,
+        /// In this life.
+        boot: BootId,
+    },
+    /// There is evidence that the pulse stopped the node.
+    Confirmed {
+        /// Which.
+        node: Voter,
+    },
+    /// A pulse hit the other node: both lines are out of use until they are tested.
+    Miswired,
+    /// This arbiter was not scheduled for so long.
+    Stall {
+        /// Beyond what was due.
+        late: Duration,
+    },
+    /// A frame was dropped.
+    Rejected {
+        /// On this port.
+        port: Port,
+        /// For this reason.
+        reason: Reject,
+    },
+}
+
+/// Events kept for the driver; beyond that they are lost.
+const MAX_EVENTS: usize = 16;
+
+/// One node, as the arbiter knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+struct NodeView {
+    /// When a new frame of its came, by whatever way.
+    heard_at: Option<Instant>,
+    /// When one came by its own line.
+    direct_at: Option<Instant>,
+    /// The newest that came by its own line.
+    direct_newest: Option<crate::authority::FrameName>,
+    /// What its newest hello of its present life said.
+    facts: Option<NodeFacts>,
+    /// Its newest frame asks to reset its peer in this life.
+    request: Option<BootId>,
+    /// The links on which it hears its peer.
+    hears_peer: bool,
+    /// It armed the external watchdog.
+    armed: bool,
+    /// It feeds the arbiter with power.
+    feeds: bool,
+    /// As last told.
+    told_heard: bool,
+    fence: Fence,
+}
+
+/// Everything that decides what this arbiter does next.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Decisions {
+    ledger: Ledger,
+    nodes: [NodeView; 2],
+    /// As it should be stored, and as it was last given to the driver.
+    memory: Memory,
+    stored: Option<Memory>,
+    reset: ResetReason,
+    started_at: Instant,
+    /// End of its own last stall.
+    attentive_since: Instant,
+    /// When the promises began that somebody else may have given (R8): longer terms lengthen them.
+    forgot_at: Instant,
+    /// When any node was last heard; at first the start.
+    heard_at: Instant,
+    decided_at: Instant,
+    keepalive: Duration,
+    keepalive_at: Instant,
+    hello_at: Instant,
+    hello_due: bool,
+    /// Since when the nodes announce shorter times than those in force.
+    shrinks_at: Option<Instant>,
+    /// A pulse to be given.
+    pulse: Option<Voter>,
+    restart_above: Option<BootId>,
+    restarted: bool,
+    outbox: Outbox,
+    ports: [PortState; 2],
+}
+
+/// Figures of one port.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PortStatistics {
+    /// Frames accepted.
+    pub received: u64,
+    /// Frames passed on to the other port.
+    pub forwarded: u64,
+    /// Frames that found the way to the other port blocked by newer ones.
+    pub dropped: u64,
+    /// Frames dropped, by reason.
+    pub rejected: [u64; Reject::COUNT],
+}
+
+/// The dongle's decisions.
+#[derive(Clone)]
+pub struct Arbiter {
+    config: Config,
+    keys: KeyRing,
+    d: Decisions,
+    statistics: [PortStatistics; 2],
+    events: Deque<Event, MAX_EVENTS>,
+}
+
+impl Arbiter {
+    /// A life of the arbiter, beginning now. `boot` was stored before; `memory` is what the last life
+    /// stored, if it can be read; `reset` is why this life begins.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn new(
+        config: Config,
+        keys: KeyRing,
+        boot: BootId,
+        memory: Option<Memory>,
+        reset: ResetReason,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        if config.id == 0 {
+            return Err(ConfigError::NoId);
+        }
+        let zero = Duration::ZERO;
+        if config.baud == 0 || config.keepalive == zero || config.deadtime == zero {
+            return Err(ConfigError::Zero);
+        }
+        let stored = memory;
+        let memory = memory.unwrap_or_default();
+        let terms = terms_of(&config, &memory);
+        let homes = [Voter::A; MAX_GROUPS].into_iter().collect();
+        let mut ledger = Ledger::new(Voter::Arbiter, boot, homes, terms, Promisee::Unknown, now);
+        for group in memory::all_groups() {
+            ledger.begin_bound(group, memory.starting_promisee(group, reset), now);
+        }
+        let (keepalive, nodes) = (config.keepalive, [NodeView::default(); 2]);
+        let d = Decisions {
+            ledger,
+            nodes,
+            memory,
+            stored,
+            reset,
+            started_at: now,
+            attentive_since: now,
+            forgot_at: now,
+            heard_at: now,
+            decided_at: now,
+            keepalive,
+            keepalive_at: now,
+            hello_at: now,
+            hello_due: true,
+            shrinks_at: None,
+            pulse: None,
+            restart_above: None,
+            restarted: false,
+            outbox: Outbox::default(),
+            ports: Default::default(),
+        };
+        let statistics = [PortStatistics::default(); 2];
+        Ok(Self { config, keys, d, statistics, events: Deque::new() })
+    }
+
+    // ---- getters
+
+    /// What it was configured with.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its decision state.
+    #[must_use]
+    pub const fn decisions(&self) -> &Decisions {
+        &self.d
+    }
+
+    /// This life's id.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.d.ledger.boot()
+    }
+
+    /// Its promises.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.d.ledger
+    }
+
+    /// What it remembers.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.d.memory
+    }
+
+    /// One port's figures.
+    #[must_use]
+    pub const fn statistics(&self, port: Port) -> &PortStatistics {
+        &self.statistics[port.index()]
+    }
+
+    /// The silence after which it would fence.
+    #[must_use]
+    pub fn deadtime(&self) -> Duration {
+        self.config.deadtime.max(self.d.memory.deadtime)
+    }
+
+    /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
+    pub fn rebase(&mut self, by: Duration) {
+        self.d = self.d.clone().rebased(by);
+    }
+
+    // ---- inputs
+
+    /// First call after waking up. After a stall of its own it can't say who was silent (R11).
+    pub fn handle_wakeup(&mut self, now: Instant) {
+        let late = now.since(self.poll_timeout());
+        if late > self.d.keepalive.times(2) {
+            self.d.attentive_since = now;
+            self.tell(Event::Stall { late });
+        }
+    }
+
+    /// Whether a node feeds the arbiter with power.
+    pub fn handle_feed(&mut self, node: Voter, feeds: bool) {
+        if let Some(view) = self.d.nodes.get_mut(node.index()) {
+            view.feeds = feeds;
+        }
+    }
+
+    /// Lets time pass and decides. Call after everything that had arrived was handed in.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.d.decided_at = now;
+        self.d.ledger.expire(now);
+        self.shrink_terms(now);
+        self.watch_nodes(now);
+        self.decide_fences(now);
+        for group in memory::all_groups() {
+            let promised = self.d.ledger.promises(group).promised_to(now);
+            self.d.memory.note(group, promised);
+        }
+        self.prepare_frame(now);
+    }
+
+    // ---- outputs
+
+    /// The next thing to do outside. Poll until `None` after any input, before any frame.
+    pub fn poll_action(&mut self, _now: Instant) -> Option<Action> {
+        if self.must_store() {
+            self.d.stored = Some(self.d.memory);
+            return Some(Action::Store(self.d.memory));
+        }
+        if let Some(node) = self.d.pulse.take() {
+            return Some(Action::Pulse { node });
+        }
+        let above = self.d.restart_above.filter(|_| !self.d.restarted)?;
+        self.d.restarted = true;
+        Some(Action::Restart { above })
+    }
+
+    fn must_store(&self) -> bool {
+        self.d.stored != Some(self.d.memory)
+    }
+
+    /// The next event. Poll until `None` after any input.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Arbiter::handle_timeout`] is due at the latest. Ask again after any input.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let silences = Voter::ALL.into_iter().filter(|node| node.is_node()).flat_map(|node| {
+            let fence = &self.d.nodes[node.index()].fence;
+            [Some(self.silent_since(node) + self.deadtime()), fence.due()]
+        });
+        let waits = self.d.ports.iter().map(PortState::due);
+        let later = [self.d.shrinks_at.map(|at| at + self.d.ledger.terms().full)];
+        let due = silences.chain(later).flatten().filter(|&at| at > self.d.decided_at);
+        due.chain(waits.flatten())
+            .chain(self.d.outbox.change_due())
+            .chain([self.d.keepalive_at])
+            .min()
+            .unwrap_or(Instant::NEVER)
+    }
+
+    /// For a test that wants to see who notices.
+    #[cfg(feature = "mutants")]
+    pub fn break_rule(&mut self, rule: Option<crate::mutant::Mutant>) {
+        self.d.ledger.break_rule(rule);
+    }
+
+    fn is_broken(&self, rule: crate::mutant::Mutant) -> bool {
+        self.d.ledger.is_broken(rule)
+    }
+
+    fn tell(&mut self, event: Event) {
+        // For people and LEDs: what finds no room is not told.
+        let _ = self.events.push_back(event);
+    }
+
+    /// Since when a node has been silent, as far as this life and its attention reach.
+    fn silent_since(&self, node: Voter) -> Instant {
+        let heard = self.d.nodes[node.index()].heard_at.unwrap_or(self.d.started_at);
+        heard.max(self.d.attentive_since)
+    }
+
+    fn is_heard(&self, node: Voter, now: Instant) -> bool {
+        let heard_at = self.d.nodes[node.index()].heard_at;
+        heard_at.is_some_and(|at| now.since(at) < self.deadtime())
+    }
+
+    fn hears_directly(&self, node: Voter, now: Instant) -> bool {
+        let direct_at = self.d.nodes[node.index()].direct_at;
+        direct_at.is_some_and(|at| now.since(at) < self.deadtime())
+    }
+
+    fn watch_nodes(&mut self, now: Instant) {
+        for node in [Voter::A, Voter::B] {
+            let heard = self.is_heard(node, now);
+            if core::mem::replace(&mut self.d.nodes[node.index()].told_heard, heard) != heard {
+                self.tell(Event::Heard { node, heard });
+            }
+        }
+    }
+}
+
+/// The terms that a memory calls for. A lease of zero, nothing known yet, promises nothing.
+fn terms_of(config: &Config, memory: &Memory) -> Terms {
+    let stretched = memory.lease.percent(100 + u64::from(config.drift_percent));
+    Terms { lease: memory.lease, full: stretched + memory.guard }
+}
+
+impl Decisions {
+    /// The same as seen from an epoch that lies `by` later.
+    #[must_use]
+    pub fn rebased(mut self, by: Duration) -> Self {
+        self.ledger = self.ledger.rebased(by);
+        for node in &mut self.nodes {
+            node.heard_at = node.heard_at.map(|at| at.rebased(by));
+            node.direct_at = node.direct_at.map(|at| at.rebased(by));
+            node.fence = node.fence.rebased(by);
+        }
+        self.started_at = self.started_at.rebased(by);
+        self.attentive_since = self.attentive_since.rebased(by);
+        self.forgot_at = self.forgot_at.rebased(by);
+        self.heard_at = self.heard_at.rebased(by);
+        self.decided_at = self.decided_at.rebased(by);
+        self.keepalive_at = self.keepalive_at.rebased(by);
+        self.hello_at = self.hello_at.rebased(by);
+        self.shrinks_at = self.shrinks_at.map(|at| at.rebased(by));
+        self.outbox = self.outbox.rebased(by);
+        for port in &mut self.ports {
+            port.rebase(by);
+        }
+        self
+    }
+}

@@ -1,0 +1,178 @@
+//! What leaves the arbiter: forwarded frames first, then its own, one each keepalive and at once when
+//! something changed.
+
+use super::{Arbiter, Port};
+use crate::config::LinkKind;
+use crate::id::{LinkId, Voter};
+use crate::time::{Duration, Instant};
+use crate::wire::message::arbiter::{
+    self, ArbiterHello, ArbiterMessage, ArbiterSettings, ArbiterStatus, FenceShown, LineShown,
+    NodeSeen, Promisees,
+};
+use crate::wire::message::{Header, ms_of_duration};
+use crate::wire::{MAX_FRAME, cobs};
+
+/// A hello replaces every tenth status …
+const HELLO_EVERY: u64 = 10;
+/// … but comes at least this often.
+const HELLO_AT_LEAST: Duration = Duration::from_secs(5);
+/// Frames off the schedule keep this between them.
+const SPACING: Duration = Duration::from_millis(2);
+
+/// A frame to write to one port now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Transmit {
+    /// Which.
+    pub port: Port,
+    /// Bytes of the buffer that are the frame.
+    pub len: usize,
+    /// A node's frame that came in at the other port.
+    pub forwarded: bool,
+}
+
+type Told = (Promisees, [(bool, bool, FenceShown, LineShown); 2]);
+
+/// The frame that is being sent, port by port.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Outbox {
+    seq: u32,
+    message: Option<ArbiterMessage>,
+    /// What the newest frame said: a difference sends the next one at once.
+    told: Option<Told>,
+    sent_at: Instant,
+    change_due: Option<Instant>,
+}
+
+impl Outbox {
+    pub(super) const fn change_due(&self) -> Option<Instant> {
+        self.change_due
+    }
+
+    pub(super) fn rebased(mut self, by: Duration) -> Self {
+        self.sent_at = self.sent_at.rebased(by);
+        self.change_due = self.change_due.map(|at| at.rebased(by));
+        self
+    }
+}
+
+impl Arbiter {
+    /// Prepares the next frame of its own if one is due.
+    pub(super) fn prepare_frame(&mut self, now: Instant) {
+        if self.d.restart_above.is_some() {
+            // The nodes take what this life says for replays.
+            self.d.keepalive_at = now + self.d.keepalive;
+            return;
+        }
+        let scheduled = now >= self.d.keepalive_at;
+        let seen = [Voter::A, Voter::B].map(|node| self.seen(node, now));
+        let promisees = self.d.ledger.shown_promisees(now);
+        let told = (promisees, seen.map(|node| (node.heard, node.direct, node.fence, node.line)));
+        let changed = self.d.outbox.told != Some(told) || self.d.hello_due;
+        let spaced_at = self.d.outbox.sent_at + SPACING;
+        self.d.outbox.change_due = None;
+        let may_leave = scheduled || changed && spaced_at <= now;
+        if !may_leave {
+            self.d.outbox.change_due = changed.then_some(spaced_at);
+            return;
+        }
+        if scheduled {
+            let next = self.d.keepalive_at + self.d.keepalive;
+            self.d.keepalive_at = if next > now { next } else { now + self.d.keepalive };
+        }
+        let Some(seq) = self.d.ledger.stamp(now) else {
+            // At the end of the numbers a new life begins (R9).
+            self.d.restart_above = Some(self.boot());
+            return;
+        };
+        let status = ArbiterStatus {
+            echoes: self.d.ledger.echoes(),
+            promisees,
+            nodes: seen,
+            uptime_s: u32::try_from(now.since(self.d.started_at).millis() / 1000)
+                .unwrap_or(u32::MAX),
+            reset: self.d.reset,
+            off_schedule: !scheduled,
+            wants_hello: [Voter::A, Voter::B]
+                .into_iter()
+                .any(|node| self.is_heard(node, now) && self.d.nodes[node.index()].facts.is_none()),
+        };
+        let hello = self.d.hello_due || scheduled && now >= self.d.hello_at;
+        if hello {
+            let every = self.d.keepalive.times(HELLO_EVERY).min(HELLO_AT_LEAST);
+            (self.d.hello_due, self.d.hello_at) = (false, now + every);
+        }
+        let message = if hello {
+            ArbiterMessage::Hello(ArbiterHello { status, settings: self.settings() })
+        } else {
+            ArbiterMessage::Status(status)
+        };
+        self.d.outbox.seq = seq;
+        self.d.outbox.message = Some(message);
+        (self.d.outbox.told, self.d.outbox.sent_at) = (Some(told), now);
+        self.d.ports.iter_mut().for_each(|port| port.own_waits = true);
+    }
+
+    fn seen(&self, node: Voter, now: Instant) -> NodeSeen {
+        let view = &self.d.nodes[node.index()];
+        NodeSeen {
+            boot: self.known_boot(node),
+            silent_10ms: NodeSeen::silence(view.heard_at.map(|at| now.since(at))),
+            heard: self.is_heard(node, now),
+            direct: self.hears_directly(node, now),
+            armed: view.armed,
+            feeds: view.feeds,
+            fence: self.fence_shown(node),
+            line: self.d.memory.nodes[node.index()].line,
+        }
+    }
+
+    fn settings(&self) -> ArbiterSettings {
+        let memory = &self.d.memory;
+        ArbiterSettings {
+            lease_ms: ms_of_duration(memory.lease),
+            guard_ms: ms_of_duration(memory.guard),
+            deadtime_ms: ms_of_duration(self.deadtime()),
+            drift_percent: self.config.drift_percent,
+            key: self.keys.signing_id(),
+            haresources: memory.haresources.unwrap_or(0).to_le_bytes(),
+            ..ArbiterSettings::new(self.config.id)
+        }
+    }
+
+    /// The next frame to write. Poll until `None` after any input, after every action was carried out.
+    pub fn poll_transmit(&mut self, now: Instant, frame: &mut [u8; MAX_FRAME]) -> Option<Transmit> {
+        for port in Port::ALL {
+            let state = &mut self.d.ports[port.index()];
+            if state.busy_until > now {
+                continue;
+            }
+            if !state.waiting.is_empty() {
+                let waiting = state.waiting.remove(0);
+                frame[..waiting.len()].copy_from_slice(&waiting);
+                return Some(self.write(now, port, waiting.len(), true));
+            }
+            let stored = self.d.stored == Some(self.d.memory);
+            let Some(message) = self.d.outbox.message.filter(|_| state.own_waits && stored) else {
+                continue;
+            };
+            state.own_waits = false;
+            let header = Header {
+                sender: Voter::Arbiter,
+                link: LinkId(port as u8),
+                boot: self.boot(),
+                seq: self.d.outbox.seq,
+            };
+            let len = arbiter::encode(&header, &message, &self.keys, frame);
+            return Some(self.write(now, port, len, false));
+        }
+        None
+    }
+
+    fn write(&mut self, now: Instant, port: Port, len: usize, forwarded: bool) -> Transmit {
+        let line = LinkKind::Serial { baud: self.config.baud };
+        let busy = line.time_on_line(cobs::encoded_len(len));
+        self.d.ports[port.index()].busy_until = now + busy;
+        Transmit { port, len, forwarded }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a person is shown of the third voter: who votes, for how long, and what is in the way.
+
+use super::{ArbiterState, Ground, Node};
+use crate::authority::Stance;
+use crate::id::{BootId, GroupId, Voter};
+use crate::time::{Duration, Instant};
+use crate::wire::message::arbiter::{ArbiterSettings, ArbiterStatus};
+use crate::wire::message::duration_of_ms;
+
+/// The arbiter, for status output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ArbiterReport {
+    /// Whether it is there.
+    pub state: ArbiterState,
+    /// For how long it has been silent.
+    pub silent: Option<Duration>,
+    /// Whether it is heard on its own line, not just by relay.
+    pub direct: bool,
+    /// Its life.
+    pub boot: Option<BootId>,
+    /// Number of the key that it signs with.
+    pub key: Option<u8>,
+    /// Its newest status: whom it hears, whom it has promised what, power, fences.
+    pub status: Option<ArbiterStatus>,
+    /// What its newest hello said.
+    pub settings: Option<ArbiterSettings>,
+    /// Both nodes announce this arbiter: until then there is no guarantee (R2).
+    pub agreed: bool,
+}
+
+/// On whose word a group may run here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Authority {
+    /// The peer's promise is good for so long.
+    pub peer: Option<Duration>,
+    /// The arbiter's is.
+    pub arbiter: Option<Duration>,
+    /// An operator voted in place of the peer.
+    pub human: bool,
+    /// The later of the two promises.
+    pub expires_in: Option<Duration>,
+    /// What allows it now.
+    pub ground: Option<Ground>,
+}
+
+/// What keeps a node from a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// This node's own promise to the peer; without an end where guard is unbounded.
+    OwnPromise {
+        /// By its time.
+        ends_in: Option<Duration>,
+    },
+    /// The arbiter's promise.
+    ArbiterPromise {
+        /// To the peer, or to nobody knows whom.
+        to: Option<Voter>,
+        /// At the latest, if nobody renews it.
+        ends_in: Option<Duration>,
+    },
+    /// Neither the peer's vote nor the arbiter's is to be had: an operator may vote (R14).
+    ArbiterAbsent {
+        /// Its state.
+        state: ArbiterState,
+    },
+    /// The arbiter's guard is shorter than this node's: its promise counts for nothing yet.
+    ArbiterGuard,
+    /// There is a promise, but the two nodes don't announce the same arbiter, and the classic rule
+    /// doesn't allow it.
+    NoAgreement,
+}
+
+impl Node {
+    /// What is known of the arbiter; `None` without one configured.
+    #[must_use]
+    pub fn arbiter(&self, now: Instant) -> Option<ArbiterReport> {
+        self.config.arbiter?;
+        let view = &self.d.arbiter;
+        Some(ArbiterReport {
+            state: view.state,
+            silent: view.heard_at.map(|at| now.since(at)),
+            direct: self.hears_arbiter_directly(now),
+            boot: self.d.ledger.voice(Voter::Arbiter).map(|voice| voice.newest.boot),
+            key: view.key,
+            status: view.status,
+            settings: view.settings,
+            agreed: self.agrees_on_arbiter(),
+        })
+    }
+
+    /// On whose word this node may run the group, and for how long that is good if nothing more is heard.
+    #[must_use]
+    pub fn authority(&self, group: GroupId, now: Instant) -> Authority {
+        let promises = self.d.ledger.promises(group);
+        let until = |voter| Some(promises.counted_until(voter)).filter(|&until| until > now);
+        let peer = until(self.config.me.peer());
+        let arbiter = until(Voter::Arbiter);
+        let last = peer.max(arbiter);
+        Authority {
+            peer: peer.map(|until| until.since(now)),
+            arbiter: arbiter.map(|until| until.since(now)),
+            human: self.human_votes(group),
+            expires_in: last.map(|until| until.since(now)),
+            ground: self.ground(group, now),
+        }
+    }
+
+    /// What keeps this node from a group that it neither runs nor leaves to the peer, and how long that
+    /// can last; `None` if nothing does.
+    #[must_use]
+    pub fn obstacle(&self, group: GroupId, now: Instant) -> Option<Obstacle> {
+        if self.stance(group) == Stance::Running || self.config.arbiter.is_none() {
+            return None;
+        }
+        let promises = self.d.ledger.promises(group);
+        if promises.promised_to(now).is_some() {
+            let ends = promises.promise_ends().filter(|&ends| ends < Instant::NEVER);
+            return Some(Obstacle::OwnPromise { ends_in: ends.map(|ends| ends.since(now)) });
+        }
+        if self.ground(group, now).is_some() {
+            return None;
+        }
+        if self.d.ledger.authorised(group, now) {
+            return Some(Obstacle::NoAgreement);
+        }
+        let view = &self.d.arbiter;
+        if view.state != ArbiterState::Present {
+            return Some(Obstacle::ArbiterAbsent { state: view.state });
+        }
+        if view.settings.is_some_and(|s| duration_of_ms(s.guard_ms) < self.config.timing.guard) {
+            return Some(Obstacle::ArbiterGuard);
+        }
+        let withheld = self.withheld(group)?;
+        // It promised no later than when this node last heard the peer, or than its own start.
+        let full = view.settings.map_or(self.config.timing.full(), |settings| {
+            let percent = 100 + u64::from(settings.drift_percent);
+            duration_of_ms(settings.lease_ms).percent(percent) + duration_of_ms(settings.guard_ms)
+        });
+        let heard_at = self.d.peer.heard_at();
+        let ends_in = heard_at.map(|at| full.saturating_sub(now.since(at)));
+        Some(Obstacle::ArbiterPromise {
+            to: withheld.promisee(),
+            ends_in: ends_in.filter(|_| full < Duration::MAX),
+        })
+    }
+}

@@ -1,0 +1,446 @@
+//! What the arbiter says: its own status and hello (protocol.md §4, §5).
+//!
+//! | bytes | the arbiter's status on a serial line: what each is for |
+//! |---|---|
+//! | 1 | COBS overhead |
+//! | 9 | header, as in every frame; the link is the port that it leaves by |
+//! | 7 | echo of A and of B, 28 bits each |
+//! | 4 | promisee of 16 groups, 2 bits each |
+//! | 2 × 5 | A and B as it sees them: newest life (3), silence in units of 10 ms (1), flags (1) |
+//! | 4 | uptime, seconds |
+//! | 1 | why it last reset (4 bits), off schedule, asks for a hello |
+//! | 8 | tag |
+//! | 1 | delimiter |
+//!
+//! 45 in all, whatever the values; 48 are allowed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Echo, GroupState, GroupStates, Header, MIN_VERSION, Opened, Status, decode, from_three,
+    pack_echoes, seal, three_bytes, unpack_echoes,
+};
+use crate::config::MAX_GROUPS;
+use crate::id::{BootId, GroupId, Voter};
+use crate::time::Duration;
+use crate::wire::auth::KeyRing;
+use crate::wire::{MAX_FRAME, Reject};
+
+const KIND_STATUS: u8 = 3;
+const KIND_HELLO: u8 = 4;
+
+/// Longest status of an arbiter on a serial line (protocol.md §4).
+pub const ARBITER_SERIAL_BYTES: usize = 48;
+
+/// Whom the arbiter shows as bound to for one group.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Shown {
+    /// Nothing is promised.
+    #[default]
+    Nobody = 0,
+    /// A promise to A that the echoed frame of A renewed (R6).
+    A = 1,
+    /// A promise to B that the echoed frame of B renewed.
+    B = 2,
+    /// A promise stands, and nobody may count it: to *unknown* (R8), or not renewed by what is echoed.
+    Withheld = 3,
+}
+
+impl Shown {
+    /// A promise to this node; the arbiter itself never gets one.
+    #[must_use]
+    pub const fn to(node: Voter) -> Self {
+        match node {
+            Voter::A => Self::A,
+            Voter::B => Self::B,
+            Voter::Arbiter => Self::Withheld,
+        }
+    }
+
+    /// The node that may count it.
+    #[must_use]
+    pub const fn promisee(self) -> Option<Voter> {
+        match self {
+            Self::A => Some(Voter::A),
+            Self::B => Some(Voter::B),
+            Self::Nobody | Self::Withheld => None,
+        }
+    }
+}
+
+/// What is shown for all groups, two bits each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Promisees([u8; MAX_GROUPS / 4]);
+
+impl Promisees {
+    /// What is shown for one group; nothing beyond the last.
+    #[must_use]
+    pub fn shown(&self, group: GroupId) -> Shown {
+        match self.0.get(group.index() / 4).map_or(0, |byte| byte >> (group.0 % 4 * 2) & 3) {
+            1 => Shown::A,
+            2 => Shown::B,
+            3 => Shown::Withheld,
+            _ => Shown::Nobody,
+        }
+    }
+
+    /// Sets one group; groups beyond the last are left out.
+    pub fn set(&mut self, group: GroupId, shown: Shown) {
+        if let Some(byte) = self.0.get_mut(group.index() / 4) {
+            let shift = group.0 % 4 * 2;
+            *byte = *byte & !(3 << shift) | (shown as u8) << shift;
+        }
+    }
+
+    /// As the group states that `node` would read in another node's status: promised to it, or nothing.
+    #[must_use]
+    pub fn states_for(&self, node: Voter) -> GroupStates {
+        let mut states = GroupStates::default();
+        for group in (0..MAX_GROUPS as u8).map(GroupId) {
+            if self.shown(group).promisee() == Some(node) {
+                states.set(group, GroupState::Promised);
+            }
+        }
+        states
+    }
+}
+
+/// What became of the last reset pulse for a node (R12).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum FenceShown {
+    /// None for the life shown.
+    #[default]
+    None = 0,
+    /// Pulsed, and nothing proves yet that the node went down: nothing ends early.
+    Sent = 1,
+    /// The life shown is over: there is evidence.
+    Confirmed = 2,
+}
+
+/// The reset line to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum LineShown {
+    /// Not proved by a test: never pulsed.
+    #[default]
+    Untested = 0,
+    /// Proved by a test.
+    Commissioned = 1,
+    /// A pulse hit another machine: never pulsed again until tested anew.
+    Miswired = 2,
+}
+
+/// One node, as the arbiter sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct NodeSeen {
+    /// Its newest life that is known.
+    pub boot: Option<BootId>,
+    /// Silent for so many times 10 ms; 255 is that or longer, or never heard.
+    pub silent_10ms: u8,
+    /// Heard within deadtime, directly or by relay.
+    pub heard: bool,
+    /// Heard within deadtime on its own line.
+    pub direct: bool,
+    /// It armed the external watchdog (R13).
+    pub armed: bool,
+    /// It feeds the arbiter with power.
+    pub feeds: bool,
+    /// What became of the last pulse.
+    pub fence: FenceShown,
+    /// Its reset line.
+    pub line: LineShown,
+}
+
+const HEARD: u8 = 1;
+const DIRECT: u8 = 1 << 1;
+const ARMED: u8 = 1 << 2;
+const FEEDS: u8 = 1 << 3;
+const FENCE_SHIFT: u8 = 4;
+const LINE_SHIFT: u8 = 6;
+
+impl NodeSeen {
+    /// The figure for a silence.
+    #[must_use]
+    pub fn silence(span: Option<Duration>) -> u8 {
+        span.map_or(u8::MAX, |span| u8::try_from(span.millis() / 10).unwrap_or(u8::MAX))
+    }
+
+    fn pack(&self) -> PackedNode {
+        let flags =
+            [(HEARD, self.heard), (DIRECT, self.direct), (ARMED, self.armed), (FEEDS, self.feeds)];
+        let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
+        PackedNode {
+            boot: three_bytes(self.boot.map_or(0, BootId::value)),
+            silent_10ms: self.silent_10ms,
+            flags: set | (self.fence as u8) << FENCE_SHIFT | (self.line as u8) << LINE_SHIFT,
+        }
+    }
+}
+
+impl PackedNode {
+    fn unpack(&self) -> Result<NodeSeen, Reject> {
+        let has = |bit| self.flags & bit != 0;
+        Ok(NodeSeen {
+            boot: BootId::new(from_three(self.boot)),
+            silent_10ms: self.silent_10ms,
+            heard: has(HEARD),
+            direct: has(DIRECT),
+            armed: has(ARMED),
+            feeds: has(FEEDS),
+            fence: match self.flags >> FENCE_SHIFT & 3 {
+                0 => FenceShown::None,
+                1 => FenceShown::Sent,
+                2 => FenceShown::Confirmed,
+                _ => return Err(Reject::Meaning),
+            },
+            line: match self.flags >> LINE_SHIFT {
+                0 => LineShown::Untested,
+                1 => LineShown::Commissioned,
+                2 => LineShown::Miswired,
+                _ => return Err(Reject::Meaning),
+            },
+        })
+    }
+}
+
+/// Why the arbiter last reset.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ResetReason {
+    /// Nobody knows: counts as a loss of power.
+    #[default]
+    Unknown = 0,
+    /// Power came.
+    PowerOn = 1,
+    /// Power dipped.
+    BrownOut = 2,
+    /// Its own watchdog.
+    Watchdog = 3,
+    /// Its program, a panic included.
+    Software = 4,
+    /// Its reset pin.
+    Pin = 5,
+}
+
+impl ResetReason {
+    /// Whether power stayed: it can't have been in another place meanwhile, and its memory is of here.
+    #[must_use]
+    pub const fn kept_power(self) -> bool {
+        matches!(self, Self::Watchdog | Self::Software | Self::Pin)
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::Unknown,
+            1 => Self::PowerOn,
+            2 => Self::BrownOut,
+            3 => Self::Watchdog,
+            4 => Self::Software,
+            5 => Self::Pin,
+            _ => return None,
+        })
+    }
+}
+
+const OFF_SCHEDULE: u8 = 1 << 4;
+const WANTS_HELLO: u8 = 1 << 5;
+
+/// The arbiter's heartbeat.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct ArbiterStatus {
+    /// Newest status processed from A and from B.
+    pub echoes: [Option<Echo>; 2],
+    /// Whom it is bound to, group by group.
+    pub promisees: Promisees,
+    /// A and B as it sees them.
+    pub nodes: [NodeSeen; 2],
+    /// Seconds since its life began.
+    pub uptime_s: u32,
+    /// Why it last reset.
+    pub reset: ResetReason,
+    /// Sent between two keepalives because something changed.
+    pub off_schedule: bool,
+    /// It lacks the hello of a node that it hears.
+    pub wants_hello: bool,
+}
+
+impl ArbiterStatus {
+    /// This status as the status that `node` would read from a node: what the shared rules work with.
+    #[must_use]
+    pub fn for_node(&self, node: Voter) -> Status {
+        Status {
+            echoes: self.echoes,
+            groups: self.promisees.states_for(node),
+            off_schedule: self.off_schedule,
+            wants_hello: self.wants_hello,
+            ..Status::default()
+        }
+    }
+}
+
+/// What of the arbiter changes rarely.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ArbiterSettings {
+    /// Oldest version it understands.
+    pub min_version: u8,
+    /// Newest version it speaks.
+    pub current_version: u8,
+    /// Its own number: two nodes agree on their arbiter by it. Not 0.
+    pub id: u32,
+    /// The lease that its promises allow for, milliseconds.
+    pub lease_ms: u32,
+    /// The guard in force, milliseconds; [`u32::MAX`] is unbounded (R10).
+    pub guard_ms: u32,
+    /// The silence after which it would fence, milliseconds.
+    pub deadtime_ms: u32,
+    /// The drift that its promises allow for, percent.
+    pub drift_percent: u8,
+    /// Number of the key that it signs with: old keys go when all voters show the new one (R14).
+    pub key: u8,
+    /// The haresources that its promises are about; zeros for none.
+    pub haresources: [u8; 8],
+}
+
+impl ArbiterSettings {
+    /// Settings of arbiter `id`; the rest zero.
+    #[must_use]
+    pub const fn new(id: u32) -> Self {
+        Self {
+            min_version: MIN_VERSION,
+            current_version: super::CURRENT_VERSION,
+            id,
+            lease_ms: 0,
+            guard_ms: 0,
+            deadtime_ms: 0,
+            drift_percent: 0,
+            key: 0,
+            haresources: [0; 8],
+        }
+    }
+}
+
+/// A status with what changes rarely.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ArbiterHello {
+    /// As in a status frame.
+    pub status: ArbiterStatus,
+    /// Its settings.
+    pub settings: ArbiterSettings,
+}
+
+/// The body of a frame of the arbiter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ArbiterMessage {
+    /// A heartbeat.
+    Status(ArbiterStatus),
+    /// A heartbeat with settings.
+    Hello(ArbiterHello),
+}
+
+impl ArbiterMessage {
+    /// The status that every message carries.
+    #[must_use]
+    pub const fn status(&self) -> &ArbiterStatus {
+        match self {
+            Self::Status(status) => status,
+            Self::Hello(hello) => &hello.status,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedNode {
+    boot: [u8; 3],
+    silent_10ms: u8,
+    flags: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedStatus {
+    echoes: [u8; 7],
+    promisees: Promisees,
+    nodes: [PackedNode; 2],
+    uptime_s: [u8; 4],
+    flags: u8,
+}
+
+impl From<&ArbiterStatus> for PackedStatus {
+    fn from(status: &ArbiterStatus) -> Self {
+        let flags = [(OFF_SCHEDULE, status.off_schedule), (WANTS_HELLO, status.wants_hello)];
+        let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
+        Self {
+            echoes: pack_echoes(status.echoes.map(Echo::bits)),
+            promisees: status.promisees,
+            nodes: [status.nodes[0].pack(), status.nodes[1].pack()],
+            uptime_s: status.uptime_s.to_le_bytes(),
+            flags: status.reset as u8 | set,
+        }
+    }
+}
+
+impl PackedStatus {
+    fn unpack(&self) -> Result<ArbiterStatus, Reject> {
+        if self.flags & !(0x0F | OFF_SCHEDULE | WANTS_HELLO) != 0 {
+            return Err(Reject::Meaning);
+        }
+        Ok(ArbiterStatus {
+            echoes: unpack_echoes(self.echoes).map(Echo::from_bits),
+            promisees: self.promisees,
+            nodes: [self.nodes[0].unpack()?, self.nodes[1].unpack()?],
+            uptime_s: u32::from_le_bytes(self.uptime_s),
+            reset: ResetReason::from_code(self.flags & 0x0F).ok_or(Reject::Meaning)?,
+            off_schedule: self.flags & OFF_SCHEDULE != 0,
+            wants_hello: self.flags & WANTS_HELLO != 0,
+        })
+    }
+}
+
+/// Writes a sealed frame into `buf`; its length.
+///
+/// # Panics
+/// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
+#[must_use]
+pub fn encode(
+    header: &Header,
+    message: &ArbiterMessage,
+    keys: &KeyRing,
+    buf: &mut [u8; MAX_FRAME],
+) -> usize {
+    let body = &mut buf[super::HEADER_LEN..];
+    let (kind, written) = match message {
+        ArbiterMessage::Status(status) => {
+            (KIND_STATUS, postcard::to_slice(&PackedStatus::from(status), body))
+        }
+        ArbiterMessage::Hello(hello) => {
+            let packed = (PackedStatus::from(&hello.status), hello.settings);
+            (KIND_HELLO, postcard::to_slice(&packed, body))
+        }
+    };
+    let len = written.expect("MAX_FRAME holds every body").len();
+    seal(header, kind, len, keys, buf)
+}
+
+impl Opened<'_> {
+    /// Decodes the body of an arbiter's frame.
+    ///
+    /// # Errors
+    /// [`Reject::Decode`], [`Reject::Trailing`] or [`Reject::Meaning`].
+    pub fn arbiter_message(&self) -> Result<ArbiterMessage, Reject> {
+        match self.kind {
+            KIND_STATUS => Ok(ArbiterMessage::Status(decode::<PackedStatus>(self.body)?.unpack()?)),
+            KIND_HELLO => {
+                let (status, settings) = decode::<(PackedStatus, ArbiterSettings)>(self.body)?;
+                if settings.id == 0 {
+                    return Err(Reject::Meaning);
+                }
+                Ok(ArbiterMessage::Hello(ArbiterHello { status: status.unpack()?, settings }))
+            }
+            _ => Err(Reject::Decode),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
