@@ -10,17 +10,8 @@ use hb_proto::id::{BootId, GroupId, Voter};
 use hb_proto::node::{ArbiterState, Ground, Obstacle, Refusal};
 use hb_proto::peer::PeerState;
 use hb_proto::time::Duration;
-use hb_proto::wire::message::arbiter::{FenceShown, LineShown, ResetReason, Shown};
-use trio::{A, B, FULL, GUARD, Trio, WEB, ms};
-
-/// deadtime 500 + two scripts of 5 ms and their frames.
-const BY_FENCE: Duration = ms(560);
-/// Without a reset line the promises to the dead must end: full, and then the arbiter's new one.
-const BY_TIME: Duration = ms(5200);
-
-fn starts(trio: &Trio) -> usize {
-    trio.orders.len()
-}
+use hb_proto::wire::message::arbiter::{ResetReason, Shown};
+use trio::{A, B, BY_FENCE, BY_TIME, FULL, GUARD, Trio, WEB, ms};
 
 // ---- nothing failed
 
@@ -136,11 +127,11 @@ fn row_holder_frozen_is_reset_before_the_other_serves() {
 fn row_standby_off_changes_nothing() {
     for wired in [true, false] {
         let mut trio = if wired { Trio::with_reset_lines() } else { Trio::started() };
-        let orders = starts(&trio);
+        let orders = trio.starts();
         trio.power_off(B);
         trio.run(ms(60_000));
         assert!(trio.serves(A) && trio.dark == ms(0));
-        assert_eq!(starts(&trio), orders, "no start, no stop");
+        assert_eq!(trio.starts(), orders, "no start, no stop");
         assert!(trio.dongle.pulses.is_empty(), "nothing stands in A's way");
     }
 }
@@ -148,32 +139,32 @@ fn row_standby_off_changes_nothing() {
 #[test]
 fn row_dongle_gone_changes_nothing() {
     let mut trio = Trio::started();
-    let orders = starts(&trio);
+    let orders = trio.starts();
     trio.unplug();
     trio.run(ms(60_000));
     assert!(trio.serves(A) && trio.dark == ms(0));
-    assert_eq!(starts(&trio), orders);
+    assert_eq!(trio.starts(), orders);
     assert!(trio.events_of(A).contains(&Event::Arbiter { state: ArbiterState::Lost }));
     assert_eq!(trio.node(B).pending(), Some("a link is not up"));
     trio.plug_in(ResetReason::PowerOn);
     trio.run(ms(10_000));
     let now = trio.now;
     assert!(trio.node(A).authority(WEB, now).arbiter.is_some(), "it votes again");
-    assert_eq!(starts(&trio), orders);
+    assert_eq!(trio.starts(), orders);
 }
 
 #[test]
 fn row_network_cut_changes_nothing() {
     for who in [None, Some(A), Some(B)] {
         let mut trio = Trio::with_reset_lines();
-        let orders = starts(&trio);
+        let orders = trio.starts();
         match who {
             None => trio.cut_net(true),
             Some(who) => trio.net[who] = true,
         }
         trio.run(ms(30_000));
         assert!(trio.serves(A) && trio.dark == ms(0), "{who:?}");
-        assert_eq!(starts(&trio), orders, "{who:?}");
+        assert_eq!(trio.starts(), orders, "{who:?}");
         assert!(trio.dongle.pulses.is_empty());
         let now = trio.now;
         let authority = trio.node(A).authority(WEB, now);
@@ -185,11 +176,11 @@ fn row_network_cut_changes_nothing() {
 fn row_cable_cut_is_bridged_by_relays() {
     for who in [A, B] {
         let mut trio = Trio::with_reset_lines();
-        let orders = starts(&trio);
+        let orders = trio.starts();
         trio.cut_cable(who, true);
         trio.run(ms(30_000));
         assert!(trio.serves(A) && trio.dark == ms(0), "{who}");
-        assert_eq!(starts(&trio), orders, "{who}");
+        assert_eq!(trio.starts(), orders, "{who}");
         assert!(trio.dongle.pulses.is_empty(), "{who}");
         let now = trio.now;
         let authority = trio.node(A).authority(WEB, now);
@@ -228,15 +219,15 @@ fn row_holder_isolated_lets_go_before_the_other_takes_hold() {
 fn row_standby_isolated_stays_passive() {
     for wired in [true, false] {
         let mut trio = if wired { Trio::with_reset_lines() } else { Trio::started() };
-        let orders = starts(&trio);
+        let orders = trio.starts();
         trio.isolate(B, true);
         trio.run(ms(60_000));
         assert!(trio.serves(A) && trio.dark == ms(0) && trio.double == ms(0));
-        assert_eq!(starts(&trio), orders);
+        assert_eq!(trio.starts(), orders);
         assert!(trio.dongle.pulses.is_empty());
         trio.isolate(B, false);
         trio.run(ms(10_000));
-        assert_eq!(starts(&trio), orders);
+        assert_eq!(trio.starts(), orders);
     }
 }
 
@@ -342,7 +333,7 @@ fn r9_a_spare_begins_above_the_former_dongle() {
     let mut trio = Trio::new();
     trio.dongle.boot = 900;
     let mut trio = trio.started_up();
-    let orders = starts(&trio);
+    let orders = trio.starts();
     trio.unplug();
     (trio.dongle.id, trio.dongle.boot, trio.dongle.memory) = (8, 5, None);
     trio.plug_in(ResetReason::PowerOn);
@@ -352,7 +343,7 @@ fn r9_a_spare_begins_above_the_former_dongle() {
     let authority = trio.node(A).authority(WEB, now);
     assert!(authority.arbiter.is_some(), "{authority:?}");
     assert!(trio.node(A).agrees_on_arbiter());
-    assert_eq!(starts(&trio), orders, "nothing stopped meanwhile");
+    assert_eq!(trio.starts(), orders, "nothing stopped meanwhile");
 }
 
 // ---- lone starts
@@ -528,105 +519,6 @@ fn r12_a_confirmed_fence_ends_an_unbounded_promise() {
     assert_eq!(trio.double, ms(0));
 }
 
-// ---- R12 in stories
-
-#[test]
-fn r12_a_miswired_line_is_found_and_never_pulled_again() {
-    let mut trio = Trio::new();
-    trio.wire_reset_lines();
-    let mut trio = trio.started_up();
-    // Somebody swaps the two plugs after the test of the lines.
-    trio.dongle.wired = [Some(B), Some(A)];
-    trio.isolate(A, true);
-    trio.run(ms(60_000));
-    assert_eq!(trio.dongle.pulses.len(), 1, "B was hit once: {:?}", trio.dongle.pulses);
-    assert_eq!(trio.double, ms(0));
-    let now = trio.now;
-    let status = trio.node(B).arbiter(now).and_then(|report| report.status).expect("heard");
-    assert_eq!(status.nodes.map(|node| node.line), [LineShown::Miswired; 2]);
-    assert!(trio.serves(B), "after full");
-}
-
-/// The line's electronics say that the board went down, and it is heard again in the same life.
-#[test]
-fn r12_false_evidence_is_found_out() {
-    let mut trio = Trio::with_reset_lines();
-    (trio.dongle.wired, trio.dongle.lies) = ([None; 2], true);
-    trio.isolate(A, true);
-    trio.run_until(ms(2000), "B serves", |trio| trio.serves(B));
-    trio.run(ms(2000));
-    trio.isolate(A, false);
-    trio.run(ms(20_000));
-    assert_eq!(trio.arbiter().memory().nodes.map(|node| node.line), [LineShown::Miswired; 2]);
-    assert!(trio.serves(A), "failback");
-    assert_eq!(trio.double, ms(0), "lease × 1.05 is over by deadtime: A had let go");
-}
-
-#[test]
-fn r12_without_evidence_nothing_ends_early() {
-    let mut trio = Trio::new();
-    // The line is broken, and was not when it was tested.
-    trio.dongle.wired = [Some(A), Some(B)];
-    let mut trio = trio.started_up();
-    trio.dongle.wired = [None, None];
-    trio.freeze(A);
-    trio.machines[A].has_watchdog = true;
-    trio.run(ms(1500));
-    assert_eq!(trio.dongle.pulses.len(), 1);
-    assert!(!trio.holds_address(B));
-    let now = trio.now;
-    let status = trio.node(B).arbiter(now).and_then(|report| report.status).expect("heard");
-    assert_eq!(status.nodes[A].fence, FenceShown::Sent);
-    trio.run_until(BY_TIME, "B serves", |trio| trio.serves(B));
-    assert_eq!(trio.double, ms(0));
-}
-
-#[test]
-fn r12_the_machines_own_sense_line_is_evidence() {
-    let mut trio = Trio::new();
-    trio.dongle.wired = [Some(A), Some(B)];
-    trio.dongle.senses = true;
-    let mut trio = trio.started_up();
-    trio.freeze(A);
-    let took = trio.run_until(ms(8000), "B serves", |trio| trio.serves(B));
-    assert!(took <= BY_FENCE, "{took}");
-    assert_eq!(trio.double, ms(0));
-}
-
-/// H16, H25. A reboots for a minute: it is pulsed once, not again in the middle of its file system check.
-#[test]
-fn r12_a_rebooting_machine_is_left_alone() {
-    let mut trio = Trio::with_reset_lines();
-    trio.machines[A].reboots = false;
-    trio.freeze(A);
-    trio.run(ms(60_000));
-    assert_eq!(trio.dongle.pulses.len(), 1);
-    // Not even by a dongle that was reset meanwhile.
-    trio.reset_dongle();
-    trio.run(ms(60_000));
-    assert_eq!(trio.dongle.pulses.len(), 1);
-    trio.start(A);
-    trio.run_until(ms(10_000), "home again", |trio| trio.serves(A));
-    assert_eq!(trio.double, ms(0));
-}
-
-/// The dongle hears A, B doesn't: only the dongle's own frames reach B.
-#[test]
-fn r12_a_node_that_is_heard_is_not_fenced() {
-    let mut trio = Trio::with_reset_lines();
-    let orders = starts(&trio);
-    trio.cut_net(true);
-    trio.own_only[B] = true;
-    trio.run(ms(30_000));
-    assert!(trio.events_of(B).iter().any(|event| matches!(event, Event::FenceAsked { .. })));
-    assert_eq!(trio.dongle.pulses, []);
-    assert!(trio.serves(A) && starts(&trio) == orders);
-    // And the human is told so.
-    let now = trio.now;
-    let refused = trio.node(B).request_takeover_peer_is_off(now);
-    assert_eq!(refused, Err(Refusal::ArbiterHearsPeer));
-}
-
 /// H5. The daemon is killed and started again at once; its resources run on, and take long to stop.
 #[test]
 fn r9_a_new_life_is_heard_only_when_the_old_ones_resources_are_stopped() {
@@ -667,31 +559,6 @@ fn a_deaf_holder_gives_way() {
     assert_eq!((trio.double, trio.dongle.pulses.len()), (ms(0), 0));
 }
 
-/// R13. Both nodes without watchdogs: what hangs while it serves is reset by the dongle alone.
-#[test]
-fn r13_a_node_that_armed_it_is_reset_when_it_hangs() {
-    let mut trio = Trio::with(|config| {
-        if let Some(arbiter) = &mut config.arbiter {
-            arbiter.external_watchdog = true;
-        }
-    });
-    trio.wire_reset_lines();
-    let mut trio = trio.started_up();
-    trio.machines[B].config.auto_failback = false;
-    trio.freeze(A);
-    trio.run(ms(1000));
-    assert_eq!(trio.dongle.pulses.iter().map(|pulse| pulse.1).collect::<Vec<_>>(), [Voter::A]);
-    assert_eq!(trio.machines[A].resets, 1);
-    trio.run(ms(20_000));
-    // The standby armed nothing.
-    let pulses = trio.dongle.pulses.len();
-    trio.freeze(B);
-    trio.machines[B].has_watchdog = false;
-    trio.run(ms(20_000));
-    assert_eq!(trio.dongle.pulses.len(), pulses);
-    assert_eq!(trio.double, ms(0));
-}
-
 /// Each rule that the two nodes and the arbiter follow together, broken in the code, turns a story red.
 #[cfg(feature = "mutants")]
 #[test]
@@ -709,10 +576,6 @@ fn each_broken_rule_is_noticed() {
         by!(R9Unclean, r9_a_new_life_is_heard_only_when_the_old_ones_resources_are_stopped),
         by!(R10GoesOn, row_holder_isolated_lets_go_before_the_other_takes_hold),
         by!(R11Stalled, r11_a_stall_of_ones_own_is_not_the_peers_death),
-        by!(R12Unconfirmed, r12_without_evidence_nothing_ends_early),
-        by!(R12Heard, r12_a_node_that_is_heard_is_not_fenced),
-        by!(R12Twice, r12_a_rebooting_machine_is_left_alone),
-        by!(R13Unarmed, r13_a_node_that_armed_it_is_reset_when_it_hangs),
         by!(R14Outlives, r14_a_human_vote_ends_with_the_peers_return),
     ]);
 }

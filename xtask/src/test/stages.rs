@@ -22,6 +22,7 @@ pub const ALL: &[Stage] = &[
         let only = ["--workspace", "--exclude", "hil-tests", "--lib", "--bins", "--tests"];
         tests(place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(only), &[])
     }),
+    ("rules broken on purpose", broken_rules),
     ("doc tests", |place| {
         tests(
             place.cargo().args(["test", "--locked", "--no-fail-fast", "--workspace", "--doc"]),
@@ -66,6 +67,26 @@ pub const ALL: &[Stage] = &[
 fn clippy(place: &Place, what: &[&str]) -> Outcome {
     let args = [&["clippy", "--locked"], what, &["--", "-D", "warnings"]].concat();
     exits_zero(place.cargo().args(args))
+}
+
+/// Each knob of `hb_proto::mutant` turns a test red; and no release build can contain them.
+fn broken_rules(place: &Place) -> Outcome {
+    let with = ["-p", "hb-proto", "--features", "mutants"];
+    let release = capture(place.cargo().args(["check", "--locked", "--release"]).args(with));
+    match release {
+        Ok((status, text)) if !status.success() && text.contains("no place in a release build") => {
+        }
+        Ok((_, text)) => {
+            return Outcome::failed(format!(
+                "{text}\na release build with `mutants` was not refused"
+            ));
+        }
+        Err(error) => return Outcome::failed(format!("can't run cargo: {error}")),
+    }
+    tests(
+        place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(with).arg("--tests"),
+        &["each_broken_rule_is_noticed"],
+    )
 }
 
 /// With and without defmt: both are shipped, on Linux and in the dongle.
