@@ -166,6 +166,7 @@ impl Up<'_> {
             Verb::StopDaemon(m) => Fault::Stop(m.index()),
             Verb::ContinueDaemon(m) => Fault::Continue(m.index()),
             Verb::KillDaemon(m) => Fault::KillDaemon(m.index()),
+            Verb::KillHelper(m) => Fault::KillHelper(m.index()),
             Verb::StartDaemon(m) => Fault::Operator(m.index(), Command::Start),
             Verb::Leave(m) => Fault::Operator(m.index(), Command::Leave),
             Verb::StepClock(m, by_ms) => Fault::WallStep(m.index(), by_ms),
@@ -174,16 +175,12 @@ impl Up<'_> {
             Verb::Unplug(link, _) => return self.cut(link, Way::Both, true),
             Verb::Replug(link, _) => return self.cut(link, Way::Both, false),
             Verb::Noise(_, noise) if noise.bursts > 0 => {
-                return Err(missing("noise in bursts", "its lines know single errors alone"));
-            }
-            Verb::Disturb(_, weather) if weather.bursts > 0 || weather.corrupted > 0 => {
-                return Err(missing(
-                    "bursts and corruption",
-                    "its networks lose, double, delay and reorder single datagrams alone",
-                ));
+                return Err(missing("noise in bursts", "its lines lose bursts, they spoil none"));
             }
             Verb::Noise(line, noise) => return self.weather(Link::Serial(line), noisy(noise)),
-            Verb::Disturb(link, weather) => return self.weather(link, stormy(weather)),
+            Verb::Disturb(link, weather) => {
+                return self.weather(link, stormy(weather, self.cluster.timing.keepalive));
+            }
             Verb::Standby(m) => return self.command(m.index(), "standby"),
             Verb::Takeover(m) => return self.command(m.index(), "takeover"),
             other => return self.act_here(other),
@@ -220,17 +217,26 @@ fn noisy(noise: Noise) -> Air {
     Air { loss: lost, twice: repeated, flips: flipped, merges: merged, ..Air::default() }
 }
 
-fn stormy(weather: Weather) -> Air {
-    let Weather { lost, duplicated, reordered, delay, .. } = weather;
-    let late_us = delay.micros();
-    Air { loss: lost, twice: duplicated, overtaken: reordered, late_us, ..Air::default() }
+/// A burst swallows what passes in its time: one datagram each keepalive.
+fn stormy(weather: Weather, keepalive: Duration) -> Air {
+    let Weather { lost, duplicated, reordered, delay, corrupted, bursts, burst_datagrams } =
+        weather;
+    Air {
+        loss: lost,
+        twice: duplicated,
+        overtaken: reordered,
+        late_us: delay.micros(),
+        flips: corrupted,
+        bursts,
+        burst_us: keepalive.micros() * u64::from(burst_datagrams),
+        ..Air::default()
+    }
 }
 
 const fn why_missing(verb: &Verb) -> &'static str {
     match verb {
         Verb::Break(..) => "the line model has no break condition yet",
         Verb::SetBaud(..) => "both ends of its lines have one speed",
-        Verb::KillHelper(_) => "scripts are run by a model of the driver, without a helper process",
         Verb::ResetDongle | Verb::RemoveDongle | Verb::InsertDongle { .. } => {
             "there is no arbiter yet"
         }
