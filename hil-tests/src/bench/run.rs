@@ -64,6 +64,10 @@ impl Run<'_> {
         if let Err(error) = measure(self) {
             self.results.fail(name, error.to_string());
         }
+        // An hour's work is not lost with what comes after it.
+        if let Err(error) = self.results.write(&self.options.out) {
+            eprintln!("writing into {}: {error}", self.options.out.display());
+        }
     }
 
     fn with_ours(
