@@ -135,3 +135,46 @@ fn a_split_that_heals_one_way_ends_too() {
         assert!(pair.serves(heard) && !pair.serves(1 - heard), "{heard} is heard and goes on");
     }
 }
+
+/// The home is told to stand by, its scripts are slow, and every link is cut meanwhile: the other takes over.
+/// At contact the home still gives it up. Nothing happens to the one that serves.
+#[test]
+fn a_home_that_was_standing_by_wins_no_split() {
+    let mut pair = Pair::with(|config| config.auto_failback = false);
+    pair.start(A);
+    pair.start(B);
+    pair.run(ms(3000));
+    pair.machines[A].script_time = ms(5000);
+    let now = pair.now;
+    pair.node(A).request_standby(now, None).expect("the peer can take it");
+    pair.node(A).handle_timeout(now);
+    pair.drain(A);
+    pair.run(ms(1000));
+    pair.cut_all(true);
+    pair.run(ms(1500));
+    assert!(pair.serves(B), "taken over");
+    pair.cut_all(false);
+    let seen = pair.orders.len();
+    pair.run(ms(10_000));
+    let stopped = pair.orders[seen..].iter().any(|&(who, .., verb)| (who, verb) == (B, Verb::Stop));
+    assert!(!stopped && pair.serves(B), "{:?}", &pair.orders[seen..]);
+    assert!(!pair.machines[A].held.contains(&(0, 0)));
+}
+
+/// After a split the loser stops slowly; the winner's loop is late once, by less than deadtime. It can't
+/// have been missed in that time: its addresses stay.
+#[test]
+fn a_short_stall_of_the_winner_costs_nothing() {
+    let mut pair = Pair::started();
+    pair.cut_all(true);
+    pair.run(ms(3000));
+    pair.machines[B].script_time = ms(5000);
+    pair.cut_all(false);
+    pair.run(ms(500));
+    assert!(pair.serves(A) && !pair.serves(B));
+    pair.machines[A].stopped = true;
+    pair.run(ms(350));
+    pair.machines[A].stopped = false;
+    pair.run(ms(1000));
+    assert!(pair.serves(A));
+}

@@ -47,7 +47,7 @@ fn two_thousand_soups() {
 /// Each of these showed a defect that the seeds above don't.
 #[test]
 fn soups_that_failed_once() {
-    all_good([5158, 7951, 9153, 31_301, 31_781].map(generate::soup));
+    all_good([5158, 7951, 9153, 31_301, 31_781, 45_630].map(generate::soup));
 }
 
 #[test]

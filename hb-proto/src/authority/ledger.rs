@@ -168,6 +168,8 @@ impl Ledger {
     /// is promised to *unknown* at least until then, and nothing else is remembered of who was promised.
     pub fn forget_promisees(&mut self, until: Instant) {
         self.promises.iter_mut().for_each(|promises| promises.forget(until));
+        // An answer from before says nothing of what began since (R5).
+        self.voices.iter_mut().flatten().for_each(|voice| voice.echoed = None);
     }
 
     /// This life's id.
@@ -282,8 +284,10 @@ impl Ledger {
             echoed: answered.map(|(seq, _)| seq).max(same_life.and_then(|voice| voice.echoed)),
             wants_hello: status.wants_hello,
         });
-        // Numbers that mean different groups to the two release nothing either, unless all are idle.
-        let comparable = may_promise || status.groups == GroupStates::default();
+        // Numbers that mean different groups to the two release nothing either, unless the sender neither
+        // runs nor asks for any.
+        let none_asked = !self.groups().any(|group| status.groups.state(group).asks());
+        let comparable = may_promise || none_asked;
         for group in self.groups() {
             if processed.new_life {
                 // A life that is merely new to this young one may be the one that counts what a former

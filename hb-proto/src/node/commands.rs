@@ -6,7 +6,7 @@ use super::{ArbiterState, Node, has};
 use crate::action::Action;
 use crate::authority::Stance;
 use crate::group::Phase;
-use crate::id::{BootId, GroupId};
+use crate::id::{BootId, GroupId, Voter};
 use crate::peer::PeerState;
 use crate::time::{Duration, Instant};
 use crate::wire::message::Life;
@@ -202,7 +202,8 @@ impl Node {
         if self.peer_is_partner(now) { Ok(()) } else { Err(Refusal::PeerDeaf) }
     }
 
-    /// Departs once everything is stopped and the peer has echoed that it heard so, or had deadtime to.
+    /// Departs once everything is stopped and each voter that listens has echoed that it heard so, or had
+    /// deadtime to: what it was last told binds it.
     pub(super) fn poll_departure(&mut self, now: Instant) -> Option<Action> {
         if self.d.life == Life::Up || self.d.departed {
             return None;
@@ -212,11 +213,16 @@ impl Node {
         }
         if self.d.clean {
             let (first, since) = self.d.left?;
-            let echoed = self.d.ledger.voice(self.config.me.peer()).and_then(|voice| voice.echoed);
-            let heard = echoed.is_some_and(|seq| seq >= first);
-            let listening = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
+            let lacks = |voter, listens: bool| {
+                let echoed = self.d.ledger.voice(voter).and_then(|voice| voice.echoed);
+                listens && echoed.is_none_or(|seq| seq < first)
+            };
+            let peer = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
+            let arbiter = self.d.arbiter.state == ArbiterState::Present;
+            let unheard = lacks(self.config.me.peer(), peer) || lacks(Voter::Arbiter, arbiter);
+            let owed = self.d.links.iter().any(|link| link.owed);
             let waited = now.since(since) >= self.config.timing.deadtime;
-            if self.outbox_is_pending() || listening && !heard && !waited {
+            if self.outbox_is_pending() || (unheard || owed) && !waited {
                 return None;
             }
         }

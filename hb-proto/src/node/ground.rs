@@ -72,8 +72,9 @@ impl Node {
         let voice = self.d.ledger.voice(self.config.me.peer()).filter(|_| running)?;
         let shown = voice.groups.state(group);
         if shown == GroupState::Running && !self.mismatches() {
-            // What the peer showed before a stall of ours says nothing of now (R10).
-            let lately = voice.at >= self.d.peer.attentive_since();
+            // What the peer showed long ago says nothing of now (R10): it may have missed us meanwhile. It
+            // can't within deadtime.
+            let lately = now.since(voice.at) < self.config.timing.deadtime;
             // A peer that does not hear us can't give way: then it is we who must, and contact gives
             // it a lease to answer.
             let heard = self.d.plans[group.index()].bridge_until > now
@@ -139,8 +140,10 @@ impl Node {
         self.d.ledger.groups().filter_map(due).min()
     }
 
-    /// R10: what runs without ground loses its addresses at once and is stopped in reverse.
-    pub(super) fn end_what_lost_authority(&mut self, now: Instant) {
+    /// R10: what runs without ground loses its addresses at once and is stopped in reverse. Whether
+    /// something did.
+    pub(super) fn end_what_lost_authority(&mut self, now: Instant) -> bool {
+        let mut ended = false;
         for group in self.d.ledger.groups() {
             let at = group.index();
             let runs = self.d.ledger.stance(group) == Stance::Running;
@@ -149,6 +152,7 @@ impl Node {
                 continue;
             }
             let plan = &mut self.d.plans[at];
+            ended = true;
             (plan.lost, plan.drop_pending, plan.handing_over) = (true, true, false);
             plan.acquiring = None;
             // The peer, should it run the group by now, need not give way to this node.
@@ -159,5 +163,6 @@ impl Node {
             self.d.groups[at].stop();
             self.tell(Event::Releasing { group, cause: Cause::AuthorityLost });
         }
+        ended
     }
 }

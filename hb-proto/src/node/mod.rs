@@ -283,22 +283,28 @@ impl Node {
     /// First call after waking up, before anything that arrived is looked at.
     ///
     /// Records a stall of one's own, and ends what authority no longer covers: after a stall the
-    /// addresses go before anything else is done (architecture, rule 6).
-    pub fn handle_wakeup(&mut self, now: Instant) {
+    /// addresses go before anything else is done (architecture, rule 6). Whether there is something to
+    /// drain before that.
+    pub fn handle_wakeup(&mut self, now: Instant) -> bool {
         let late = now.since(self.poll_timeout());
-        if late > self.config.timing.keepalive.times(2) {
+        let stalled = late > self.config.timing.keepalive.times(2);
+        if stalled {
             self.statistics.stalls += 1;
             self.statistics.longest_stall = self.statistics.longest_stall.max(late);
             self.tell(Event::Stall { late });
             if !self.d.ledger.is_broken(Mutant::R11Stalled) {
                 self.d.peer.stalled_until(now);
             }
-            if self.mismatches() && late < self.config.timing.deadtime {
-                // Nobody promises across different files; the peer can't have missed us yet.
-                self.bridge(now);
+            if late < self.config.timing.deadtime {
+                // The peer can't have missed us yet.
+                if self.mismatches() {
+                    // Nobody promises across different files.
+                    self.bridge(now);
+                }
+                self.bridge_won_conflicts(now);
             }
         }
-        self.end_what_lost_authority(now);
+        self.end_what_lost_authority(now) || stalled
     }
 
     /// An order was answered.

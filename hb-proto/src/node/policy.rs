@@ -235,6 +235,7 @@ impl Node {
             || plan.yielded
             || plan.standby
             || plan.lost
+            || plan.handing_over
             || self.d.groups[group.index()].has_failed()
     }
 

@@ -215,6 +215,17 @@ impl Node {
         }
     }
 
+    /// A peer that is stopping a group shows it as running, and promises nothing: who won it goes on over a
+    /// short stall of its own.
+    pub(super) fn bridge_won_conflicts(&mut self, now: Instant) {
+        for group in self.d.ledger.groups() {
+            let runs = self.d.ledger.stance(group) == Stance::Running;
+            if runs && self.is_contested(group) && self.wins_conflict(group) {
+                self.d.plans[group.index()].bridge_until = now + self.config.timing.lease;
+            }
+        }
+    }
+
     /// A split heals: the home node goes on, the other stops; once it has, the winner announces again.
     fn compare(&mut self, now: Instant, group: GroupId, before: GroupState, shown: GroupState) {
         let lost = self.d.plans[group.index()].lost;

@@ -162,8 +162,13 @@ impl Node {
             direct: false,
             hears_arbiter,
         };
-        // Who gives a group up after a stall says so in every frame until it has (see `wins_conflict`).
-        let giving_up = self.d.plans.iter().any(|plan| plan.lost);
+        // Who gives a running group up says so in every frame until it has, for contact may be made with any
+        // of them; and while both run it, so does who goes on (see `wins_conflict`).
+        let at_stake = |group| {
+            self.d.ledger.stance(group) == Stance::Running
+                && (self.gives_up(group) || self.is_contested(group))
+        };
+        let giving_up = self.d.ledger.groups().any(at_stake);
         let hello = self.d.hello_due || giving_up || scheduled && now >= self.d.hello_at;
         let message =
             if hello { Message::Hello(self.hello(status)) } else { Message::Status(status) };

@@ -10,12 +10,12 @@ use super::run::run;
 
 /// A run and what it must come out as.
 pub const KNOWN: [(Kind, u64, usize, u64); 6] = [
-    (Kind::Soup, 1, 0, 0xc52b_3d78_ec0c_9db1),
+    (Kind::Soup, 1, 0, 0xd609_be41_9cc7_ea4a),
     (Kind::Soup, 43, 0, 0xf928_109c_ed69_c384),
     (Kind::Soup, 1007, 0, 0xf2ce_6280_4659_6bf3),
     (Kind::Swaps, 7, 0, 0xcdb3_1043_5d95_8f9c),
     (Kind::Singles, 1, 60, 0x251b_5d56_bb5a_7a60),
-    (Kind::Pairs, 1, 3000, 0x0fd9_3e12_da1a_e2a7),
+    (Kind::Pairs, 1, 3000, 0x3067_980d_3710_8d05),
 ];
 
 /// Each known run's line of [`KNOWN`] as it must be now, and whether that is what it is.
