@@ -103,10 +103,10 @@ impl Figure {
         values
     }
 
-    /// The middle value, or the mean of the two in the middle; NaN without values.
+    /// [`median`] of its values.
     #[must_use]
     pub fn median(&self) -> f64 {
-        median(&self.sorted())
+        median(self.sorted())
     }
 
     fn extremes(&self) -> (f64, f64) {
@@ -133,10 +133,8 @@ impl Figure {
         for (name, value) in self.samples.iter().flat_map(|sample| &sample.also) {
             values.entry(name).or_default().push(*value);
         }
-        let words = values.into_iter().map(|(name, mut values)| {
-            values.sort_by(f64::total_cmp);
-            format!("{name} {}", number(median(&values)))
-        });
+        let words =
+            values.into_iter().map(|(name, values)| format!("{name} {}", number(median(values))));
         words.collect::<Vec<_>>().join(", ")
     }
 
@@ -170,11 +168,14 @@ impl Figure {
     }
 }
 
-fn median(sorted: &[f64]) -> f64 {
-    match sorted.len() {
+/// The middle value, or the mean of the two in the middle; NaN without values.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
         0 => f64::NAN,
-        count if count % 2 == 1 => sorted[count / 2],
-        count => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
+        count if count % 2 == 1 => values[count / 2],
+        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
     }
 }
 
