@@ -287,20 +287,26 @@ impl Results {
         text
     }
 
-    /// Writes both files into `directory`; answers their paths.
+    /// Writes both files into `directory`; answers their paths. Another minute's run has other files.
     ///
     /// # Errors
     /// What the file system answered.
     pub fn write(&self, directory: &Path) -> io::Result<[PathBuf; 2]> {
         fs::create_dir_all(directory)?;
-        let date = &self.conditions.date;
-        let stem = format!("{}-failover", date.get(..10).unwrap_or(date));
+        let stem = stem(&self.conditions.date);
         let (json, markdown) =
             (directory.join(format!("{stem}.json")), directory.join(format!("{stem}.md")));
         fs::write(&json, serde_json::to_string_pretty(self)? + "\n")?;
         fs::write(&markdown, self.summary())?;
         Ok([json, markdown])
     }
+}
+
+/// `2026-11-22-1410-failover` for `2026-11-22T14:10:46Z`.
+fn stem(date: &str) -> String {
+    let day = date.get(..10).unwrap_or(date);
+    let time = date.get(11..16).unwrap_or_default().replace(':', "");
+    format!("{day}-{time}-failover")
 }
 
 #[cfg(test)]
@@ -312,6 +318,12 @@ mod tests {
         figure.samples =
             values.iter().map(|&value| Sample { value, ..Sample::default() }).collect();
         figure
+    }
+
+    #[test]
+    fn runs_of_one_day_have_names_of_their_own() {
+        assert_eq!(stem("2026-11-22T14:10:46Z"), "2026-11-22-1410-failover");
+        assert_ne!(stem("2026-11-22T14:10:46Z"), stem("2026-11-22T14:21:46Z"));
     }
 
     #[test]

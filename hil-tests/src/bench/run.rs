@@ -65,8 +65,9 @@ impl Run<'_> {
             self.results.fail(name, error.to_string());
         }
         // An hour's work is not lost with what comes after it.
-        if let Err(error) = self.results.write(&self.options.out) {
-            eprintln!("writing into {}: {error}", self.options.out.display());
+        let out = self.options.out();
+        if let Err(error) = self.results.write(out) {
+            eprintln!("writing into {}: {error}", out.display());
         }
     }
 
