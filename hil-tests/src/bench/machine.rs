@@ -53,14 +53,14 @@ pub struct Conditions {
     pub load_before: String,
     /// Whether the measuring side had realtime priority.
     pub measured_in_real_time: bool,
-    /// The command line.
+    /// How to do it again.
     pub command: String,
 }
 
 impl Conditions {
-    /// Looks at this host.
+    /// Looks at this host; `command` is what a person types to have this measured.
     #[must_use]
-    pub fn here(hb: &std::path::Path) -> Self {
+    pub fn here(hb: &std::path::Path, command: &str) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {
             let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
@@ -80,7 +80,7 @@ impl Conditions {
             peers: Vec::new(),
             load_before: load.split_whitespace().next().unwrap_or("unknown").to_owned(),
             measured_in_real_time: std::thread::spawn(real_time).join().unwrap_or(false),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command.to_owned(),
         }
     }
 }

@@ -149,6 +149,11 @@ fn programs() -> Result<Programs, RigError> {
     Ok(programs)
 }
 
+/// What was typed: this program's own path is one host's business.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    std::iter::once("cargo xtask bench".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
 fn named(settings: &str) -> Option<Timing> {
     [GUIDE, DEFAULT, FASTEST].into_iter().find(|timing| timing.name == settings)
 }
@@ -178,7 +183,7 @@ fn hold(settings: &str, seconds: u64) -> Result<ExitCode, RigError> {
 
 fn measure(options: &Options) -> Result<ExitCode, RigError> {
     let programs = programs()?;
-    let results = Results::new(Conditions::here(&programs.hb));
+    let results = Results::new(Conditions::here(&programs.hb, &command(std::env::args().skip(1))));
     let peers = if options.peers { Some(Peers::fetch()) } else { None };
     host::enter()?;
     let mut run = Run { options, programs, stalls: StallRecorder::start(), results };
@@ -211,6 +216,12 @@ mod tests {
             Task::Failover(options) => options.out().to_owned(),
             _ => panic!("another task"),
         }
+    }
+
+    #[test]
+    fn the_command_is_one_that_can_be_typed() {
+        let arguments = ["failover", "--only", "idle"].map(str::to_owned);
+        assert_eq!(command(arguments.into_iter()), "cargo xtask bench failover --only idle");
     }
 
     #[test]
