@@ -133,10 +133,7 @@ impl Run<'_> {
             if minutes > 0.0 {
                 self.part(&format!("load-{}", timing.name), |run| {
                     run.with_ours(timing, true, |run, pair| {
-                        let (figures, raw) = load::run(pair, &run.stalls, minutes)?;
-                        run.results.keep(format!("load: {}", timing.label), raw);
-                        run.add_all(figures);
-                        Ok(())
+                        load::run(pair, &run.stalls, minutes, &mut run.results)
                     })
                 });
             }
