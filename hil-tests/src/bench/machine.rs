@@ -176,6 +176,12 @@ impl StallRecorder {
         self.within(from, to).map(|stall| stall.late).max().unwrap_or_default().as_secs_f64() * 1e3
     }
 
+    /// All stalls that touch the time between the two, together.
+    #[must_use]
+    pub fn total(&self, from: Instant, to: Instant) -> Duration {
+        self.within(from, to).map(|stall| stall.late).sum()
+    }
+
     /// All stalls that touch the time between the two.
     pub fn within(&self, from: Instant, to: Instant) -> impl Iterator<Item = Stall> {
         let stalls = self.stalls.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hb_linux::rig::bench::Node;
 use hb_linux::rig::line::{Carried, Side};
+use hil_tests::bench::machine::StallRecorder;
 use hil_tests::netns::{NAMES, Pair};
 use serde_json::Value;
 
@@ -110,6 +111,32 @@ impl Figures {
     }
 }
 
+/// This host's own pauses, which a thread sees that runs before the daemons: what ordinary work makes
+/// ordinary threads wait is no excuse for a daemon with realtime priority. Where that priority is
+/// refused the daemons have none either, and every wait of an ordinary thread is theirs, too.
+pub struct Host {
+    recorder: Option<StallRecorder>,
+    since: Instant,
+}
+
+impl Host {
+    /// From now on.
+    pub fn watch() -> Self {
+        let recorder = StallRecorder::start_in_real_time();
+        if let Err(error) = &recorder {
+            println!("{error}: what an ordinary thread waits excuses the daemons");
+        }
+        Self { recorder: recorder.ok(), since: Instant::now() }
+    }
+
+    /// How long nobody could run, in all.
+    fn paused(&self, pair: &Pair) -> Duration {
+        let ordinary = || pair.stalled(self.since);
+        let real = |recorder: &StallRecorder| recorder.total(self.since, Instant::now());
+        self.recorder.as_ref().map_or_else(ordinary, real)
+    }
+}
+
 /// What became of the bytes that each side sent into the first serial line.
 fn carried(pair: &Pair) -> [Carried; 2] {
     [Side::A, Side::B].map(|side| pair.bench.line(0).carried(side))
@@ -129,6 +156,7 @@ pub struct Siege<'pair> {
     carried: [Carried; 2],
     lines: [usize; 2],
     began: Instant,
+    host: Host,
     /// What both said at each look.
     looks: RefCell<Vec<(Instant, [Value; 2])>>,
 }
@@ -146,6 +174,7 @@ impl<'pair> Siege<'pair> {
             carried: carried(pair),
             lines: Node::BOTH.map(|node| lines(pair, node)),
             began: Instant::now(),
+            host: Host::watch(),
             looks: RefCell::default(),
         }
     }
@@ -292,9 +321,9 @@ impl<'pair> Siege<'pair> {
     }
 
     /// No heartbeat of one's own was missed on a spared link: as many left as keepalive asks for, less
-    /// those of times in which this host let nobody run; and all of them arrived.
+    /// those of times in which this host let not even a realtime thread run; and all of them arrived.
     fn own_heartbeats(&self, name: &str, after: &Figures, now: Instant) {
-        let awake = (now - self.began).saturating_sub(self.pair.stalled(self.began));
+        let awake = (now - self.began).saturating_sub(self.host.paused(self.pair));
         let due = (awake.as_millis() / KEEPALIVE.as_millis()) as u64;
         for node in Node::BOTH {
             let who = NAMES[node.index()];
@@ -303,7 +332,9 @@ impl<'pair> Siege<'pair> {
                 counted(status, name, "sent") - counted(&self.before[node.index()], name, "sent");
             assert!(
                 left + 5 >= due,
-                "{who}: {left} of {due} heartbeats left by {name} ({})\n{status:#}",
+                "{who}: {left} of {due} heartbeats left by {name}; this host let nobody run for {:?} \
+                 ({})\n{status:#}",
+                self.host.paused(self.pair),
                 self.pair.waited(self.began)
             );
             // A frame that finds the line busy is not sent (and not counted as sent): it owes nothing.
