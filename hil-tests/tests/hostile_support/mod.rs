@@ -29,6 +29,10 @@ const LOSS_WINDOW: Duration = Duration::from_millis(12_800);
 /// How far `loss` may be from what counters say of about the same time.
 const LOSS_TOLERANCE: f64 = 0.15;
 
+/// A daemon counts a stall from 200 ms on. A host that let nobody run for this long may have held it up,
+/// too.
+const EXPLAINS_A_STALL: Duration = Duration::from_millis(150);
+
 /// A link's part of a status, by its name.
 pub fn link<'v>(status: &'v Value, name: &str) -> &'v Value {
     let links = status["links"].as_array().expect("links");
@@ -129,6 +133,23 @@ impl Host {
         Self { recorder: recorder.ok(), since: Instant::now() }
     }
 
+    /// Whether stalls that a daemon counted since are its own. If this host paused, a line says that
+    /// `test` leaves them unjudged.
+    pub fn judges_stalls(&self, pair: &Pair, test: &str) -> bool {
+        let ordinary = || pair.longest_stall(self.since);
+        let real = |recorder: &StallRecorder| {
+            Duration::from_secs_f64(recorder.longest_ms(self.since, Instant::now()) / 1e3)
+        };
+        let longest = self.recorder.as_ref().map_or_else(ordinary, real);
+        let judges = longest < EXPLAINS_A_STALL;
+        if !judges {
+            println!(
+                "SKIP: {test}: stalls of the daemons: this host let nobody run for {longest:?}"
+            );
+        }
+        judges
+    }
+
     /// How long nobody could run, in all.
     fn paused(&self, pair: &Pair) -> Duration {
         let ordinary = || pair.stalled(self.since);
@@ -156,7 +177,7 @@ pub struct Siege<'pair> {
     carried: [Carried; 2],
     lines: [usize; 2],
     began: Instant,
-    host: Host,
+    pub host: Host,
     /// What both said at each look.
     looks: RefCell<Vec<(Instant, [Value; 2])>>,
 }
