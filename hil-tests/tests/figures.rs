@@ -153,7 +153,8 @@ fn the_peer_and_this_node() {
         pair.bench.daemon(Node::Two, Verb::Continue).expect("continued");
         let alive = |one: &Value| one["peer"]["state"] == "alive";
         let back = pair.wait_for_one(Node::One, "alive", SOON, alive);
-        assert!(back["peer"]["last_heard_ms"].as_u64() < Some(300), "{back:#}");
+        let heard_ms = back["peer"]["last_heard_ms"].as_u64();
+        assert!(heard_ms.is_some_and(|heard_ms| heard_ms < 300), "{back:#}");
         pair.bench.power_off(Node::Two);
         let dead = pair.wait_for_one(Node::One, "dead", SOON, |one| one["peer"]["state"] == "dead");
         assert!(dead["peer"]["last_heard_ms"].as_u64() >= Some(2000), "{dead:#}");

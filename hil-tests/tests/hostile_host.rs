@@ -17,7 +17,7 @@ use hil_tests::netns::{
     PATIENCE, Pair,
     host::{helper, processes},
 };
-use hostile_support::{Busy, Siege, lines, link};
+use hostile_support::{Busy, Host, Siege, lines, link};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -26,19 +26,31 @@ use socket2::{Domain, SockAddr, Socket, Type};
 /// gets no time connections are retried after seconds. Who has the address is judged otherwise: who
 /// answered, what failed over, what the logs say.
 const DARK: Duration = Duration::from_secs(5);
-/// A daemon counts a stall from 200 ms on. A host that let an ordinary thread wait for this long may
-/// have held it up, too.
-const EXPLAINS_A_STALL: Duration = Duration::from_millis(150);
 const LINKS: [&str; 2] = ["/dev/ttyS0", "eth1"];
 
+/// What one flood has done to its socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Pestered {
+    /// Connections that were asked for. The daemon takes 80 a second (docs/threat-model.md), and the kernel
+    /// refuses what finds no room in the queue.
+    attempts: usize,
+    /// Of them, those that got in.
+    connections: usize,
+    /// What was written into those.
+    bytes: usize,
+}
+
 /// All that a hostile local process can do to a socket it may open: one round. It does not wait for
-/// its turn: where the queue is full, that was the attempt. Returns the bytes that left.
-fn pester(socket: &Path, round: usize, held: &mut Vec<Socket>) -> usize {
+/// its turn: where the queue is full, that was the attempt.
+fn pester(socket: &Path, done: &mut Pestered, held: &mut Vec<Socket>) {
+    let round = done.attempts;
+    done.attempts += 1;
     let stream = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
     stream.set_nonblocking(true).expect("non-blocking");
     if stream.connect(&SockAddr::unix(socket).expect("a short path")).is_err() {
-        return 0;
+        return;
     }
+    done.connections += 1;
     // Errors: the daemon has closed it, which is its right.
     let sent = match round % 5 {
         // Gone at once; garbage; half a line; a line without end; no command of ours.
@@ -55,10 +67,12 @@ fn pester(socket: &Path, round: usize, held: &mut Vec<Socket>) -> usize {
     if held.len() > 200 {
         held.clear();
     }
-    sent.unwrap_or(0)
+    done.bytes += sent.unwrap_or(0);
 }
 
-/// Bytes that each socket is to be pestered with.
+/// Connections that each flood asks for; two floods a socket.
+const ATTEMPTS: usize = 500_000;
+/// Bytes that each flood writes.
 const PESTER_BYTES: usize = 1_000_000;
 
 #[test]
@@ -76,19 +90,18 @@ fn floods_on_both_sockets() {
             let floods = floods.map(|name| {
                 let (socket, done) = (run_dir.join(name), &done);
                 scope.spawn(move || {
-                    let (mut rounds, mut bytes, mut held) = (0, 0, Vec::new());
-                    while Instant::now() < end
-                        && (!done.load(Ordering::Relaxed) || bytes < PESTER_BYTES)
-                    {
-                        bytes += pester(&socket, rounds, &mut held);
-                        rounds += 1;
+                    let (mut sent, mut held) = (Pestered::default(), Vec::new());
+                    let enough =
+                        |sent: &Pestered| sent.attempts >= ATTEMPTS && sent.bytes >= PESTER_BYTES;
+                    while Instant::now() < end && !(done.load(Ordering::Relaxed) && enough(&sent)) {
+                        pester(&socket, &mut sent, &mut held);
                     }
-                    (rounds, bytes)
+                    (name, sent)
                 })
             });
             // The machine under attack may have no time for `hb status`; its peer judges it.
-            // The line's model is an ordinary thread, too: late, it lets a frame wait, and the next
-            // finds the line busy. The networks have queues.
+            // The line's model is an ordinary thread, too, and may be late: its link is judged at the
+            // end, by what was lost.
             siege.look_until(&LINKS[1..], Duration::from_secs(20), waited(10_000));
             done.store(true, Ordering::Relaxed);
             let flooded = || floods.iter().all(std::thread::ScopedJoinHandle::is_finished);
@@ -96,18 +109,29 @@ fn floods_on_both_sockets() {
             floods.map(|flood| flood.join().expect("a flood"))
         });
         drop(busy);
-        println!("connections and bytes of each flood: {sent:?}");
-        assert!(sent.iter().all(|(_, bytes)| *bytes >= PESTER_BYTES), "{sent:?} is no flood");
-        let began = siege.began();
+        println!("{sent:?}");
+        for socket in ["observe.sock", "control.sock"] {
+            let floods = || sent.iter().filter(|(name, _)| *name == socket).map(|(_, sent)| sent);
+            let attempts: usize = floods().map(|sent| sent.attempts).sum();
+            assert!(
+                attempts >= 1_000_000,
+                "{socket}: {attempts} connections are no flood: {sent:?}"
+            );
+            // A daemon that takes nobody any more would pass all else.
+            let connections: usize = floods().map(|sent| sent.connections).sum();
+            assert!(connections >= 500, "{socket}: {connections} got in: {sent:?}");
+            assert!(floods().all(|sent| sent.bytes >= PESTER_BYTES), "{socket}: {sent:?}");
+        }
         // Six busy threads beside them: the client and the web service wait for the CPU, too.
         let before = siege.before[0]["stalls"].clone();
-        let host = pair.longest_stall(began);
-        let [one, two] = siege.end(&LINKS[1..], DARK);
-        if host < EXPLAINS_A_STALL {
+        let judged = siege.host.judges_stalls(&pair, "floods_on_both_sockets");
+        let [one, two] = siege.end(&LINKS, DARK);
+        if judged {
             assert_eq!(one["stalls"], before, "the sockets held the loop up");
         }
         for status in [&one, &two] {
-            assert!(link(status, "eth1")["loss"].as_f64() < Some(0.5), "{status:#}");
+            let loss = link(status, "eth1")["loss"].as_f64();
+            assert!(loss.is_some_and(|loss| loss < 0.5), "{status:#}");
         }
         // Both sockets serve honest people again.
         pair.hb(Node::One, &["standby"]);
@@ -228,10 +252,11 @@ fn a_log_writer_that_stalls() {
             assert!(ran.expect("a shell").status.success());
         }
         assert_eq!(lines(&pair, Node::One), written, "nobody writes");
-        let host = pair.longest_stall(siege.began());
+        let before = siege.before[0]["stalls"].clone();
+        let judged = siege.host.judges_stalls(&pair, "a_log_writer_that_stalls");
         let [one, _] = siege.end(&LINKS[1..], DARK);
-        if host < EXPLAINS_A_STALL {
-            assert_eq!(one["stalls"]["count"], 0, "the loop waited for its helper: {one:#}");
+        if judged {
+            assert_eq!(one["stalls"], before, "the loop waited for its helper: {one:#}");
         }
         // A script that is ordered now waits for the helper, and heartbeats go on.
         pair.hb(Node::One, &["standby"]);
@@ -309,7 +334,7 @@ fn scripts_that_misbehave() {
         });
         pair.expect_holder(Node::One);
         pair.expect_never_two_holders();
-        siege.heartbeats(&LINKS[1..]);
+        siege.heartbeats(&LINKS);
         assert!(lines(&pair, Node::One) < 800, "{} lines", lines(&pair, Node::One));
         // And a takeover with nobody's help.
         pair.bench.power_off(Node::One);
@@ -357,6 +382,7 @@ fn a_stall_of_one_s_own() {
             let status = pair.wait_for_one(node, "it answers", Duration::from_secs(5), |_| true);
             status["stalls"]["count"].as_u64().expect("a number")
         });
+        let host = Host::watch();
         let began = Instant::now();
         pair.bench.daemon(Node::One, Verb::Stop).expect("stopped");
         std::thread::sleep(Duration::from_millis(800));
@@ -367,7 +393,7 @@ fn a_stall_of_one_s_own() {
             alive(one) && alive(two) && one["stalls"]["count"].as_u64() > Some(before[0])
         });
         let counts = [&one, &two].map(|status| status["stalls"]["count"].as_u64());
-        if pair.longest_stall(began) < EXPLAINS_A_STALL {
+        if host.judges_stalls(&pair, "a_stall_of_one_s_own") {
             assert_eq!(counts, [Some(before[0] + 1), Some(before[1])], "{one:#}\n{two:#}");
         }
         // Of the last keepalive before the stop, a part had passed.

@@ -67,7 +67,7 @@ pub struct Carried {
     pub spoilt: u64,
     /// Put on the wire by somebody else ([`Line::inject`]).
     pub injected: u64,
-    /// Runs of bytes between zeros that the program sent: frames, in COBS (docs/protocol.md §2). One
+    /// Runs of bytes between zeros that the program sent: frames, in COBS (docs/protocol.md §5). One
     /// that is not complete counts.
     pub frames: u64,
 }

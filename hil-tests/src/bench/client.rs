@@ -139,6 +139,12 @@ impl Client {
         self.read(|record| record.outage(event, to)).map(|outage| outage.lasted)
     }
 
+    /// Each time that another machine began to answer than the one that did at `from`.
+    #[must_use]
+    pub fn takeovers(&self, from: Instant, to: Instant) -> Vec<(Instant, Mac)> {
+        self.read(|record| takeovers(&record.answers, from, to))
+    }
+
     /// All time without an answer between the two, gaps of `least` and more.
     #[must_use]
     pub fn dark(&self, from: Instant, to: Instant, least: Duration) -> Duration {
@@ -163,6 +169,15 @@ impl Drop for Client {
             let _ = thread.join();
         }
     }
+}
+
+fn takeovers(answers: &[Answer], from: Instant, to: Instant) -> Vec<(Instant, Mac)> {
+    let first = answers.partition_point(|answer| answer.done < from).saturating_sub(1);
+    let within = answers[first..].iter().take_while(|answer| answer.done <= to);
+    let mut who = within.filter_map(|answer| Some((answer.done, answer.mac?)));
+    let Some((_, home)) = who.next() else { return Vec::new() };
+    let mut last = home;
+    who.filter(|&(_, mac)| std::mem::replace(&mut last, mac) != mac && mac != home).collect()
 }
 
 fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
@@ -289,6 +304,27 @@ fn who_has() -> [u8; 42] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_takeover_is_another_s_first_answer() {
+        let from = Instant::now();
+        let answer = |ms: u64, last: u8| {
+            let at = from + Duration::from_millis(ms);
+            let mac = Some([2, 0, 0, 0, last, 1]);
+            Answer { sent: at, done: at, outcome: Outcome::Answered, mac }
+        };
+        let answers =
+            [(2, 1), (4, 1), (6, 2), (8, 2), (10, 1), (12, 2)].map(|(ms, who)| answer(ms, who));
+        let seen = |from_ms, to_ms| {
+            let at = |ms| from + Duration::from_millis(ms);
+            let seen = takeovers(&answers, at(from_ms), at(to_ms));
+            seen.iter().map(|(at, _)| (*at - from).as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(0, 100), [6, 12], "there, back, and there again");
+        assert_eq!(seen(5, 7), [6], "who answered just before counts");
+        assert_eq!(seen(0, 5), [0_u128; 0]);
+        assert!(takeovers(&[], from, from).is_empty());
+    }
 
     #[test]
     fn an_echo_request_has_a_right_checksum() {

@@ -10,9 +10,9 @@ use serde_json::json;
 use super::bare_loop;
 use super::cost::{self, Use};
 use super::machine::StallRecorder;
-use super::report::{Figure, Of, Results, Sample};
+use super::report::{Figure, Of, Results, Sample, median};
 use super::stack::Pair;
-use super::wire::{Counted, Tap};
+use super::wire::{Counted, Seen, Tap};
 
 /// No process of ours may be larger (kB).
 const RSS_MAX_KB: f64 = 4096.0;
@@ -21,14 +21,17 @@ const PROCESSES: f64 = 2.0;
 /// The daemon may use this much more CPU than the bare loop.
 const RATIO_MAX: f64 = 1.5;
 
-/// Watches an idle pair for `window`.
+/// Windows that the time of watching is cut into: a value of each.
+const WINDOWS: u32 = 10;
+
+/// Watches an idle pair for `length`, in [`WINDOWS`] parts.
 ///
 /// # Errors
-/// The pair doesn't settle.
+/// The pair doesn't settle, or a machine has no process to watch.
 pub fn pair(
     pair: &Pair,
     stalls: &StallRecorder,
-    window: Duration,
+    length: Duration,
     ours: bool,
     results: &mut Results,
 ) -> Result<(), RigError> {
@@ -37,26 +40,19 @@ pub fn pair(
     std::thread::sleep(Duration::from_secs(2));
     let tap = Tap::start(Node::One)
         .map_err(|source| RigError::Io { what: "tapping the wires".into(), source })?;
-    let line_before = pair.bench.line(0).carried(Side::A).sent;
-    let began = Instant::now();
-    let pids = [pair.bench.machine(Node::One).pid()?, pair.bench.machine(Node::Two).pid()?];
-    let [active, standby] = std::thread::scope(|scope| {
-        let watches = pids.map(|init| scope.spawn(move || cost::watch(init, window)));
-        watches.map(|watch| watch.join().unwrap_or_default())
-    });
-    let line_bytes = pair.bench.line(0).carried(Side::A).sent - line_before;
-    let seen = tap.seen();
-    let stall_ms = stalls.longest_ms(began, Instant::now());
-    let report = Report { pair, stall_ms, ours };
-    report.processes("active", &active, results);
-    report.processes("standby", &standby, results);
-    report.bytes(&seen, line_bytes, results);
+    let mut windows = Vec::with_capacity(WINDOWS as usize);
+    for _ in 0..WINDOWS {
+        windows.push(Window::watch(pair, &tap, stalls, length / WINDOWS)?);
+    }
+    let report = Report { pair, windows: &windows, ours };
+    report.processes("active", |window| &window.active, results);
+    report.processes("standby", |window| &window.standby, results);
+    report.bytes(results);
+    let raw: Vec<_> = windows.iter().map(Window::raw).collect();
     let (name, label) = (pair.stack.name(), pair.stack.timing().label);
     results.keep(
         format!("idle: {name}, {label}"),
-        json!({ "window_s": window.as_secs(), "active": active, "standby": standby,
-                "eth0": Counted::on(Network::Public, &seen), "eth1": Counted::on(Network::Private, &seen),
-                "line_bytes": line_bytes }),
+        json!({ "window_s": (length / WINDOWS).as_secs_f64(), "windows": raw }),
     );
     Ok(())
 }
@@ -65,43 +61,111 @@ fn busiest<'a>(uses: impl Iterator<Item = &'a Use>) -> Option<&'a Use> {
     uses.max_by(|a, b| a.cpu_percent.total_cmp(&b.cpu_percent))
 }
 
+/// What was seen of an idle pair in one window.
+struct Window {
+    active: Vec<Use>,
+    standby: Vec<Use>,
+    /// Sent by the active machine.
+    seen: Vec<Seen>,
+    /// Sent by the active machine.
+    line_bytes: u64,
+    stall_ms: f64,
+}
+
+impl Window {
+    fn watch(
+        pair: &Pair,
+        tap: &Tap,
+        stalls: &StallRecorder,
+        length: Duration,
+    ) -> Result<Self, RigError> {
+        let pids = [pair.bench.machine(Node::One).pid()?, pair.bench.machine(Node::Two).pid()?];
+        let line_before = pair.bench.line(0).carried(Side::A).sent;
+        let began = Instant::now();
+        let [active, standby] = std::thread::scope(|scope| {
+            let watches = pids.map(|init| scope.spawn(move || cost::watch(init, length)));
+            watches.map(|watch| watch.join().unwrap_or_default())
+        });
+        let ended = Instant::now();
+        let line_bytes = pair.bench.line(0).carried(Side::A).sent - line_before;
+        for (node, uses) in [(Node::One, &active), (Node::Two, &standby)] {
+            // Nothing would cost nothing, and keep every promise.
+            if uses.is_empty() {
+                return Err(RigError::Machine {
+                    machine: pair.bench.machine(node).name().into(),
+                    reason: "no process lived for a whole window".into(),
+                });
+            }
+        }
+        let seen = tap.seen().into_iter().filter(|seen| (began..ended).contains(&seen.at));
+        let stall_ms = stalls.longest_ms(began, ended);
+        Ok(Self { active, standby, seen: seen.collect(), line_bytes, stall_ms })
+    }
+
+    /// Of the network that saw most: one goes over each medium at a time.
+    fn heartbeats(&self) -> usize {
+        let on = |network| Counted::on(network, &self.seen).heartbeats;
+        on(Network::Public).max(on(Network::Private))
+    }
+
+    fn raw(&self) -> serde_json::Value {
+        json!({ "active": self.active, "standby": self.standby, "line_bytes": self.line_bytes,
+                "eth0": Counted::on(Network::Public, &self.seen),
+                "eth1": Counted::on(Network::Private, &self.seen) })
+    }
+}
+
 struct Report<'a> {
     pair: &'a Pair,
-    stall_ms: f64,
+    windows: &'a [Window],
     ours: bool,
 }
 
 impl Report<'_> {
-    fn figure(&self, what: &str, unit: &'static str, value: f64, remark: String) -> Figure {
+    /// A value of each window that has one.
+    fn figure(
+        &self,
+        what: &str,
+        unit: &'static str,
+        value: impl Fn(&Window) -> Option<f64>,
+        remark: String,
+    ) -> Figure {
         let stack = &self.pair.stack;
         let mut figure = Figure::new(what, stack.name(), stack.timing().label, unit).remark(remark);
-        let stall_ms = self.stall_ms;
-        figure.samples.push(Sample { value, stall_ms, also: std::collections::BTreeMap::new() });
+        figure.samples.extend(self.windows.iter().filter_map(|window| {
+            let (value, stall_ms) = (value(window)?, window.stall_ms);
+            Some(Sample { value, stall_ms, also: std::collections::BTreeMap::new() })
+        }));
         figure
     }
 
-    fn processes(&self, part: &str, uses: &[Use], results: &mut Results) {
-        let each = |value: fn(&Use) -> f64| {
-            let words: Vec<_> =
-                uses.iter().map(|one| format!("{} {:.3}", one.process.name, value(one))).collect();
-            words.join(", ")
+    fn processes(&self, part: &str, of: fn(&Window) -> &[Use], results: &mut Results) {
+        let sum = |value: fn(&Use) -> f64| {
+            move |window: &Window| Some(of(window).iter().map(value).sum::<f64>())
         };
-        let sum = |value: fn(&Use) -> f64| uses.iter().map(value).sum::<f64>();
-        let cpu = sum(|one| one.cpu_percent);
-        let ticks = sum(|one| one.ticks_percent);
-        let words = format!("{}; by utime + stime {ticks:.2}", each(|one| one.cpu_percent));
-        results.add(self.figure(&format!("idle CPU, {part}"), "% of a core", cpu, words));
-        let largest = uses.iter().map(|one| one.process.rss_kb as f64).fold(0.0, f64::max);
-        let words = each(|one| one.process.rss_kb as f64 / 1024.0);
-        let rss = self.figure(&format!("RSS of the largest process, {part}"), "kB", largest, words);
+        let middle = |value: fn(&Use) -> f64| {
+            median(self.windows.iter().filter_map(|window| sum(value)(window)).collect())
+        };
+        let cpu_words = format!(
+            "{}; by utime + stime {:.2}",
+            self.each_process(of, |one| one.cpu_percent),
+            middle(|one| one.ticks_percent)
+        );
+        let cpu = format!("idle CPU, {part}");
+        results.add(self.figure(&cpu, "% of a core", sum(|one| one.cpu_percent), cpu_words));
+        let rss = self.figure(
+            &format!("RSS of the largest process, {part}"),
+            "kB",
+            |window| of(window).iter().map(rss_kb).reduce(f64::max),
+            format!("MB: {}", self.each_process(of, |one| rss_kb(one) / 1024.0)),
+        );
         let total = self.figure(
             &format!("RSS of all processes, {part}"),
             "kB",
-            sum(|one| one.process.rss_kb as f64),
-            format!("Pss {} kB", sum(|one| one.process.pss_kb as f64)),
+            sum(rss_kb),
+            format!("Pss {:.0} kB", middle(|one| one.process.pss_kb as f64)),
         );
-        let count =
-            self.figure(&format!("processes, {part}"), "", uses.len() as f64, String::new());
+        let count = self.figure(&format!("processes, {part}"), "", sum(|_| 1.0), String::new());
         if self.ours {
             results.add(rss.at_most(RSS_MAX_KB, Of::Maximum));
             results.add(total);
@@ -113,16 +177,26 @@ impl Report<'_> {
         }
     }
 
-    fn bytes(&self, seen: &[super::wire::Seen], line_bytes: u64, results: &mut Results) {
-        let mut heartbeats = 0;
+    /// The median of each process that the last window saw, `name 1.234`.
+    fn each_process(&self, of: fn(&Window) -> &[Use], value: fn(&Use) -> f64) -> String {
+        let last = self.windows.last().map(of).into_iter().flatten();
+        let words = last.map(|one| {
+            let uses = self.windows.iter().flat_map(of);
+            let its = uses.filter(|other| other.process.pid == one.process.pid);
+            format!("{} {:.3}", one.process.name, median(its.map(value).collect()))
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    fn bytes(&self, results: &mut Results) {
+        let all: Vec<Seen> = self.windows.iter().flat_map(|window| &window.seen).copied().collect();
         for network in [Network::Public, Network::Private] {
-            let counted = Counted::on(network, seen);
+            let counted = Counted::on(network, &all);
             if counted.heartbeats == 0 {
                 continue;
             }
-            heartbeats = counted.heartbeats;
             let words = format!(
-                "usually {}, {}–{}; as Ethernet frames {:.1}; n = {}",
+                "usually {}, {}–{}; as Ethernet frames {:.1}; {} heartbeats",
                 counted.usual,
                 counted.smallest,
                 counted.largest,
@@ -130,18 +204,30 @@ impl Report<'_> {
                 counted.heartbeats
             );
             let what = format!("bytes a heartbeat, {}", network.interface());
-            results.add(self.figure(&what, "B", counted.mean, words));
+            let mean = |window: &Window| {
+                let counted = Counted::on(network, &window.seen);
+                (counted.heartbeats > 0).then_some(counted.mean)
+            };
+            results.add(self.figure(&what, "B", mean, words));
         }
-        if line_bytes > 0 && heartbeats > 0 {
-            let mean = line_bytes as f64 / heartbeats as f64;
-            let words = format!("{line_bytes} bytes for {heartbeats} heartbeats");
+        let (bytes, heartbeats) =
+            self.windows.iter().fold((0, 0), |(bytes, heartbeats), window| {
+                (bytes + window.line_bytes, heartbeats + window.heartbeats())
+            });
+        if bytes > 0 && heartbeats > 0 {
+            let mean = |window: &Window| {
+                let heartbeats = window.heartbeats();
+                (heartbeats > 0).then(|| window.line_bytes as f64 / heartbeats as f64)
+            };
+            let words = format!("{bytes} bytes for {heartbeats} heartbeats of a network");
             results.add(self.figure("bytes a heartbeat, serial line", "B", mean, words));
         }
     }
 }
 
-/// Windows in which daemon and bare loop are compared.
-const COMPARISONS: u32 = 10;
+fn rss_kb(one: &Use) -> f64 {
+    one.process.rss_kb as f64
+}
 
 /// The bare loop beside the daemon, on the same machines at the same time: what a wake-up costs depends on
 /// what else the host does, by a factor of two, so the two are never compared across time.
@@ -171,9 +257,9 @@ pub fn bare(
     let mut bares = figure("idle CPU, the same system calls", "% of a core", "bare loop");
     let mut ratios =
         figure("idle CPU, daemon to bare loop", "", ours).at_most(RATIO_MAX, Of::Median);
-    for _ in 0..COMPARISONS {
+    for _ in 0..WINDOWS {
         let began = Instant::now();
-        let uses = cost::watch(init, window / COMPARISONS);
+        let uses = cost::watch(init, window / WINDOWS);
         let stall_ms = stalls.longest_ms(began, Instant::now());
         let bare = uses.iter().find(|one| one.process.name.starts_with("bench"));
         let daemon = busiest(uses.iter().filter(|one| !one.process.name.starts_with("bench")));
@@ -199,7 +285,7 @@ pub fn bare(
         let _ = child.kill();
         let _ = child.wait();
     }
-    if ratios.samples.len() < COMPARISONS as usize || delivered == 0 {
+    if ratios.samples.len() < WINDOWS as usize || delivered == 0 {
         return Err(RigError::Machine {
             machine: pair.bench.machine(Node::One).name().into(),
             reason: "the bare loop does not run, or nothing goes through its line".into(),

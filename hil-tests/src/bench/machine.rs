@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,14 +53,14 @@ pub struct Conditions {
     pub load_before: String,
     /// Whether the measuring side had realtime priority.
     pub measured_in_real_time: bool,
-    /// The command line.
+    /// How to do it again.
     pub command: String,
 }
 
 impl Conditions {
-    /// Looks at this host.
+    /// Looks at this host; `command` is what a person types to have this measured.
     #[must_use]
-    pub fn here(hb: &std::path::Path) -> Self {
+    pub fn here(hb: &std::path::Path, command: &str) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {
             let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
@@ -80,7 +80,7 @@ impl Conditions {
             peers: Vec::new(),
             load_before: load.split_whitespace().next().unwrap_or("unknown").to_owned(),
             measured_in_real_time: std::thread::spawn(real_time).join().unwrap_or(false),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command.to_owned(),
         }
     }
 }
@@ -102,7 +102,7 @@ fn said(program: &str, arguments: &[&str]) -> String {
     )
 }
 
-/// A time in which the host didn't let an ordinary thread run.
+/// A time in which the host didn't let the recorder's thread run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stall {
     /// When it was over.
@@ -115,7 +115,7 @@ pub struct Stall {
 const STALL_LEAST: Duration = Duration::from_millis(1);
 const NAP: Duration = Duration::from_millis(1);
 
-/// A thread of ordinary priority that naps 1 ms at a time, and writes down when that took longer.
+/// A thread that naps 1 ms at a time, and writes down when that took longer.
 #[derive(Debug)]
 pub struct StallRecorder {
     stalls: Arc<Mutex<Vec<Stall>>>,
@@ -130,26 +130,31 @@ impl StallRecorder {
     /// No thread can be had.
     #[must_use]
     pub fn start() -> Self {
-        Self::at_priority(false)
+        Self::at_priority(false).0
     }
 
     /// The same at realtime priority: it sees the host's own pauses only.
     ///
+    /// # Errors
+    /// That priority is refused: at an ordinary one it would call every busy moment a pause.
+    ///
     /// # Panics
     /// No thread can be had.
-    #[must_use]
-    pub fn start_in_real_time() -> Self {
-        Self::at_priority(true)
+    pub fn start_in_real_time() -> std::io::Result<Self> {
+        let (recorder, granted) = Self::at_priority(true);
+        let refused =
+            std::io::Error::other("no realtime priority: chrt(1) was refused or is missing");
+        if granted { Ok(recorder) } else { Err(refused) }
     }
 
-    fn at_priority(real: bool) -> Self {
+    /// The recorder, and whether it has realtime priority.
+    fn at_priority(real: bool) -> (Self, bool) {
         let stalls = Arc::new(Mutex::new(Vec::new()));
         let end = Arc::new(AtomicBool::new(false));
         let (its_stalls, its_end) = (stalls.clone(), end.clone());
+        let (tell, granted) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            if real {
-                real_time();
-            }
+            let _ = tell.send(real && real_time());
             let mut before = Instant::now();
             while !its_end.load(Ordering::Relaxed) {
                 std::thread::sleep(NAP);
@@ -162,13 +167,19 @@ impl StallRecorder {
                 before = now;
             }
         });
-        Self { stalls, end, thread: Some(thread) }
+        (Self { stalls, end, thread: Some(thread) }, granted.recv().unwrap_or(false))
     }
 
     /// The longest stall that touches the time between the two, in milliseconds; 0 without one.
     #[must_use]
     pub fn longest_ms(&self, from: Instant, to: Instant) -> f64 {
         self.within(from, to).map(|stall| stall.late).max().unwrap_or_default().as_secs_f64() * 1e3
+    }
+
+    /// All stalls that touch the time between the two, together.
+    #[must_use]
+    pub fn total(&self, from: Instant, to: Instant) -> Duration {
+        self.within(from, to).map(|stall| stall.late).sum()
     }
 
     /// All stalls that touch the time between the two.

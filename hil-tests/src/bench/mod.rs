@@ -5,7 +5,7 @@
 //! time is a client's, every byte count the wire's. What it needs is root, or user namespaces; the peers
 //! need root.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -83,9 +83,9 @@ struct Options {
     /// The load test's length in minutes; 0 leaves it out
     #[arg(long, value_name = "MINUTES")]
     load: Option<f64>,
-    /// Where the results go
-    #[arg(long, value_name = "DIR", default_value = "docs/validation/runs")]
-    out: PathBuf,
+    /// Where the results go [default: docs/validation/runs, with --quick target/bench]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 impl Options {
@@ -104,6 +104,12 @@ impl Options {
 
     fn load_minutes(&self) -> f64 {
         self.load.unwrap_or(if self.quick { 0.25 } else { 10.0 })
+    }
+
+    /// What is not for publishing doesn't lie beside what is.
+    fn out(&self) -> &Path {
+        let default = if self.quick { "target/bench" } else { "docs/validation/runs" };
+        self.out.as_deref().unwrap_or(Path::new(default))
     }
 }
 
@@ -143,6 +149,11 @@ fn programs() -> Result<Programs, RigError> {
     Ok(programs)
 }
 
+/// What was typed: this program's own path is one host's business.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    std::iter::once("cargo xtask bench".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
 fn named(settings: &str) -> Option<Timing> {
     [GUIDE, DEFAULT, FASTEST].into_iter().find(|timing| timing.name == settings)
 }
@@ -172,7 +183,7 @@ fn hold(settings: &str, seconds: u64) -> Result<ExitCode, RigError> {
 
 fn measure(options: &Options) -> Result<ExitCode, RigError> {
     let programs = programs()?;
-    let results = Results::new(Conditions::here(&programs.hb));
+    let results = Results::new(Conditions::here(&programs.hb, &command(std::env::args().skip(1))));
     let peers = if options.peers { Some(Peers::fetch()) } else { None };
     host::enter()?;
     let mut run = Run { options, programs, stalls: StallRecorder::start(), results };
@@ -185,12 +196,38 @@ fn measure(options: &Options) -> Result<ExitCode, RigError> {
 
 fn finish(options: &Options, results: &Results) -> Result<ExitCode, RigError> {
     println!("\n{}", results.summary());
-    let written = results.write(&options.out).map_err(|source| RigError::Io {
-        what: format!("writing into {}", options.out.display()),
+    let written = results.write(options.out()).map_err(|source| RigError::Io {
+        what: format!("writing into {}", options.out().display()),
         source,
     })?;
     for path in written {
         println!("written: {}", path.display());
     }
     Ok(if results.all_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn out(arguments: &[&str]) -> PathBuf {
+        let words = ["bench", "failover"].iter().chain(arguments);
+        match Cli::try_parse_from(words).expect("good arguments").task {
+            Task::Failover(options) => options.out().to_owned(),
+            _ => panic!("another task"),
+        }
+    }
+
+    #[test]
+    fn the_command_is_one_that_can_be_typed() {
+        let arguments = ["failover", "--only", "idle"].map(str::to_owned);
+        assert_eq!(command(arguments.into_iter()), "cargo xtask bench failover --only idle");
+    }
+
+    #[test]
+    fn a_quick_run_is_not_published() {
+        assert_eq!(out(&[]), Path::new("docs/validation/runs"));
+        assert_eq!(out(&["--quick"]), Path::new("target/bench"));
+        assert_eq!(out(&["--quick", "--out", "here"]), Path::new("here"));
+    }
 }

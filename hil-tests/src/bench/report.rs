@@ -103,10 +103,10 @@ impl Figure {
         values
     }
 
-    /// The middle value, or the mean of the two in the middle; NaN without values.
+    /// [`median`] of its values.
     #[must_use]
     pub fn median(&self) -> f64 {
-        median(&self.sorted())
+        median(self.sorted())
     }
 
     fn extremes(&self) -> (f64, f64) {
@@ -133,10 +133,8 @@ impl Figure {
         for (name, value) in self.samples.iter().flat_map(|sample| &sample.also) {
             values.entry(name).or_default().push(*value);
         }
-        let words = values.into_iter().map(|(name, mut values)| {
-            values.sort_by(f64::total_cmp);
-            format!("{name} {}", number(median(&values)))
-        });
+        let words =
+            values.into_iter().map(|(name, values)| format!("{name} {}", number(median(values))));
         words.collect::<Vec<_>>().join(", ")
     }
 
@@ -170,11 +168,14 @@ impl Figure {
     }
 }
 
-fn median(sorted: &[f64]) -> f64 {
-    match sorted.len() {
+/// The middle value, or the mean of the two in the middle; NaN without values.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
         0 => f64::NAN,
-        count if count % 2 == 1 => sorted[count / 2],
-        count => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
+        count if count % 2 == 1 => values[count / 2],
+        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
     }
 }
 
@@ -286,20 +287,26 @@ impl Results {
         text
     }
 
-    /// Writes both files into `directory`; answers their paths.
+    /// Writes both files into `directory`; answers their paths. Another minute's run has other files.
     ///
     /// # Errors
     /// What the file system answered.
     pub fn write(&self, directory: &Path) -> io::Result<[PathBuf; 2]> {
         fs::create_dir_all(directory)?;
-        let date = &self.conditions.date;
-        let stem = format!("{}-failover", date.get(..10).unwrap_or(date));
+        let stem = stem(&self.conditions.date);
         let (json, markdown) =
             (directory.join(format!("{stem}.json")), directory.join(format!("{stem}.md")));
         fs::write(&json, serde_json::to_string_pretty(self)? + "\n")?;
         fs::write(&markdown, self.summary())?;
         Ok([json, markdown])
     }
+}
+
+/// `2026-11-22-1410-failover` for `2026-11-22T14:10:46Z`.
+fn stem(date: &str) -> String {
+    let day = date.get(..10).unwrap_or(date);
+    let time = date.get(11..16).unwrap_or_default().replace(':', "");
+    format!("{day}-{time}-failover")
 }
 
 #[cfg(test)]
@@ -311,6 +318,12 @@ mod tests {
         figure.samples =
             values.iter().map(|&value| Sample { value, ..Sample::default() }).collect();
         figure
+    }
+
+    #[test]
+    fn runs_of_one_day_have_names_of_their_own() {
+        assert_eq!(stem("2026-11-22T14:10:46Z"), "2026-11-22-1410-failover");
+        assert_ne!(stem("2026-11-22T14:10:46Z"), stem("2026-11-22T14:21:46Z"));
     }
 
     #[test]

@@ -65,8 +65,9 @@ impl Run<'_> {
             self.results.fail(name, error.to_string());
         }
         // An hour's work is not lost with what comes after it.
-        if let Err(error) = self.results.write(&self.options.out) {
-            eprintln!("writing into {}: {error}", self.options.out.display());
+        let out = self.options.out();
+        if let Err(error) = self.results.write(out) {
+            eprintln!("writing into {}: {error}", out.display());
         }
     }
 
@@ -132,10 +133,7 @@ impl Run<'_> {
             if minutes > 0.0 {
                 self.part(&format!("load-{}", timing.name), |run| {
                     run.with_ours(timing, true, |run, pair| {
-                        let (figures, raw) = load::run(pair, &run.stalls, minutes)?;
-                        run.results.keep(format!("load: {}", timing.label), raw);
-                        run.add_all(figures);
-                        Ok(())
+                        load::run(pair, &run.stalls, minutes, &mut run.results)
                     })
                 });
             }

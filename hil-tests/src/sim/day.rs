@@ -54,7 +54,7 @@ pub fn bench() -> bool {
     let record = Record {
         conditions: Conditions {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Conditions::here(Path::new("hb"))
+            ..Conditions::here(Path::new("hb"), "cargo xtask bench sim")
         },
         what: "a simulated day of two nodes at 100 ms on three media",
         took_s,
