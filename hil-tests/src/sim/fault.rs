@@ -105,7 +105,7 @@ pub enum Command {
 }
 
 /// What an operator changes in one node's files before restarting it. heartbeatd reads its files when
-/// it starts and never again (SIGHUP reopens the log), so a restart is all that a reload is.
+/// it starts and never again (SIGHUP makes it say so, no more), so a restart is all that a reload is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Files {
     /// As all along.
