@@ -32,7 +32,8 @@ pub struct Weather {
     pub burst_us: u64,
 }
 
-/// Where in its turn the daemon loses the processor (H13: between reading the clock and acting on it).
+/// Where in its turn the daemon loses the processor: always between reading the clock and acting on it,
+/// so that what was true when it decided may be over when it acts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Point {
     /// After the clock was read on waking up, before anything is dropped.
