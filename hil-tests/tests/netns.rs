@@ -200,12 +200,17 @@ fn summary(ended: &[Ended], told_again: &[String]) -> ExitCode {
         for one in &red {
             println!("---- netns::{} stdout ----\n{}\n", one.story.name, one.text.trim_end());
         }
-    }
-    for one in ended.iter().filter(|one| skipped(one)) {
-        println!("SKIP: {}", one.text.trim());
+        // Ends the last one's words.
+        println!("failures:");
+        for one in &red {
+            println!("    netns::{}", one.story.name);
+        }
     }
     for line in told_again {
         println!("{TOLD_TWICE}{line}");
+    }
+    for one in ended.iter().filter(|one| skipped(one)) {
+        println!("SKIP: {}", one.text.trim());
     }
     let word = if red.is_empty() { "ok" } else { "FAILED" };
     println!(
