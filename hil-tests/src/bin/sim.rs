@@ -1,7 +1,7 @@
 //! `sim`: runs seeds of the simulator, shrinks one that fails, measures its speed.
 //!
 //! Exit codes: 0 good, 127 crash, 128 liveness, 129 safety; 2 wrong usage; 1 a fingerprint or the
-//! day's time is not as it must be. Of several runs the worst counts.
+//! day's time is not as it must be, or the day could not be written down. Of several runs the worst counts.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -201,6 +201,13 @@ fn run_all(options: &Options) -> Result<u8, String> {
     Ok(total.worst)
 }
 
+fn place(kept: &Result<PathBuf, String>) -> String {
+    match kept {
+        Ok(path) => path.display().to_string(),
+        Err(problem) => format!("could not be kept: {problem}"),
+    }
+}
+
 /// One story, as `--test sim_stories` tells it.
 fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
     let story =
@@ -221,7 +228,7 @@ fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
             0
         }
         runner::Verdict::Failed { why, timeline, kept, .. } => {
-            println!("{timeline}{name} with seed {seed}: {why}\nevidence: {kept:?}");
+            println!("{timeline}{name} with seed {seed}: {why}\nevidence: {}", place(&kept));
             1
         }
     })
