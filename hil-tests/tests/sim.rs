@@ -2,35 +2,42 @@
 //! That the judge can say "no" is shown by `sim_judge.rs` and by `sim/check/tests.rs`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
+use hil_tests::sim::evidence;
 use hil_tests::sim::fault::{Fault, Planned};
 use hil_tests::sim::fingerprints;
 use hil_tests::sim::generate::{self, Plan};
-use hil_tests::sim::kind::Kind;
+use hil_tests::sim::kind::{Kind, Origin};
 use hil_tests::sim::knobs::Knobs;
 use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::run;
 use hil_tests::sim::world::World;
 
-/// Runs them all, tells the first few that fail and how to see them; the kinds of faults that happened.
+/// Red runs whose evidence is kept and told; one defect often reddens hundreds.
+const TOLD: usize = 5;
+
+/// Runs them all; the kinds of faults that happened. The first few that fail are run again, listening: their
+/// evidence is kept in `target/tmp/sim/KIND.SEED.CASE`.
 fn all_good(plans: impl IntoIterator<Item = Plan>) -> BTreeSet<&'static str> {
-    let (mut runs, mut bad, mut kinds) = (0, Vec::new(), BTreeSet::new());
+    let (mut runs, mut red, mut told, mut kinds) = (0, 0, Vec::new(), BTreeSet::new());
     for plan in plans {
         let outcome = run(&plan, false);
         runs += 1;
         let happened = Fault::KINDS.into_iter().zip(outcome.counts.faults);
         kinds.extend(happened.filter(|(_, times)| *times > 0).map(|(kind, _)| kind));
-        if !outcome.verdict.is_good() && bad.len() < 10 {
-            bad.push(format!(
-                "{}: {:?}\n  see it: cargo xtask sim {} --timeline",
-                plan.label, outcome.verdict, plan.origin
-            ));
+        red += usize::from(!outcome.verdict.is_good());
+        if !outcome.verdict.is_good() && told.len() < TOLD {
+            let Origin { kind, seed, case } = plan.origin;
+            let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sim");
+            let directory = directory.join(format!("{kind}.{seed}.{case}"));
+            told.push(evidence::keep(&plan, &outcome.verdict, &directory));
         }
     }
     println!("{runs} runs");
     assert!(runs > 0, "no runs at all");
-    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    assert!(red == 0, "{red} of {runs} runs failed; the first:\n{}", told.join("\n\n"));
     kinds
 }
 

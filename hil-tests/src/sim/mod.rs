@@ -18,6 +18,7 @@ pub mod clock;
 pub mod daemon;
 pub mod day;
 pub mod directed;
+pub mod evidence;
 pub mod fault;
 pub mod fingerprints;
 pub mod generate;
