@@ -22,9 +22,11 @@ const TOLD: usize = 5;
 /// evidence is kept in `target/tmp/sim/KIND.SEED.CASE`.
 fn all_good(plans: impl IntoIterator<Item = Plan>) -> BTreeSet<&'static str> {
     let (mut runs, mut red, mut told, mut kinds) = (0, 0, Vec::new(), BTreeSet::new());
+    let mut takeovers = 0;
     for plan in plans {
         let outcome = run(&plan, false);
         runs += 1;
+        takeovers += outcome.counts.takeovers_judged;
         let happened = Fault::KINDS.into_iter().zip(outcome.counts.faults);
         kinds.extend(happened.filter(|(_, times)| *times > 0).map(|(kind, _)| kind));
         red += usize::from(!outcome.verdict.is_good());
@@ -35,9 +37,10 @@ fn all_good(plans: impl IntoIterator<Item = Plan>) -> BTreeSet<&'static str> {
             told.push(evidence::keep(&plan, &outcome.verdict, &directory));
         }
     }
-    println!("{runs} runs");
+    println!("{runs} runs; {takeovers} takeovers held against their budget");
     assert!(runs > 0, "no runs at all");
     assert!(red == 0, "{red} of {runs} runs failed; the first:\n{}", told.join("\n\n"));
+    assert!(takeovers > 0 || runs < 50, "no takeover was held against its budget");
     kinds
 }
 

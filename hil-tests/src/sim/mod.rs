@@ -13,6 +13,7 @@
 //! run, byte for byte, which [`trace::Trace::hash`] shows.
 
 mod apply;
+mod budget;
 pub mod check;
 pub mod clock;
 pub mod daemon;
