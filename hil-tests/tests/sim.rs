@@ -119,6 +119,23 @@ fn known_runs_have_their_committed_fingerprints() {
     );
 }
 
+/// The book's example of a timeline is what its seed says today.
+#[test]
+fn the_timeline_in_the_book_is_true() {
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/testing.md");
+    let book = std::fs::read_to_string(book).expect("the book is there");
+    let (_, rest) = book.split_once("From seed ").expect("the example names its seed");
+    let (seed, rest) = rest.split_once(":\n\n```text\n").expect("the example follows");
+    let (example, _) = rest.split_once("```").expect("it ends");
+    let seed = seed.parse().expect("a number");
+    let timeline = run(&generate::soup(seed), true).timeline.join("\n");
+    assert!(
+        timeline.contains(example.trim_end()),
+        "docs/testing.md, \"How to read a timeline\": seed {seed} says something else now. Take some lines of \
+         `cargo xtask sim --seed {seed} --timeline`, or of another seed, and mend the words below them"
+    );
+}
+
 /// Nobody reads wall time, so setting it changes nothing.
 #[test]
 fn wall_time_may_jump() {
