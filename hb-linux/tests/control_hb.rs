@@ -248,12 +248,12 @@ fn a_refusal_is_exit_1_with_the_daemons_words() {
     assert_eq!(text(&output.stderr), "hb: linuxha2 is dead: nobody could take over\n");
 }
 
-/// Not a test of its own: the daemon's process for `stop_waits_until_the_process_is_gone`, which starts
-/// this binary with the variable set. Exits 300 ms after the command, as one that has work to do.
-#[test]
-fn daemon_that_stops_slowly() {
-    let Some(run_dir) = std::env::var_os("HB_TEST_RUN_DIR") else { return };
-    let mut server = Server::bind(Path::new(&run_dir)).unwrap();
+/// Where the process that [`stop_waits_until_the_process_is_gone`] starts plays the daemon.
+const PLAY_DAEMON: &str = "HB_TEST_RUN_DIR";
+
+/// Returns 300 ms after the command, as one that has work to do.
+fn daemon_that_stops_slowly(run_dir: &Path) {
+    let mut server = Server::bind(run_dir).unwrap();
     let epoch = Instant::now();
     loop {
         assert!(epoch.elapsed() < Duration::from_secs(10), "nobody stopped this daemon");
@@ -268,12 +268,16 @@ fn daemon_that_stops_slowly() {
     }
 }
 
+/// Starts itself again as the daemon: `hb stop` must see a process of its own go.
 #[test]
 fn stop_waits_until_the_process_is_gone() {
+    if let Some(run_dir) = std::env::var_os(PLAY_DAEMON) {
+        return daemon_that_stops_slowly(Path::new(&run_dir));
+    }
     let dir = RunDir::new("stop");
     let mut daemon = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "daemon_that_stops_slowly"])
-        .env("HB_TEST_RUN_DIR", &dir.0)
+        .args(["--exact", "stop_waits_until_the_process_is_gone"])
+        .env(PLAY_DAEMON, &dir.0)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();

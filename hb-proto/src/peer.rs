@@ -111,7 +111,8 @@ impl Peer {
         timing.deadtime.max(self.announced_deadtime)
     }
 
-    /// The peer's announced deadtime. Capped, since a wrong figure must not switch failover off (H27).
+    /// The peer's announced deadtime. Capped: we wait so long before we take over, and a wrong figure must
+    /// not switch failover off.
     pub(crate) fn announce_deadtime(&mut self, announced: Duration) {
         const CAP: Duration = Duration::from_secs(120);
         self.announced_deadtime = announced.min(CAP);

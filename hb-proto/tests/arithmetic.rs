@@ -114,30 +114,70 @@ const EDGES: [u64; 12] = [
     u64::MAX,
 ];
 
-/// Every pair of edges, held against 128-bit arithmetic that can't overflow.
+fn clamp(value: i128) -> u64 {
+    value.clamp(0, i128::from(u64::MAX)) as u64
+}
+
+/// What two times add up to, held against 128-bit arithmetic that can't overflow.
+fn two_times_are_right(a: u64, b: u64) {
+    let (wide_a, wide_b) = (i128::from(a), i128::from(b));
+    let (at, span) = (Instant::from_micros(a), Duration::from_micros(b));
+    assert_eq!((at + span).micros(), clamp(wide_a + wide_b), "{a} + {b}");
+    assert_eq!((at - span).micros(), clamp(wide_a - wide_b), "{a} - {b}");
+    assert_eq!(at.since(Instant::from_micros(b)).micros(), clamp(wide_a - wide_b), "{b} to {a}");
+    let other = Duration::from_micros(a);
+    assert_eq!((span + other).micros(), clamp(wide_a + wide_b), "{b} + {a}");
+    assert_eq!(other.saturating_sub(span).micros(), clamp(wide_a - wide_b), "{a} - {b}");
+    // Below 2^128, beyond the signed half of it.
+    let product = u128::from(a) * u128::from(b);
+    let product = u64::try_from(product).unwrap_or(u64::MAX);
+    assert_eq!(other.times(b).micros(), product, "{a} × {b}");
+    // Saturates before it divides: a percentage of what can't be multiplied is a lower bound.
+    assert_eq!(other.percent(b).micros(), product / 100, "{b} % of {a}");
+    let mut moved = at;
+    moved += span;
+    assert_eq!(moved, at + span);
+    let rebased = if at == Instant::NEVER { at } else { at - span };
+    assert_eq!(at.rebased(span), rebased, "{a} in an epoch {b} later");
+    assert_eq!(at < Instant::from_micros(b), a < b);
+}
+
+/// The numbers whose pairs are all tried: this many from 0 on, and as many up to the top.
+const ALL_OF: u64 = 1 << 10;
+
+#[test]
+fn time_is_exact_in_a_small_domain_and_saturates_at_the_top() {
+    let domain = || (0..ALL_OF).chain(u64::MAX - ALL_OF + 1..=u64::MAX);
+    for a in domain() {
+        domain().for_each(|b| two_times_are_right(a, b));
+    }
+}
+
+/// Where a narrower number, a product or a signed one would end: every pair of what lies around.
+#[test]
+fn time_is_exact_around_every_edge() {
+    const AROUND: u64 = 64;
+    const CENTRES: [u64; 9] = [
+        AROUND,
+        1 << 16,
+        1 << 31,
+        1 << 32,
+        u64::MAX / 1_000_000,
+        u64::MAX / 1000,
+        u64::MAX / 100,
+        1 << 63,
+        u64::MAX - AROUND,
+    ];
+    let domain = || CENTRES.into_iter().flat_map(|edge| edge - AROUND..=edge + AROUND);
+    for a in domain() {
+        domain().for_each(|b| two_times_are_right(a, b));
+    }
+}
+
 #[test]
 fn time_saturates_at_both_ends() {
-    let clamp = |value: i128| value.clamp(0, i128::from(u64::MAX)) as u64;
     for a in EDGES {
-        for b in EDGES {
-            let (wide_a, wide_b) = (i128::from(a), i128::from(b));
-            let (at, span) = (Instant::from_micros(a), Duration::from_micros(b));
-            assert_eq!((at + span).micros(), clamp(wide_a + wide_b));
-            assert_eq!((at - span).micros(), clamp(wide_a - wide_b));
-            assert_eq!(at.since(Instant::from_micros(b)).micros(), clamp(wide_a - wide_b));
-            let other = Duration::from_micros(a);
-            assert_eq!((span + other).micros(), clamp(wide_a + wide_b));
-            assert_eq!(other.saturating_sub(span).micros(), clamp(wide_a - wide_b));
-            assert_eq!(other.times(b).micros(), clamp(wide_a.saturating_mul(wide_b)));
-            // Saturates before it divides: a percentage of what can't be multiplied is a lower bound.
-            let percent = clamp(wide_a.saturating_mul(wide_b)) / 100;
-            assert_eq!(other.percent(b).micros(), percent);
-            assert!(percent <= clamp(wide_a.saturating_mul(wide_b) / 100));
-            let mut moved = at;
-            moved += span;
-            assert_eq!(moved, at + span);
-            assert_eq!(at < Instant::from_micros(b), a < b);
-        }
+        EDGES.into_iter().for_each(|b| two_times_are_right(a, b));
         assert_eq!(Instant::from_millis(a).micros(), clamp(i128::from(a) * 1000));
         assert_eq!(Duration::from_millis(a).micros(), clamp(i128::from(a) * 1000));
         assert_eq!(Duration::from_secs(a).micros(), clamp(i128::from(a) * 1_000_000));

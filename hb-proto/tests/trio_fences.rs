@@ -71,7 +71,7 @@ fn r12_the_machines_own_sense_line_is_evidence() {
     assert_eq!(trio.double, ms(0));
 }
 
-/// H16, H25. A reboots for a minute: it is pulsed once, not again in the middle of its file system check.
+/// A reboots for a minute: it is pulsed once, not again in the middle of its file system check.
 #[test]
 fn r12_a_rebooting_machine_is_left_alone() {
     let mut trio = Trio::with_reset_lines();

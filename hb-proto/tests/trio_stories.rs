@@ -305,7 +305,7 @@ fn row_dongle_and_then_every_link() {
 
 // ---- the arbiter's own life
 
-/// H22. B is off for repair, the dongle's chip resets: it remembers to whom it had promised.
+/// B is off for repair, the dongle's chip resets: it remembers to whom it had promised.
 #[test]
 fn r8_a_reset_of_the_dongle_costs_nothing() {
     let mut trio = Trio::started();
@@ -330,8 +330,7 @@ fn r8_a_dongle_that_lost_power_does_not_trust_its_memory() {
     trio.run_until(ms(12_000), "and gets it back", |trio| trio.serves(A));
 }
 
-/// H15. A runs by the dongle alone; a spare that has been on a charger for days is swapped in and hears B
-/// first.
+/// A runs by the dongle alone; a spare that has been on a charger for days is swapped in and hears B first.
 #[test]
 fn r8_a_spare_that_was_on_for_long_promises_nothing_at_first() {
     let mut trio = Trio::started();
@@ -413,7 +412,7 @@ fn both_nodes_start_without_the_dongle() {
 
 // ---- changes
 
-/// H14. A has an arbiter, B is a classic node still: both rules must allow it, and do.
+/// A has an arbiter, B is a classic node still: both rules must allow it, and do.
 #[test]
 fn r2_beside_a_classic_peer_both_rules_must_allow_it() {
     let mut trio = Trio::new();
@@ -547,7 +546,7 @@ fn r12_a_confirmed_fence_ends_an_unbounded_promise() {
     assert_eq!(trio.double, ms(0));
 }
 
-/// H5. The daemon is killed and started again at once; its resources run on, and take long to stop.
+/// The daemon is killed and started again at once; its resources run on, and take long to stop.
 #[test]
 fn r9_a_new_life_is_heard_only_when_the_old_ones_resources_are_stopped() {
     let mut trio = Trio::with_reset_lines();
@@ -559,7 +558,7 @@ fn r9_a_new_life_is_heard_only_when_the_old_ones_resources_are_stopped() {
     assert!(trio.serves(A) || trio.serves(B));
 }
 
-/// H24. B, over which A's frames reached the dongle, stalls and finds its sockets empty: it was asleep, A
+/// B, over which A's frames reached the dongle, stalls and finds its sockets empty: it was asleep, A
 /// was not silent.
 #[test]
 fn r11_a_stall_of_ones_own_is_not_the_peers_death() {
@@ -577,7 +576,7 @@ fn r11_a_stall_of_ones_own_is_not_the_peers_death() {
     assert_eq!((trio.dongle.pulses.len(), trio.double), (0, ms(0)));
 }
 
-/// H19. A deaf holder: its frames arrive, nothing reaches it. It lets go; it is heard, so it isn't fenced.
+/// A deaf holder: its frames arrive, nothing reaches it. It lets go; it is heard, so it isn't fenced.
 #[test]
 fn a_deaf_holder_gives_way() {
     let mut trio = Trio::with_reset_lines();

@@ -1,6 +1,7 @@
 //! A test of the namespace rig is its rig's supervising process: it starts itself again in
 //! namespaces of its own.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -9,10 +10,11 @@ use std::sync::OnceLock;
 use hb_linux::rig::machine::Programs;
 use hb_proto::time::Instant;
 
+use crate::bench::machine::commit;
 use crate::netns::host::Stalls;
 use crate::netns::observer::Clock;
 
-/// Set in the process that runs inside.
+/// Set in the process that runs inside: the test's name.
 const MARK: &str = "HB_RIG_INSIDE";
 /// Where `hb` and `heartbeatd` lie, when they should not be built.
 const PROGRAMS: &str = "HB_RIG_PROGRAMS";
@@ -63,6 +65,8 @@ impl Inner {
     fn run(name: &str) -> Self {
         let clock = Clock::start();
         let stalls = Stalls::record(clock).expect("a thread can be had");
+        // What an earlier run kept is no evidence of this one.
+        let _ = fs::remove_dir_all(evidence_of(name));
         let (status, lines) = enter(name);
         let doubts = stalls.doubts(Instant::ZERO, clock.now());
         Self { name: name.to_owned(), status, lines, doubts }
@@ -88,6 +92,10 @@ impl Inner {
     fn verdict(&self) -> String {
         let mut text = format!("{}: {}\n", self.name, self.reason());
         text.push_str(&format!("failed inside its rig: {}", self.status));
+        let evidence = evidence_of(&self.name);
+        if evidence.exists() {
+            text.push_str(&format!("; evidence: {}", evidence.display()));
+        }
         if let Some(doubts) = &self.doubts {
             text.push_str(&format!(", for the second time; {doubts}"));
         }
@@ -99,6 +107,31 @@ impl Inner {
             }
         }
         text
+    }
+}
+
+/// Where the test that runs inside this process leaves what it knows when it fails; none outside.
+#[must_use]
+pub fn evidence() -> Option<PathBuf> {
+    let name = std::env::var_os(MARK)?;
+    Some(evidence_of(name.to_str()?))
+}
+
+/// `target/rig-evidence/inside/TEST`; the test itself lies in `target/PROFILE/deps`.
+fn evidence_of(name: &str) -> PathBuf {
+    let myself = std::env::current_exe().expect("this test has a path");
+    let target = myself.ancestors().nth(3).unwrap_or(Path::new("target"));
+    target.join("rig-evidence/inside").join(name.replace("::", "."))
+}
+
+/// `commit …` for a file of evidence.
+#[must_use]
+pub fn commit_line() -> String {
+    let commit = commit();
+    if commit.is_empty() {
+        "commit unknown: git said none\n".into()
+    } else {
+        format!("commit {commit}\n")
     }
 }
 
@@ -115,7 +148,7 @@ fn enter(name: &str) -> (ExitStatus, Vec<String>) {
         .arg("rig-enter")
         .arg(myself)
         .args(["--exact", name, "--nocapture", "--include-ignored"])
-        .env(MARK, "1")
+        .env(MARK, name)
         // Of the few lines that a failure repeats, none is for the frames of a panic.
         .env("RUST_BACKTRACE", "0")
         .stdout(writer.try_clone().expect("a descriptor"))

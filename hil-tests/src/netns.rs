@@ -19,6 +19,7 @@ mod verbs;
 mod view;
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hb_linux::rig::bench::{Bench, Network, Node, Options, SERVICE};
@@ -29,7 +30,7 @@ use serde_json::Value;
 
 use self::host::Stalls;
 use self::observer::Clock;
-use crate::inside::programs;
+use crate::inside::{commit_line, evidence, programs};
 
 /// What any state may take to be reached on a busy host, when no budget says less.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -174,7 +175,26 @@ pub struct Pair {
     began: Instant,
 }
 
+/// A test that panics leaves both machines' logs, whole: a failure itself repeats only their ends.
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let Some(place) = std::thread::panicking().then(evidence).flatten() else { return };
+        if let Err(error) = self.keep(&place) {
+            eprintln!("{}: the logs could not be kept: {error}", place.display());
+        }
+    }
+}
+
 impl Pair {
+    fn keep(&self, place: &Path) -> std::io::Result<()> {
+        fs::create_dir_all(place)?;
+        fs::write(place.join("run"), format!("rig netns\n{}", commit_line()))?;
+        for (node, name) in Node::BOTH.into_iter().zip(NAMES) {
+            observer::copy_all(&self.bench.machine(node).log_file(""), &place.join(name))?;
+        }
+        Ok(())
+    }
+
     /// The guide's pair: one group, one serial line, `udp eth1`, failback on.
     #[must_use]
     pub fn builder() -> Builder {

@@ -74,8 +74,8 @@ fn tell(name: &str) -> ExitCode {
         Verdict::Failed { why, timeline, kept, doubts } => {
             println!("{why}\n\n{timeline}");
             match kept {
-                Some(kept) => println!("evidence: {}", kept.display()),
-                None => println!("evidence: could not be kept"),
+                Ok(kept) => println!("evidence: {}", kept.display()),
+                Err(problem) => println!("evidence: could not be kept: {problem}"),
             }
             match doubts {
                 Some(doubts) => {
@@ -104,12 +104,12 @@ struct Ended {
 fn run(chosen: &[&'static Story]) -> ExitCode {
     // Built here once, not by each story.
     let hb = programs().hb.clone();
-    let at_once = std::env::var("HB_RIG_STORIES").ok().and_then(|text| text.parse().ok());
+    let at_once = at_once();
     let waiting = Mutex::new(chosen.iter().copied().collect::<VecDeque<_>>());
     let ended = Mutex::new(Vec::new());
     println!("running {} tests", chosen.len());
     std::thread::scope(|scope| {
-        for _ in 0..at_once.unwrap_or(AT_ONCE).clamp(1, chosen.len().max(1)) {
+        for _ in 0..at_once.min(chosen.len()) {
             scope.spawn(|| {
                 loop {
                     let Some(story) = waiting.lock().expect("no panic").pop_front() else { break };
@@ -125,13 +125,29 @@ fn run(chosen: &[&'static Story]) -> ExitCode {
     summary(&ended, &told_again)
 }
 
+fn at_once() -> usize {
+    let Some(text) = std::env::var_os("HB_RIG_STORIES") else { return AT_ONCE };
+    let number = text.to_str().and_then(|text| text.parse().ok()).filter(|&number| number > 0);
+    number.unwrap_or_else(|| {
+        panic!(
+            "HB_RIG_STORIES={}: expected how many stories to tell at once: 1 or more",
+            text.display()
+        )
+    })
+}
+
 /// Tells a story again, alone, while the host may be to blame; why it was, if it passed at last.
 fn tell_again(hb: &Path, one: &mut Ended) -> Option<String> {
     let mut reasons = Vec::new();
     while doubtful(one) && reasons.len() < MORE_TRIES {
         let attempt = reasons.len() + 1;
         let kept = evidence(one.story.name);
-        let _ = std::fs::rename(&kept, evidence(&format!("{}.{attempt}", one.story.name)));
+        let aside = evidence(&format!("{}.{attempt}", one.story.name));
+        // Of an earlier run, if anything.
+        let _ = std::fs::remove_dir_all(&aside);
+        if let Err(error) = std::fs::rename(&kept, &aside) {
+            println!("{}: {error}: the evidence of this try is lost", aside.display());
+        }
         let mut lines = one.text.trim_end().lines();
         let what = lines.next().unwrap_or_default();
         let why = format!("{what}; {}", lines.last().unwrap_or_default());
@@ -200,12 +216,17 @@ fn summary(ended: &[Ended], told_again: &[String]) -> ExitCode {
         for one in &red {
             println!("---- netns::{} stdout ----\n{}\n", one.story.name, one.text.trim_end());
         }
-    }
-    for one in ended.iter().filter(|one| skipped(one)) {
-        println!("SKIP: {}", one.text.trim());
+        // Ends the last one's words.
+        println!("failures:");
+        for one in &red {
+            println!("    netns::{}", one.story.name);
+        }
     }
     for line in told_again {
         println!("{TOLD_TWICE}{line}");
+    }
+    for one in ended.iter().filter(|one| skipped(one)) {
+        println!("SKIP: {}", one.text.trim());
     }
     let word = if red.is_empty() { "ok" } else { "FAILED" };
     println!(

@@ -170,7 +170,7 @@ impl Arbiter {
     }
 
     /// R9: whoever hears an id of its own, not below its present one, restarts above it. The driver does
-    /// on [`Action::Restart`].
+    /// on [`Action::Restart`](super::Action::Restart).
     fn heard_oneself(&mut self, life: BootId) {
         if self.d.restart_above.is_none_or(|known| known < life) {
             self.d.restart_above = Some(life);

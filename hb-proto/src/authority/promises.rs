@@ -264,13 +264,10 @@ mod tests {
         assert!(a.authorised(Voter::A, at(409)));
         assert!(!a.authorised(Voter::A, at(410)), "ends lease after the frame it answers was sent");
         a.end_request();
-        assert!(!a.authorised(Voter::A, at(20)), "H2: nothing counts after a release");
+        assert!(!a.authorised(Voter::A, at(20)), "nothing counts after a release");
         a.begin_request(9);
         a.count(Voter::Arbiter, 8, at(15), LEASE);
-        assert!(
-            !a.authorised(Voter::A, at(20)),
-            "H2: an old promise is no answer to the new request"
-        );
+        assert!(!a.authorised(Voter::A, at(20)), "an old promise is no answer to the new request");
         a.count(Voter::Arbiter, 9, at(20), LEASE);
         assert!(a.authorised(Voter::A, at(21)));
     }

@@ -1,7 +1,7 @@
 //! `sim`: runs seeds of the simulator, shrinks one that fails, measures its speed.
 //!
 //! Exit codes: 0 good, 127 crash, 128 liveness, 129 safety; 2 wrong usage; 1 a fingerprint or the
-//! day's time is not as it must be. Of several runs the worst counts.
+//! day's time is not as it must be, or the day could not be written down. Of several runs the worst counts.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use clap::Parser;
 use hil_tests::scenario::rig::Rig;
 use hil_tests::scenario::runner;
 use hil_tests::scenario::stories;
-use hil_tests::sim::fault::Planned;
+use hil_tests::sim::evidence::{hints, schedule};
 use hil_tests::sim::generate::Plan;
 use hil_tests::sim::kind::Kind;
 use hil_tests::sim::plant::Plant;
@@ -83,33 +83,14 @@ impl Total {
     }
 }
 
-fn print_schedule(plan: &Plan) {
-    print!("{}", plan.knobs);
-    for Planned { at, fault } in &plan.faults {
-        println!("  {:>6}.{:06}  {fault}", at / 1_000_000, at % 1_000_000);
-    }
-    println!(
-        "  {:>6}.{:06}  mended for good",
-        plan.mended_at / 1_000_000,
-        plan.mended_at % 1_000_000
-    );
-}
-
 fn print_report(plan: &Plan, outcome: &Outcome) {
     println!("{}: {:?}", plan.label, outcome.verdict);
-    print_schedule(plan);
+    print!("{}", schedule(plan));
     for (what, us) in plan.knobs.liveness_budget() {
         println!("  budget: {what} {} ms", us / 1000);
     }
     print!("{outcome}");
-    print_hint(plan);
-}
-
-/// To be copied as it is.
-fn print_hint(plan: &Plan) {
-    let planted = plan.knobs.plant.map_or(String::new(), |plant| format!(" --plant {plant}"));
-    println!("  see it: cargo xtask sim {}{planted} --timeline", plan.origin);
-    println!("  shrink it: cargo xtask sim {}{planted} --shrink", plan.origin);
+    println!("{}", hints(plan));
 }
 
 /// The smallest plan that fails as this one does; none if it doesn't fail.
@@ -132,7 +113,7 @@ fn shrink_one(plan: &Plan) -> Option<u8> {
         plan.faults.len()
     );
     println!("{:?}", outcome.verdict);
-    print_schedule(&small);
+    print!("{}", schedule(&small));
     Some(outcome.verdict.exit_code())
 }
 
@@ -151,7 +132,7 @@ fn run_one(options: &Options, plan: &Plan, alone: bool, total: &mut Total) -> Co
         print_report(plan, &outcome);
     } else if !outcome.verdict.is_good() {
         println!("{}: {:?}", plan.label, outcome.verdict);
-        print_hint(plan);
+        println!("{}", hints(plan));
     }
     ControlFlow::Continue(())
 }
@@ -201,6 +182,13 @@ fn run_all(options: &Options) -> Result<u8, String> {
     Ok(total.worst)
 }
 
+fn place(kept: &Result<PathBuf, String>) -> String {
+    match kept {
+        Ok(path) => path.display().to_string(),
+        Err(problem) => format!("could not be kept: {problem}"),
+    }
+}
+
 /// One story, as `--test sim_stories` tells it.
 fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
     let story =
@@ -221,7 +209,7 @@ fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
             0
         }
         runner::Verdict::Failed { why, timeline, kept, .. } => {
-            println!("{timeline}{name} with seed {seed}: {why}\nevidence: {kept:?}");
+            println!("{timeline}{name} with seed {seed}: {why}\nevidence: {}", place(&kept));
             1
         }
     })

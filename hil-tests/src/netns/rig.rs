@@ -12,6 +12,7 @@ use hb_proto::time::{Duration, Instant};
 use super::files;
 use super::observer::{self, Clock};
 use super::verbs::{Up, node};
+use crate::inside::commit_line;
 use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{Cannot, Deed, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
@@ -194,6 +195,8 @@ impl Rig for Namespaces {
     }
 
     fn keep(&mut self, directory: &Path) -> Result<(), String> {
+        let run = format!("rig {}\n{}", self.name(), commit_line());
+        fs::write(directory.join("run"), run).map_err(|error| error.to_string())?;
         let Some(up) = &mut self.up else { return Ok(()) };
         for machine in Machine::BOTH {
             let to = directory.join(machine.name());

@@ -6,7 +6,7 @@ use super::cluster::{Cluster, Machine, Resource};
 use super::expect::Holdings;
 use super::rig::{Deed, Entry};
 use super::tell::Scenario;
-use super::{Phrase, Stop, Told, Verb};
+use super::{Stop, Told, Verb};
 
 impl Scenario<'_> {
     /// Checks every invariant over all that happened. The runner calls it when a story has ended
@@ -32,12 +32,7 @@ impl Scenario<'_> {
         broken.extend(out_of_order(&self.cluster, &journal, self.rig.resolution()));
         broken.extend(restart_loop(&self.cluster, &journal, self.starts_allowed));
         broken.extend(self.client_saw_two());
-        for machine in Machine::BOTH {
-            let told = self.rig.told(machine, &Phrase::BothOwn, Instant::ZERO);
-            if self.splits.is_empty() && told.is_ok_and(|times| times > 0) {
-                broken.push(format!("{machine} logged {:?}", Phrase::BothOwn));
-            }
-        }
+        broken.extend(self.forbidden_lines()?);
         if broken.is_empty() { Ok(()) } else { Err(Stop::Failed(broken.join("\n"))) }
     }
 

@@ -25,6 +25,7 @@
 
 pub mod cluster;
 mod expect;
+mod forbidden;
 mod invariants;
 pub mod phrase;
 pub mod rig;

@@ -21,8 +21,8 @@ pub enum Verdict {
         why: String,
         /// The merged timeline, for a person.
         timeline: String,
-        /// Where the evidence lies.
-        kept: Option<PathBuf>,
+        /// Where the evidence lies, or why there is none.
+        kept: Result<PathBuf, String>,
         /// Why the rig itself may be to blame: worth another try, not worth a pass.
         doubts: Option<String>,
     },
@@ -52,14 +52,16 @@ pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
     }
 }
 
-fn keep(rig: &mut dyn Rig, evidence: &Path, why: &str, timeline: &str) -> Option<PathBuf> {
-    std::fs::create_dir_all(evidence).ok()?;
-    let text = format!("{why}\n\n{timeline}");
-    std::fs::write(evidence.join("timeline"), text).ok()?;
-    if let Err(error) = rig.keep(evidence) {
-        eprintln!("not all evidence could be kept: {error}");
+/// The timeline first: it needs nothing of the rig.
+fn keep(rig: &mut dyn Rig, evidence: &Path, why: &str, timeline: &str) -> Result<PathBuf, String> {
+    let of = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    std::fs::create_dir_all(evidence).map_err(|error| of(evidence, error))?;
+    let path = evidence.join("timeline");
+    std::fs::write(&path, format!("{why}\n\n{timeline}")).map_err(|error| of(&path, error))?;
+    if let Err(problem) = rig.keep(evidence) {
+        eprintln!("{}: not all evidence could be kept: {problem}", evidence.display());
     }
-    Some(evidence.to_owned())
+    Ok(evidence.to_owned())
 }
 
 /// One line a moment, in true time.

@@ -93,6 +93,7 @@ impl World {
         if let Some(kind) = fault.kind() {
             self.counts.faults[kind] += 1;
         }
+        self.note_disturbance(&fault);
         self.tell_all(|| format!("*** {fault}"));
         self.trace.number(self.now);
         match fault {

@@ -93,6 +93,10 @@ pub struct Checks {
     /// Of any node's files so far, if longer than the knobs': the longer one of both counts.
     pub(super) longest_deadtime: Duration,
     turns: [(At, u32); 2],
+    /// Until when something that happened to a node may delay what it does ([`super::budget`]).
+    pub(super) disturbed_until: [At; 2],
+    /// The first takeover that took longer than its own budget, though nothing excuses it.
+    pub beyond_budget: Option<String>,
 }
 
 impl World {
@@ -337,6 +341,7 @@ impl World {
             // Counted already, and too many for the trace; stories ask for them all the same.
             Event::Rejected { .. } => return self.record_event(who, event),
             Event::Conflict { .. } => self.counts.conflicts += 1,
+            Event::Failover { group, failover } => self.note_failover(who, group, &failover),
             Event::Stall { .. } => self.counts.stalls_seen += 1,
             Event::Releasing { cause: Cause::AuthorityLost, .. } => self.counts.lost_authority += 1,
             _ => {}
@@ -427,6 +432,7 @@ impl World {
     /// A life begins: it must be above every earlier one.
     pub(super) fn note_life(&mut self, who: Who, boot: BootId) {
         self.counts.lives += 1;
+        self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(self.now);
         self.checks.haresources[who] = self.configs[who].digests.haresources;
         self.tell(who, || format!("life {boot} begins"));
     }

@@ -508,7 +508,7 @@ impl World {
     }
 
     fn tend_watchdog(&mut self, who: Who, daemon: &mut Daemon) {
-        // Read again: what was allowed when the turn began may have ended since (H13).
+        // Read again: what was allowed when the turn began may have ended since the turn lost the processor.
         daemon.now = self.local(who);
         let may = daemon.node.may_feed_watchdog(daemon.now);
         self.note_feeding(who, daemon, may);

@@ -18,13 +18,15 @@ struct Failure {
     label: String,
     /// By time after the pair has settled.
     events: Vec<(At, Fault)>,
-    /// Part of the table of pairs: all that isn't a pair already, and ends.
+    /// Part of the table of pairs: all but a pair already, and what nobody reads.
     in_pairs: bool,
+    /// Lasts until everything is mended.
+    for_ever: bool,
 }
 
 impl Failure {
     fn once(fault: Fault) -> Self {
-        Self { label: fault.to_string(), events: vec![(0, fault)], in_pairs: true }
+        Self { label: fault.to_string(), events: vec![(0, fault)], in_pairs: true, for_ever: false }
     }
 
     /// Begins, and after `span` ends.
@@ -32,7 +34,7 @@ impl Failure {
         let begins = begin.iter().map(|&fault| (0, fault));
         let events = begins.chain(end.iter().map(|&fault| (span, fault))).collect();
         let label = format!("{} ({word})", begin[0]);
-        Self { label, events, in_pairs: span < At::MAX }
+        Self { label, events, in_pairs: true, for_ever: span == At::MAX }
     }
 }
 
@@ -71,6 +73,8 @@ fn of_programs(knobs: &Knobs, who: Who) -> Vec<Failure> {
     ];
     let mut all: Vec<Failure> = once.map(Failure::once).into();
     for days in [1, -1] {
+        // Nobody reads wall time, so no failure can be worse with such a step: `wall_time_may_jump` in
+        // tests/sim.rs holds that a run with steps is the same run.
         let fault = Fault::WallStep(who, days * 86_400_000);
         all.push(Failure { in_pairs: false, ..Failure::once(fault) });
     }
@@ -109,7 +113,8 @@ fn of_scripts(knobs: &Knobs, who: Who) -> Vec<Failure> {
             (1_000, Fault::Operator(who, command)),
             (span, Fault::Scripts(who, Mood::Healthy)),
         ];
-        Failure { label, events, in_pairs: false }
+        // The two failures that it is made of are in the table of pairs.
+        Failure { label, events, in_pairs: false, for_ever: false }
     };
     let ill = |mood| {
         let healthy = Fault::Scripts(who, Mood::Healthy);
@@ -202,16 +207,21 @@ pub fn pairs(seed: u64) -> Vec<Plan> {
         3 * timing.deadtime.micros(),
     ];
     let mut rng = Rng::new(seed ^ 0x9A12);
-    let mut plans = Vec::new();
-    for first in &failures {
-        for second in &failures {
-            let gap = rng.pick(&gaps) + rng.between(0, 30_000);
-            let shifted = second.events.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
-            let events: Vec<_> = first.events.iter().copied().chain(shifted).collect();
-            let label = format!("{}, then after {gap} µs {}", first.label, second.label);
-            let origin = Origin { kind: Kind::Pairs, seed, case: plans.len() };
-            plans.push(directed(label, origin, knobs.clone(), &events));
-        }
-    }
-    plans
+    let plan = |(case, (first, second)): (usize, (&Failure, &Failure))| {
+        let gap = rng.pick(&gaps) + rng.between(0, 30_000);
+        let shifted = second.events.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
+        let events: Vec<_> = first.events.iter().copied().chain(shifted).collect();
+        let label = format!("{}, then after {gap} µs {}", first.label, second.label);
+        let origin = Origin { kind: Kind::Pairs, seed, case };
+        directed(label, origin, knobs.clone(), &events)
+    };
+    ordered_pairs(&failures).into_iter().enumerate().map(plan).collect()
+}
+
+/// Every one before every one, itself included; those with a part that lasts for ever come last.
+fn ordered_pairs(failures: &[Failure]) -> Vec<(&Failure, &Failure)> {
+    let before_each = |first| failures.iter().map(move |second| (first, second));
+    let mut pairs: Vec<_> = failures.iter().flat_map(before_each).collect();
+    pairs.sort_by_key(|(first, second)| first.for_ever || second.for_ever);
+    pairs
 }

@@ -32,7 +32,8 @@ pub struct Weather {
     pub burst_us: u64,
 }
 
-/// Where in its turn the daemon loses the processor (H13: between reading the clock and acting on it).
+/// Where in its turn the daemon loses the processor: always between reading the clock and acting on it,
+/// so that what was true when it decided may be over when it acts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Point {
     /// After the clock was read on waking up, before anything is dropped.
@@ -105,7 +106,7 @@ pub enum Command {
 }
 
 /// What an operator changes in one node's files before restarting it. heartbeatd reads its files when
-/// it starts and never again (SIGHUP reopens the log), so a restart is all that a reload is.
+/// it starts and never again (SIGHUP makes it say so, no more), so a restart is all that a reload is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Files {
     /// As all along.

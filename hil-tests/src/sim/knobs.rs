@@ -312,6 +312,33 @@ impl fmt::Display for Knobs {
             "  a frozen machine's clock {}, datagrams to it {}",
             if self.clock_freezes { "stands" } else { "goes on" },
             if self.frozen_buffers { "wait" } else { "are lost" }
+        )?;
+        let p = &self.patience;
+        writeln!(
+            f,
+            "  patience: start {}, stop {} (again {} times, after {}), status {}, a failed start {}; allowed: address {}, script {}, announcement {}",
+            p.start,
+            p.stop,
+            p.stop_retries,
+            p.stop_retry_wait,
+            p.status,
+            p.failed_start_retry,
+            p.address_allowance,
+            p.script_allowance,
+            p.announce_allowance
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is printed before a run must be all that the run is made of.
+    #[test]
+    fn patience_is_printed() {
+        let mut knobs = Knobs::plain();
+        knobs.patience.stop_retry_wait = Duration::from_millis(123);
+        assert!(knobs.to_string().contains("after 123 ms"), "{knobs}");
     }
 }

@@ -13,11 +13,13 @@
 //! run, byte for byte, which [`trace::Trace::hash`] shows.
 
 mod apply;
+mod budget;
 pub mod check;
 pub mod clock;
 pub mod daemon;
 pub mod day;
 pub mod directed;
+pub mod evidence;
 pub mod fault;
 pub mod fingerprints;
 pub mod generate;

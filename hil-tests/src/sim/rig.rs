@@ -8,7 +8,8 @@ use hb_proto::id::{GroupId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 
-use super::fault::{Command, Fault, NAMES, Weather as Air, Who};
+use super::evidence;
+use super::fault::{Command, Fault, Weather as Air, Who};
 use super::knobs::{GroupKnob, Knobs};
 use super::machine::{Power, What};
 use super::queue::At;
@@ -457,17 +458,10 @@ impl Rig for Simulated {
     }
 
     fn keep(&mut self, directory: &Path) -> Result<(), String> {
-        let write = |name: &str, text: String| {
-            let path = directory.join(name);
-            std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-        };
         let lines = self.world().map_or(&[][..], |world| world.trace.lines());
-        write("trace", lines.join("\n"))?;
-        for (who, machine) in Machine::BOTH.into_iter().enumerate() {
-            let its = |line: &&String| line.split_whitespace().nth(1) == Some(NAMES[who]);
-            let log: Vec<_> = lines.iter().filter(its).map(String::as_str).collect();
-            write(&format!("{machine}.log"), log.join("\n"))?;
-        }
-        write("run", format!("seed {}\ncommit {}\n", self.seed, commit()))
+        evidence::write(directory, "trace", &lines.join("\n"))?;
+        evidence::logs(directory, lines)?;
+        let run = format!("rig {}\nseed {}\ncommit {}\n", self.name(), self.seed, commit());
+        evidence::write(directory, "run", &run)
     }
 }

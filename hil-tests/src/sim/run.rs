@@ -71,9 +71,11 @@ pub fn run(plan: &Plan, talks: bool) -> Outcome {
     let mut world = World::new(dice, plan.knobs.clone(), plan.faults.clone(), talks);
     let budget_us = plan.knobs.liveness_budget().iter().map(|(_, span)| span).sum();
     let judged = catch_unwind(AssertUnwindSafe(|| judge(&mut world, plan, budget_us)));
-    let (verdict, settled_us) =
+    let (mut verdict, settled_us) =
         judged.unwrap_or_else(|panic| (Some(Verdict::Crash(words(&*panic))), 0));
     let checks = &world.checks;
+    let late = || checks.beyond_budget.clone().map(Verdict::Liveness);
+    verdict = verdict.or_else(late);
     Outcome {
         verdict: verdict.unwrap_or(Verdict::Good),
         ended_at: world.now,

@@ -70,6 +70,8 @@ pub struct Counts {
     pub lost: u64,
     /// How often one node counted a promise of the other, and lemma 1 was looked at.
     pub promises: u64,
+    /// Takeovers after a death that were held against the node's own budget.
+    pub takeovers_judged: u64,
     pub faults: [u64; Fault::KINDS.len()],
 }
 

@@ -81,10 +81,11 @@ pub fn run(wanted: &[String]) -> ExitCode {
         skips.extend(named(name, outcome.skips));
         told_twice.extend(named(name, outcome.told_twice));
     }
-    // What failed comes last: of a long output, its end is what people are shown.
-    list("skipped", &skips);
-    list("told twice", &told_twice);
+    // Of a long output, its end is what people are shown: a list for each thing that was not simply good.
+    // Skips stand beside the totals, since nothing else shows that less was checked than is there.
     list("failed", &failures);
+    list("told twice", &told_twice);
+    list("skipped", &skips);
     println!("\n{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped);
     if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -58,6 +58,9 @@ pub fn tests(output: &str) -> Tests {
         if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----"))
         {
             speaker = Some(name);
+        } else if line == "failures:" || line == "successes:" {
+            // A list of names follows, or other sections: nobody speaks.
+            speaker = None;
         } else if let Some(reason) = skip(line) {
             pretended.insert(speaker.map_or_else(|| reason.to_owned(), |name| named(name, reason)));
         } else if let Some(again) = line.strip_prefix("TOLD TWICE: ") {
@@ -210,6 +213,14 @@ test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fin
             skips,
             ["c: takes an hour", "d: no user namespaces here", "e: no ip tool", "f: no ip tool"]
         );
+    }
+
+    #[test]
+    fn a_skip_after_the_failures_is_not_the_last_ones() {
+        let output = "failures:\n\n---- netns::b stdout ----\nwhy\n\nfailures:\n    netns::b\n\
+            SKIP: rig netns: story c: needs verb freeze\n";
+        let skips: Vec<_> = tests(output).skips.into_iter().collect();
+        assert_eq!(skips, ["rig netns: story c: needs verb freeze"]);
     }
 
     #[test]
