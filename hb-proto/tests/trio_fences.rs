@@ -130,6 +130,34 @@ fn r13_a_node_that_armed_it_is_reset_when_it_hangs() {
     assert_eq!(trio.double, ms(0));
 }
 
+/// R5. What leaves in order tells the arbiter as well as the peer, though its line is busy at that moment.
+#[test]
+fn an_orderly_leave_is_heard_by_both_voters() {
+    for alone in [false, true] {
+        let mut trio = Trio::with(|config| {
+            if let Some(arbiter) = &mut config.arbiter {
+                arbiter.external_watchdog = true;
+            }
+        });
+        trio.wire_reset_lines();
+        let mut trio = trio.started_up();
+        trio.machines.iter_mut().for_each(|machine| machine.script_time = ms(1));
+        if alone {
+            trio.power_off(B);
+            trio.run(ms(3000));
+        }
+        let now = trio.now;
+        trio.node(A).request_leave();
+        trio.node(A).handle_timeout(now);
+        trio.drain(A);
+        if !alone {
+            trio.run_until(ms(300), "B serves", |trio| trio.serves(B));
+        }
+        trio.run(ms(5000));
+        assert_eq!(trio.dongle.pulses.len(), 0, "alone {alone}: who left in order is not reset");
+    }
+}
+
 /// Each of these rules, broken in the code, turns a story red.
 #[cfg(feature = "mutants")]
 #[test]

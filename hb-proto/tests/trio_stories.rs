@@ -75,34 +75,6 @@ fn two_groups_with_different_homes() {
     assert_eq!(shown(&mut trio), [Shown::B, Shown::B]);
 }
 
-/// R5. What leaves in order tells the arbiter as well as the peer, though its line is busy at that moment.
-#[test]
-fn an_orderly_leave_is_heard_by_both_voters() {
-    for alone in [false, true] {
-        let mut trio = Trio::with(|config| {
-            if let Some(arbiter) = &mut config.arbiter {
-                arbiter.external_watchdog = true;
-            }
-        });
-        trio.wire_reset_lines();
-        let mut trio = trio.started_up();
-        trio.machines.iter_mut().for_each(|machine| machine.script_time = ms(1));
-        if alone {
-            trio.power_off(B);
-            trio.run(ms(3000));
-        }
-        let now = trio.now;
-        trio.node(A).request_leave();
-        trio.node(A).handle_timeout(now);
-        trio.drain(A);
-        if !alone {
-            trio.run_until(ms(300), "B serves", |trio| trio.serves(B));
-        }
-        trio.run(ms(5000));
-        assert_eq!(trio.dongle.pulses.len(), 0, "alone {alone}: who left in order is not reset");
-    }
-}
-
 // ---- the table, row by row
 
 #[test]
