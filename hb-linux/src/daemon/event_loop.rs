@@ -72,10 +72,6 @@ pub struct Daemon {
     leave: UnixStream,
     reload: UnixStream,
     tend_at: Instant,
-    /// When there is something to do even if nothing arrives; zero while that isn't known.
-    due: Instant,
-    /// The clock's newest reading, microseconds before the sleep.
-    now: Instant,
     /// The last turn ended early because it had lost the processor.
     again: bool,
 }
@@ -93,7 +89,7 @@ impl Daemon {
     pub(super) fn new(
         node: Node,
         settings: Settings,
-        mut clock: Clock,
+        clock: Clock,
         links: Vec<Link>,
         server: Server,
         effects: Effects,
@@ -101,7 +97,6 @@ impl Daemon {
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let words = Words::of(&settings);
-        let now = clock.now();
         let (leave, reload) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
             node,
@@ -117,8 +112,6 @@ impl Daemon {
             leave,
             reload,
             tend_at: Instant::ZERO,
-            due: Instant::ZERO,
-            now,
             again: false,
         };
         for at in 0..daemon.links.len() {
@@ -154,44 +147,27 @@ impl Daemon {
         let timeout = self.sleep();
         let ready = match epoll::wait(&self.epoll, &mut space, Some(&timeout)) {
             Ok((ready, _)) => ready,
-            Err(Errno::INTR) => {
-                self.now = self.clock.now();
-                return Ok(Turn::GoOn);
-            }
+            Err(Errno::INTR) => return Ok(Turn::GoOn),
             Err(errno) => return Err(errno),
         };
         let mut now = self.clock.now();
-        let woken = now;
-        let (mut server_ready, mut news) = (false, woken >= self.due);
-        // After a stall addresses go before anything that arrived is looked at (R10). Before anything is
-        // due there can't have been one.
-        if news
-            && self.node.handle_wakeup(now)
-            && let Some(turn) = self.carry_out(now, Then::Drain)
-        {
+        self.node.handle_wakeup(now);
+        // After a stall addresses go before anything that arrived is looked at (R10).
+        if let Some(turn) = self.carry_out(now, Then::Drain) {
             return Ok(turn);
         }
+        let woken = now;
+        let mut server_ready = false;
         for event in ready.iter() {
             match event.data.u64() {
                 CONTROL => server_ready = true,
                 HELPER => self.hear_helper(event.flags, now),
                 LEAVE => self.leave(),
                 RELOAD => self.reload(),
-                link => {
-                    news |= self.read_link(link as usize);
-                    continue;
-                }
+                link => self.read_link(link as usize),
             }
-            news = true;
         }
-        if !news {
-            // A UART hands a frame over in pieces, and one of them came: nothing has changed.
-            self.now = woken;
-            return Ok(Turn::GoOn);
-        }
-        self.due = Instant::ZERO;
         now = self.clock.now();
-        self.now = now;
         let late = now.since(woken) > self.node.config().timing.keepalive.percent(12);
         if late && !std::mem::replace(&mut self.again, late) {
             // Not scheduled for a while since the drain began: what arrived meanwhile is read before
@@ -212,35 +188,29 @@ impl Daemon {
             self.watch.open();
         }
         self.watch.tend(self.node.may_feed_watchdog(now), now);
-        self.now = now;
         Ok(Turn::GoOn)
     }
 
-    /// Until when to sleep. What was due next is due still, unless something came.
     fn sleep(&mut self) -> Timespec {
-        if self.due == Instant::ZERO {
-            let dues = [
-                self.node.poll_timeout(),
-                self.server.poll_timeout(),
-                self.effects.poll_timeout(),
-                self.tend_at,
-            ];
-            self.due = dues.into_iter().min().unwrap_or(Instant::NEVER);
-        }
-        let span = self.due.since(self.now).micros();
+        let dues = [
+            self.node.poll_timeout(),
+            self.server.poll_timeout(),
+            self.effects.poll_timeout(),
+            self.tend_at,
+        ];
+        let due = dues.into_iter().min().unwrap_or(Instant::NEVER);
+        let span = due.since(self.clock.now()).micros();
         Timespec { tv_sec: (span / 1_000_000) as i64, tv_nsec: (span % 1_000_000 * 1000) as i64 }
     }
 
-    /// Takes in what a link has; whether that was a frame, damage, or the loss of the port.
-    fn read_link(&mut self, at: usize) -> bool {
-        let Some(link) = self.links.get_mut(at) else { return false };
-        let (id, mut news) = (LinkId(at as u8), false);
+    fn read_link(&mut self, at: usize) {
+        let Some(link) = self.links.get_mut(at) else { return };
+        let id = LinkId(at as u8);
         match link {
             Link::Datagram(port) => {
                 let mut datagram = [0; media::MAX_FRAME];
                 for _ in 0..FRAMES_A_TURN {
                     let Receive::Received(len) = port.receive(&mut datagram) else { break };
-                    news = true;
                     // Read after the frame (protocol.md R6). A refusal is counted and told as an event.
                     let _ = self.node.handle_frame(self.clock.now(), id, &datagram[..len]);
                 }
@@ -249,7 +219,6 @@ impl Daemon {
                 for _ in 0..FRAMES_A_TURN {
                     let Ok(bytes @ 1..) = framed.fill() else { break };
                     while let Some(frame) = framed.next_frame() {
-                        news = true;
                         match frame {
                             // Refusals are counted and told as events.
                             Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
@@ -264,9 +233,7 @@ impl Daemon {
         }
         if let Some(failure) = self.links[at].port().failure() {
             warn!("{}: {failure}; trying again each second", self.links[at].port().name());
-            news = true;
         }
-        news
     }
 
     fn hear_helper(&mut self, flags: EventFlags, now: Instant) {

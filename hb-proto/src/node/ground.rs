@@ -140,10 +140,8 @@ impl Node {
         self.d.ledger.groups().filter_map(due).min()
     }
 
-    /// R10: what runs without ground loses its addresses at once and is stopped in reverse. Whether
-    /// something did.
-    pub(super) fn end_what_lost_authority(&mut self, now: Instant) -> bool {
-        let mut ended = false;
+    /// R10: what runs without ground loses its addresses at once and is stopped in reverse.
+    pub(super) fn end_what_lost_authority(&mut self, now: Instant) {
         for group in self.d.ledger.groups() {
             let at = group.index();
             let runs = self.d.ledger.stance(group) == Stance::Running;
@@ -152,7 +150,6 @@ impl Node {
                 continue;
             }
             let plan = &mut self.d.plans[at];
-            ended = true;
             (plan.lost, plan.drop_pending, plan.handing_over) = (true, true, false);
             plan.acquiring = None;
             // The peer, should it run the group by now, need not give way to this node.
@@ -163,6 +160,5 @@ impl Node {
             self.d.groups[at].stop();
             self.tell(Event::Releasing { group, cause: Cause::AuthorityLost });
         }
-        ended
     }
 }

@@ -283,12 +283,10 @@ impl Node {
     /// First call after waking up, before anything that arrived is looked at.
     ///
     /// Records a stall of one's own, and ends what authority no longer covers: after a stall the
-    /// addresses go before anything else is done (architecture, rule 6). Whether there is something to
-    /// drain before that.
-    pub fn handle_wakeup(&mut self, now: Instant) -> bool {
+    /// addresses go before anything else is done (architecture, rule 6).
+    pub fn handle_wakeup(&mut self, now: Instant) {
         let late = now.since(self.poll_timeout());
-        let stalled = late > self.config.timing.keepalive.times(2);
-        if stalled {
+        if late > self.config.timing.keepalive.times(2) {
             self.statistics.stalls += 1;
             self.statistics.longest_stall = self.statistics.longest_stall.max(late);
             self.tell(Event::Stall { late });
@@ -304,7 +302,7 @@ impl Node {
                 self.bridge_won_conflicts(now);
             }
         }
-        self.end_what_lost_authority(now) || stalled
+        self.end_what_lost_authority(now);
     }
 
     /// An order was answered.
