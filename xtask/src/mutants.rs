@@ -219,7 +219,20 @@ mod unit {
             let text = broken(&mutant, &text).unwrap_or_else(|problem| panic!("{problem}"));
             assert!(mutant.before != mutant.after && !text.is_empty(), "{}", mutant.rule);
             assert_eq!(mutant.run[0], "test", "{}", mutant.rule);
+            assert!(guard_exists(&place, &mutant.run), "{}: no such test", mutant.rule);
         }
+    }
+
+    /// Of `-p PACKAGE --test FILE [NAME]`, whether the file is there and has a test whose name holds NAME:
+    /// cargo runs no test at all, and is content, when it was moved.
+    fn guard_exists(place: &Place, run: &[String]) -> bool {
+        let after =
+            |word: &str| run.iter().position(|one| one == word).and_then(|at| run.get(at + 1));
+        let (Some(package), Some(file)) = (after("-p"), after("--test")) else { return true };
+        let text = fs::read_to_string(place.root.join(format!("{package}/tests/{file}.rs")));
+        let name = run.last().filter(|last| *last != file).map_or("", |last| last.as_str());
+        let names = |line: &str| line.strip_prefix("fn ").is_some_and(|rest| rest.contains(name));
+        text.is_ok_and(|text| text.lines().any(names))
     }
 
     #[test]
