@@ -159,6 +159,7 @@ fn a_home_that_has_no_vote_leaves_the_group_to_the_other() {
 #[test]
 fn r12_the_watch_after_a_pulse_ends_though_the_arbiter_stalled() {
     let mut trio = Trio::with_reset_lines();
+    trio.machines[A].reboots = false;
     trio.freeze(A);
     trio.run_until(ms(2000), "the pulse", |trio| !trio.dongle.pulses.is_empty());
     trio.dongle.frozen = true;
@@ -220,10 +221,12 @@ fn r12_refuted_evidence_stays_refuted_however_young_the_clock_is() {
     assert_eq!(trio.double, ms(0));
 }
 
-/// R5. A hears nobody and is heard. No promise to it ends by time; what it says later in the same life does.
+/// R5. A hears nobody and is heard, and stops so slowly that it says so in a frame that isn't fresh any more.
+/// No promise to it ends by time; what it says later in the same life ends it.
 #[test]
 fn r5_a_deaf_holder_with_an_unbounded_guard_gives_way() {
     let mut trio = Trio::with(|config| config.timing.guard = Duration::MAX).started_up();
+    trio.machines[A].script_time = ms(300);
     trio.deafen(A, true);
     trio.run_until(ms(1000), "A lets go", |trio| !trio.holds_address(A));
     trio.run_until(ms(2000), "B serves", |trio| trio.serves(B));
