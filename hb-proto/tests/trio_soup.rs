@@ -109,6 +109,7 @@ fn boil(seed: u64) -> Result<(u64, u32), String> {
         trio.dongle.wired = [None, None];
     }
     trio.noise = Some(Lcg::new(seed + 1_000_000));
+    trio.name = format!("seed {seed}");
     for step in 0..60 {
         fault(&mut trio, &mut random);
         let most = if random.percent(30) { 6000 } else { 700 };
