@@ -292,10 +292,12 @@ impl Node {
     /// First call after waking up, before anything that arrived is looked at.
     ///
     /// Records a stall of one's own, and ends what authority no longer covers: after a stall the
-    /// addresses go before anything else is done (architecture, rule 6).
-    pub fn handle_wakeup(&mut self, now: Instant) {
+    /// addresses go before anything else is done (architecture, rule 6). Whether there is something to
+    /// drain before that.
+    pub fn handle_wakeup(&mut self, now: Instant) -> bool {
         let late = now.since(self.poll_timeout());
-        if late > self.config.timing.keepalive.times(2) {
+        let stalled = late > self.config.timing.keepalive.times(2);
+        if stalled {
             self.statistics.stalls += 1;
             self.statistics.longest_stall = self.statistics.longest_stall.max(late);
             self.tell(Event::Stall { late });
@@ -311,7 +313,7 @@ impl Node {
                 self.bridge_won_conflicts(now);
             }
         }
-        self.end_what_lost_authority(now);
+        self.end_what_lost_authority(now) || stalled
     }
 
     /// An order was answered.
