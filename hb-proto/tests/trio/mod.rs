@@ -7,6 +7,7 @@
 
 mod dongle;
 mod lemma;
+mod verbs;
 
 use std::collections::BTreeMap;
 
@@ -68,6 +69,7 @@ pub fn keys() -> KeyRing {
 pub struct Machine {
     pub node: Option<Node>,
     pub config: Config,
+    pub keys: KeyRing,
     pub boot: u32,
     /// Resources that run, whoever started them.
     pub held: Vec<(u8, u8)>,
@@ -93,6 +95,7 @@ pub struct Machine {
 pub struct Dongle {
     pub arbiter: Option<Arbiter>,
     pub id: u32,
+    pub keys: KeyRing,
     pub boot: u32,
     pub memory: Option<Memory>,
     inbox: Vec<(Port, Vec<u8>)>,
@@ -182,6 +185,7 @@ impl Trio {
             Machine {
                 node: None,
                 config,
+                keys: keys(),
                 boot: 0,
                 held: Vec::new(),
                 orders: Vec::new(),
@@ -201,6 +205,7 @@ impl Trio {
         let dongle = Dongle {
             arbiter: None,
             id: 7,
+            keys: keys(),
             boot: 0,
             memory: None,
             inbox: Vec::new(),
@@ -286,7 +291,8 @@ impl Trio {
         let config = arbiter::Config::new(self.dongle.id, BAUD);
         let memory = self.dongle.memory;
         let mut arbiter =
-            Arbiter::new(config, keys(), boot, memory, reset, self.now).expect("configuration");
+            Arbiter::new(config, self.dongle.keys.clone(), boot, memory, reset, self.now)
+                .expect("good");
         for (line, node) in self.dongle.wired.iter().zip([Voter::A, Voter::B]) {
             let fresh = memory.is_none();
             if line.is_some() && fresh {
@@ -322,7 +328,8 @@ impl Trio {
         let machine = &mut self.machines[who];
         machine.boot += 1;
         let boot = BootId::new(machine.boot).expect("not 0");
-        let mut node = Node::new(machine.config.clone(), keys(), boot, now).expect("configuration");
+        let mut node =
+            Node::new(machine.config.clone(), machine.keys.clone(), boot, now).expect("good");
         node.remember_longest_promise(now, machine.longest);
         machine.longest = machine.longest.max(machine.config.timing.full());
         #[cfg(feature = "mutants")]
@@ -363,26 +370,6 @@ impl Trio {
 
     pub fn thaw(&mut self, who: usize) {
         self.machines[who].frozen = false;
-    }
-
-    /// Neither the peer nor the arbiter hears this machine, nor it them.
-    pub fn isolate(&mut self, who: usize, cut: bool) {
-        self.net = [cut; 2];
-        (self.up[who], self.down[who]) = (cut, cut);
-    }
-
-    pub fn cut_cable(&mut self, who: usize, cut: bool) {
-        (self.up[who], self.down[who]) = (cut, cut);
-    }
-
-    pub fn cut_net(&mut self, cut: bool) {
-        self.net = [cut; 2];
-    }
-
-    /// The frames of this machine still leave; nothing reaches it.
-    pub fn deafen(&mut self, who: usize, cut: bool) {
-        self.net[1 - who] = cut;
-        self.down[who] = cut;
     }
 
     pub fn node(&mut self, who: usize) -> &mut Node {
