@@ -3,6 +3,7 @@
 
 mod trio;
 
+use hb_proto::action::{Action, Outcome, Verb};
 use hb_proto::config::{ConfigError, LinkKind};
 use hb_proto::event::Event;
 use hb_proto::id::{LinkId, Voter};
@@ -154,6 +155,67 @@ fn r10_a_stop_that_hangs_ends_in_a_reset() {
     trio.run_until(ms(10_000), "reset", |trio| trio.machines[A].resets == 1);
     trio.run_until(BY_TIME, "B serves", |trio| trio.serves(B));
     assert_eq!(trio.double, ms(0));
+}
+
+/// A's authority lapses, and its script takes longer to stop than the watchdog waits: the address goes at once,
+/// the machine with all that it runs soon after.
+#[test]
+fn r10_a_slow_stop_after_a_lapse_ends_in_a_reset() {
+    let mut trio = Trio::started();
+    trio.machines[A].script_time = ms(30_000);
+    trio.machines[A].reboots = false;
+    trio.isolate(A, true);
+    trio.run(ms(500));
+    assert!(!trio.holds_address(A));
+    trio.run(WATCHDOG + ms(300));
+    assert_eq!(trio.machines[A].resets, 1);
+    trio.run_until(BY_TIME, "B serves", |trio| trio.serves(B));
+    assert_eq!(trio.double, ms(0));
+}
+
+/// A loop decides to start something, and stalls before it does: what it decided upon has lapsed by then.
+#[test]
+fn r2_authority_is_looked_at_again_just_before_a_start_leaves() {
+    for late in [ms(1), ms(1000)] {
+        let mut trio = Trio::new();
+        trio.start(A);
+        trio.start(B);
+        trio.run_until(ms(1000), "the first start", |trio| trio.starts() == 1);
+        let (now, ticket) = (trio.now, trio.machines[A].orders[0].1);
+        let node = trio.node(A);
+        node.handle_done(now, ticket, Outcome::Done);
+        let next = node.poll_action(now + late);
+        if late == ms(1) {
+            assert!(matches!(next, Some(Action::Run { verb: Verb::Start, .. })), "{next:?}");
+        } else {
+            assert_eq!(next, Some(Action::DropAddresses { group: WEB }));
+        }
+    }
+}
+
+/// B's file says a deadtime of an hour: nobody waits for a silence that long.
+#[test]
+fn an_announced_deadtime_is_believed_up_to_two_minutes() {
+    let mut trio = Trio::new();
+    let timing = &mut trio.machines[B].config.timing;
+    (timing.deadtime, timing.initdead) = (ms(3_600_000), ms(3_600_000));
+    let mut trio = trio.started_up();
+    let timing = trio.machines[A].config.timing;
+    assert_eq!(trio.node(A).peer().deadtime(&timing), ms(120_000));
+    assert_eq!(trio.arbiter().deadtime(), ms(120_000));
+}
+
+/// The dongle hangs on A's power alone: both nodes can tell.
+#[test]
+fn who_feeds_the_arbiter_is_shown() {
+    let mut trio = Trio::started();
+    trio.dongle.arbiter.as_mut().expect("plugged in").handle_feed(Voter::A, true);
+    trio.run(ms(300));
+    let now = trio.now;
+    for who in [A, B] {
+        let status = trio.node(who).arbiter(now).and_then(|report| report.status).expect("heard");
+        assert_eq!(status.nodes.map(|node| node.feeds), [true, false]);
+    }
 }
 
 /// A's store of boot ids was lost, and only the arbiter, which hears it, can tell it so.

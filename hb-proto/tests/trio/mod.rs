@@ -73,7 +73,7 @@ pub struct Machine {
     pub boot: u32,
     /// Resources that run, whoever started them.
     pub held: Vec<(u8, u8)>,
-    orders: Vec<(Instant, TicketId, u8, u8, Verb)>,
+    pub orders: Vec<(Instant, TicketId, u8, u8, Verb)>,
     pub events: Vec<(Instant, Event)>,
     pub script_time: Duration,
     /// Neither sends nor receives nor stops anything, keeps its state.
