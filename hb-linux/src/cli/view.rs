@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::{self, Cell, Paint};
 use crate::control::snapshot::{
-    Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip, Snapshot,
+    Arbiter, ArbiterState, Authority, Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip, Snapshot,
 };
 
 /// Share of lost frames from which a link is worth a warning.
@@ -101,7 +101,7 @@ fn groups(snapshot: &Snapshot, colour: bool) -> String {
                 GroupState::Failed => Paint::Bad,
             };
             let holder = group.holder.as_deref();
-            vec![
+            let mut row = vec![
                 Cell::word(&group.name, Paint::Plain),
                 Cell::word(
                     &holder.unwrap_or("nobody"),
@@ -109,11 +109,17 @@ fn groups(snapshot: &Snapshot, colour: bool) -> String {
                 ),
                 Cell::word(&group.state, here),
                 Cell::word(&group.preferred, Paint::Plain),
-            ]
+            ];
+            row.extend(
+                group.authority.as_ref().map(|votes_for| Cell::word(&votes(votes_for), Paint::Plain)),
+            );
+            row
         })
         .collect();
     let here = format!("on {}", snapshot.node);
-    table::draw(&["group", "runs on", &here, "preferred"], &rows, colour)
+    let head = ["group", "runs on", here.as_str(), "preferred", "votes here"];
+    let columns = if snapshot.arbiter.is_some() { 5 } else { 4 };
+    table::draw(&head[..columns], &rows, colour)
 }
 
 fn tail(snapshot: &Snapshot) -> String {
@@ -130,7 +136,43 @@ fn tail(snapshot: &Snapshot) -> String {
         (count, None) => count.to_string(),
         (count, Some(ms)) => format!("{count}, longest {}", span(ms)),
     };
-    format!("watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n")
+    let arbiter = snapshot.arbiter.as_ref().map_or_else(String::new, arbiter_line);
+    format!(
+        "{arbiter}watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n"
+    )
+}
+
+/// `arbiter        present, number 7, life 3, up 24 h; hears linuxha1 20 ms ago, linuxha2 not`
+fn arbiter_line(arbiter: &Arbiter) -> String {
+    let mut text = format!("arbiter        {}", arbiter.state);
+    if let (ArbiterState::Lost, Some(ms)) = (arbiter.state, arbiter.last_heard_ms) {
+        let _ = write!(text, " for {}", span(ms));
+    }
+    if let Some(id) = arbiter.id {
+        let _ = write!(text, ", number {id}");
+    }
+    if let (Some(boot), Some(uptime)) = (arbiter.boot, arbiter.uptime_s) {
+        let _ = write!(text, ", life {boot}, up {}", span(u64::from(uptime) * 1000));
+    }
+    if arbiter.state == ArbiterState::Present {
+        let heard = arbiter.hears.iter().map(|(node, heard)| match heard {
+            Some(ms) => format!("{node} {} ago", span(*ms)),
+            None => format!("{node} not"),
+        });
+        let _ = write!(text, "; hears {}", heard.collect::<Vec<_>>().join(", "));
+    }
+    text.push('\n');
+    text
+}
+
+/// `peer+arbiter, 380 ms`
+fn votes(authority: &Authority) -> String {
+    let from: Vec<_> = authority.from.iter().map(ToString::to_string).collect();
+    match (from.is_empty(), authority.expires_in_ms) {
+        (true, _) => "none".to_owned(),
+        (false, Some(ms)) => format!("{}, {}", from.join("+"), span(ms)),
+        (false, None) => from.join("+"),
+    }
 }
 
 fn moved(failover: &Failover) -> String {
@@ -158,6 +200,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     group_warnings(snapshot, &mut found);
     found.extend(super::compare::differences(snapshot));
     peer_warnings(snapshot, &mut found);
+    arbiter_warnings(snapshot, &mut found);
     for link in &snapshot.links {
         link_warnings(link, snapshot, &mut found);
     }
@@ -181,7 +224,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
 }
 
 fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
-    for Group { name, holder, state, .. } in &snapshot.groups {
+    for Group { name, holder, state, obstacle, .. } in &snapshot.groups {
         if *state == GroupState::Failed {
             found.push(format!(
                 "group {name} failed on {}: /var/log/ha-log has the script's words",
@@ -192,6 +235,31 @@ fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         if holder.is_none() && settled {
             found.push(format!("nobody runs group {name}"));
         }
+        // What stands in the way matters where somebody waits for it.
+        if let (None, Some(obstacle)) = (holder, obstacle) {
+            let ends = obstacle
+                .ends_in_ms
+                .map_or_else(String::new, |ms| format!(" ({} at most)", span(ms)));
+            found.push(format!("group {name} waits: {}{ends}", obstacle.what));
+        }
+    }
+}
+
+fn arbiter_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
+    let Some(arbiter) = &snapshot.arbiter else { return };
+    let peer = &snapshot.peer.name;
+    match arbiter.state {
+        ArbiterState::Present if !arbiter.direct => found.push(format!(
+            "the arbiter is heard through {peer} only: the serial line to it is broken"
+        )),
+        ArbiterState::Present if !arbiter.agreed => found.push(format!(
+            "{peer} does not announce the same arbiter: until it does, cut links can mean two holders"
+        )),
+        ArbiterState::Present => {}
+        ArbiterState::Absent | ArbiterState::Lost => found.push(format!(
+            "the arbiter is {}: if {peer} fails now, nobody takes over",
+            arbiter.state
+        )),
     }
 }
 

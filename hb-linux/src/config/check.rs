@@ -13,6 +13,7 @@ use hb_proto::time::Duration;
 use super::diagnostic::OneLine;
 use super::media::written;
 use super::scripts::{self, Found};
+use super::third_voter;
 use super::{Diagnostic, GroupLine, Loaded, Medium, ResourceLine, Settings, Severity};
 use crate::net::{self, Interface};
 
@@ -23,6 +24,8 @@ pub struct Surroundings {
     pub interfaces: io::Result<Vec<Interface>>,
     /// Where scripts are looked for, in this order.
     pub script_directories: Vec<PathBuf>,
+    /// This machine is somebody's guest: it can be paused, its watchdog with it.
+    pub hypervisor: bool,
 }
 
 impl Surroundings {
@@ -32,8 +35,20 @@ impl Surroundings {
         Self {
             interfaces: net::interfaces(),
             script_directories: scripts::directories(config_dir).to_vec(),
+            hypervisor: under_hypervisor(),
         }
     }
+}
+
+/// Whether the processor or the firmware says that this is a guest: CPUID leaf 1, ECX bit 31 as the
+/// kernel shows it; Xen's /sys/hypervisor; the device tree's node of KVM and Xen on ARM.
+fn under_hypervisor() -> bool {
+    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let says = |line: &str| line.starts_with("flags") && line.split(' ').any(|word| word == "hypervisor");
+    flags.lines().any(says)
+        || ["/sys/hypervisor/type", "/proc/device-tree/hypervisor"]
+            .iter()
+            .any(|path| Path::new(path).exists())
 }
 
 /// One line of the report.
@@ -149,6 +164,14 @@ pub fn run(config_dir: &Path, node: Option<&str>, surroundings: &Surroundings) -
         report.findings.extend(budget_line(settings, group).map(Finding::Fact));
     }
     check_independence(settings, &hacf, &mut report);
+    for (severity, sentence) in third_voter::judge(settings, surroundings.hypervisor) {
+        match severity {
+            None => report.fact(sentence),
+            Some(severity) => {
+                report.remark(severity, &Place { file: &hacf, line: None }, sentence);
+            }
+        }
+    }
     report
 }
 

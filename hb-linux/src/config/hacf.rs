@@ -36,6 +36,8 @@ pub(super) struct HaCf {
     /// `ucast` lines that are for the other node.
     pub(super) ignored: usize,
     pub(super) times: GivenTimes,
+    /// The serial line that the arbiter sits in.
+    pub(super) arbiter: Option<At<PathBuf>>,
     pub(super) auto_failback: bool,
     pub(super) watchdog: Option<PathBuf>,
     pub(super) logfile: PathBuf,
@@ -48,6 +50,7 @@ struct Reader {
     nodes: Vec<At<String>>,
     media: MediaReader,
     times: GivenTimes,
+    arbiter: Option<At<PathBuf>>,
     auto_failback: Option<At<bool>>,
     watchdog: Option<At<PathBuf>>,
     logfile: Option<At<PathBuf>>,
@@ -78,9 +81,9 @@ impl Reader {
         }
         let outcome = match word {
             "node" => self.nodes(values, line),
-            "keepalive" | "warntime" | "deadtime" | "initdead" => {
-                self.time(word, values, line, report)
-            }
+            "keepalive" | "warntime" | "deadtime" | "initdead" | "lease" | "guard"
+            | "guard_unsafe" => self.time(word, values, line, report),
+            "arbiter" => set(&mut self.arbiter, arbiter(values), line),
             "auto_failback" | "nice_failback" => self.failback(word, values, line, report),
             "watchdog" => set(&mut self.watchdog, path(values), line),
             "logfile" => set(&mut self.logfile, path(values), line),
@@ -139,6 +142,9 @@ impl Reader {
             "keepalive" => &mut self.times.keepalive,
             "warntime" => &mut self.times.warntime,
             "deadtime" => &mut self.times.deadtime,
+            "lease" => &mut self.times.lease,
+            "guard" => &mut self.times.guard,
+            "guard_unsafe" => &mut self.times.guard_unsafe,
             _ => &mut self.times.initdead,
         };
         set(slot, value, line)
@@ -200,6 +206,7 @@ impl Reader {
             media_attempted,
             ignored: ours.len(),
             times: self.times,
+            arbiter: self.arbiter,
             auto_failback: self.auto_failback.is_none_or(|at| at.value),
             watchdog: self.watchdog.map(|at| at.value),
             logfile: self.logfile.map_or_else(|| DEFAULT_LOGFILE.into(), |at| at.value),
@@ -216,6 +223,18 @@ fn set<T>(slot: &mut Option<At<T>>, value: Result<T, String>, line: usize) -> Re
     }
     *slot = Some(At { value, line });
     Ok(())
+}
+
+/// `serial DEVICE`.
+fn arbiter(values: &[&str]) -> Result<PathBuf, String> {
+    match values {
+        ["serial", device] => path(&[device]),
+        [] => Err("no value, expected `serial DEVICE`, DEVICE one of the `serial` lines".to_owned()),
+        [first, ..] => Err(format!(
+            "read {}, expected `serial DEVICE`, DEVICE one of the `serial` lines",
+            quoted(first)
+        )),
+    }
 }
 
 fn path(values: &[&str]) -> Result<PathBuf, String> {

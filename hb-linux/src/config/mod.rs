@@ -13,6 +13,7 @@ mod haresources;
 mod load;
 mod media;
 mod source;
+mod third_voter;
 mod times;
 mod words;
 
@@ -113,6 +114,8 @@ pub struct Settings {
     pub keys: Vec<AuthKey>,
     /// The watchdog device, when configured.
     pub watchdog: Option<PathBuf>,
+    /// Guard rests on the watchdog (R10): without it this node must not take part.
+    pub needs_watchdog: bool,
     /// ha-log.
     pub logfile: PathBuf,
     /// ha-debug, when configured.

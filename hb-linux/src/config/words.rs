@@ -124,14 +124,10 @@ pub(super) const WORDS: &[(&str, Fate)] = &[
         ),
     ),
     ("log_badpack", Harmless("refused frames are always counted; `hb status` shows them")),
-    (
-        "arbiter",
-        Refused(
-            "the dongle's vote is not offered yet, and without it the pair would be less safe than \
-             this file asks for. Remove the line to run without it",
-        ),
-    ),
-    ("guard_unsafe", Refused("it belongs to `arbiter`, which is not offered yet. Remove the line")),
+    ("arbiter", Used),
+    ("lease", Used),
+    ("guard", Used),
+    ("guard_unsafe", Used),
 ];
 
 /// The fate of a word, if ha.cf knows it.

@@ -29,6 +29,17 @@ pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: I
             });
             answer(reply, |groups| format!("{} takes over {}", settings.node, counted(groups)))
         }
+        Command::TakeoverPeerIsOff => {
+            let reply = node.request_takeover_peer_is_off(now).map_err(|error| error.to_string());
+            answer(reply, |groups| {
+                format!(
+                    "on your word that {} is off, {} takes over {} as soon as its own promises to it end",
+                    settings.peer,
+                    settings.node,
+                    counted(groups)
+                )
+            })
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use hb_proto::id::{BootId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
+use hb_proto::wire::message::Life;
 use hb_proto::wire::port::CHUNK;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::effects::{After, Effects};
@@ -25,6 +26,7 @@ use super::words::Words;
 use super::{commands, notify, report};
 use crate::config::Settings;
 use crate::control::server::Server;
+use crate::log::CRIT;
 use crate::media::{self, Receive, Tended};
 
 /// Frames taken from one link in one turn: a flood on one starves neither the others nor the timers.
@@ -186,9 +188,24 @@ impl Daemon {
         if self.node.is_clean() {
             // R9: not before the clean start.
             self.watch.open();
+            self.leave_unguarded();
         }
         self.watch.tend(self.node.may_feed_watchdog(now), now);
         Ok(Turn::GoOn)
+    }
+
+    /// R10: with an arbiter, what the peer may take over rests on this machine being reset if it hangs.
+    /// Without that it must not take part.
+    fn leave_unguarded(&mut self) {
+        let unguarded = self.settings.needs_watchdog && !self.watch.keeps_guard();
+        if unguarded && self.node.life() == Life::Up {
+            error!(
+                target: CRIT,
+                "the watchdog does not reset this machine within guard, so its peer could never take over \
+                 safely: leaving. `hb check`, and the line above, say what is wrong with it"
+            );
+            self.node.request_leave();
+        }
     }
 
     fn sleep(&mut self) -> Timespec {

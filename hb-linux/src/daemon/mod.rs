@@ -23,6 +23,7 @@ mod privileges;
 pub mod realtime;
 mod report;
 mod start;
+mod third_voter;
 mod watch;
 mod words;
 
