@@ -292,6 +292,7 @@ fn a_slow_reader_gets_all_of_a_long_snapshot_and_a_stuck_one_is_dropped() {
         state: GroupState::Stopped,
         authority: None,
         obstacle: None,
+        votes: Default::default(),
     });
     let (mut slow, mut stuck) = (dir.connect(OBSERVE_SOCKET), dir.connect(OBSERVE_SOCKET));
     server.handle_ready(START);

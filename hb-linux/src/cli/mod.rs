@@ -20,6 +20,7 @@ mod compare;
 mod elsewhere;
 mod table;
 mod view;
+mod votes;
 
 /// LSB's exit code for "program is not running", which `hb status` shares with init scripts.
 const NOT_RUNNING: u8 = 3;

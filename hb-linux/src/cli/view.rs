@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::table::{self, Cell, Paint};
+use super::votes;
 use crate::control::snapshot::{
-    Arbiter, ArbiterState, Authority, Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip, Snapshot,
+    Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip, Snapshot,
 };
 
 /// Share of lost frames from which a link is worth a warning.
@@ -35,7 +36,9 @@ pub fn picture(snapshot: &Snapshot, colour: bool) -> String {
 
 fn heads(snapshot: &Snapshot, colour: bool) -> String {
     let peer = &snapshot.peer;
-    let width = snapshot.node.chars().count().max(peer.name.chars().count());
+    let arbiter = snapshot.arbiter.as_ref();
+    let names = [snapshot.node.as_str(), &peer.name, arbiter.map_or("", |_| votes::ARBITER)];
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let state = match snapshot.state {
         NodeState::Active => Paint::Good,
         NodeState::Standby => Paint::Plain,
@@ -50,8 +53,11 @@ fn heads(snapshot: &Snapshot, colour: bool) -> String {
         Some(ms) => format!(", heard {} ago", span(ms)),
         None => ", never heard".to_owned(),
     };
+    let arbiter = arbiter.map_or_else(String::new, |arbiter| {
+        format!("{:width$}  {}\n", votes::ARBITER, votes::head(arbiter, colour))
+    });
     format!(
-        "{:width$}  {}  {}\n{:width$}  {}{heard}\n",
+        "{:width$}  {}  {}\n{:width$}  {}{heard}\n{arbiter}",
         snapshot.node,
         state.apply(&snapshot.state.to_string(), colour),
         Paint::Faint.apply(&format!("(this node, heartbeat {})", snapshot.version), colour),
@@ -110,16 +116,19 @@ fn groups(snapshot: &Snapshot, colour: bool) -> String {
                 Cell::word(&group.state, here),
                 Cell::word(&group.preferred, Paint::Plain),
             ];
-            row.extend(
-                group.authority.as_ref().map(|votes_for| Cell::word(&votes(votes_for), Paint::Plain)),
-            );
+            if snapshot.arbiter.is_some() {
+                row.extend(votes::of(group, snapshot));
+            }
             row
         })
         .collect();
     let here = format!("on {}", snapshot.node);
-    let head = ["group", "runs on", here.as_str(), "preferred", "votes here"];
-    let columns = if snapshot.arbiter.is_some() { 5 } else { 4 };
-    table::draw(&head[..columns], &rows, colour)
+    let mut head = vec!["group", "runs on", here.as_str(), "preferred"];
+    let voters = votes::voters(snapshot).map(|voter| format!("{voter}'s vote"));
+    if snapshot.arbiter.is_some() {
+        head.extend(voters.iter().map(String::as_str));
+    }
+    table::draw(&head, &rows, colour)
 }
 
 fn tail(snapshot: &Snapshot) -> String {
@@ -136,43 +145,10 @@ fn tail(snapshot: &Snapshot) -> String {
         (count, None) => count.to_string(),
         (count, Some(ms)) => format!("{count}, longest {}", span(ms)),
     };
-    let arbiter = snapshot.arbiter.as_ref().map_or_else(String::new, arbiter_line);
+    let reset_lines = votes::reset_lines(snapshot);
     format!(
-        "{arbiter}watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n"
+        "{reset_lines}watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n"
     )
-}
-
-/// `arbiter        present, number 7, life 3, up 24 h; hears linuxha1 20 ms ago, linuxha2 not`
-fn arbiter_line(arbiter: &Arbiter) -> String {
-    let mut text = format!("arbiter        {}", arbiter.state);
-    if let (ArbiterState::Lost, Some(ms)) = (arbiter.state, arbiter.last_heard_ms) {
-        let _ = write!(text, " for {}", span(ms));
-    }
-    if let Some(id) = arbiter.id {
-        let _ = write!(text, ", number {id}");
-    }
-    if let (Some(boot), Some(uptime)) = (arbiter.boot, arbiter.uptime_s) {
-        let _ = write!(text, ", life {boot}, up {}", span(u64::from(uptime) * 1000));
-    }
-    if arbiter.state == ArbiterState::Present {
-        let heard = arbiter.hears.iter().map(|(node, heard)| match heard {
-            Some(ms) => format!("{node} {} ago", span(*ms)),
-            None => format!("{node} not"),
-        });
-        let _ = write!(text, "; hears {}", heard.collect::<Vec<_>>().join(", "));
-    }
-    text.push('\n');
-    text
-}
-
-/// `peer+arbiter, 380 ms`
-fn votes(authority: &Authority) -> String {
-    let from: Vec<_> = authority.from.iter().map(ToString::to_string).collect();
-    match (from.is_empty(), authority.expires_in_ms) {
-        (true, _) => "none".to_owned(),
-        (false, Some(ms)) => format!("{}, {}", from.join("+"), span(ms)),
-        (false, None) => from.join("+"),
-    }
 }
 
 fn moved(failover: &Failover) -> String {
@@ -200,7 +176,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     group_warnings(snapshot, &mut found);
     found.extend(super::compare::differences(snapshot));
     peer_warnings(snapshot, &mut found);
-    arbiter_warnings(snapshot, &mut found);
+    votes::warnings(snapshot, &mut found);
     for link in &snapshot.links {
         link_warnings(link, snapshot, &mut found);
     }
@@ -224,7 +200,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
 }
 
 fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
-    for Group { name, holder, state, obstacle, .. } in &snapshot.groups {
+    for Group { name, holder, state, .. } in &snapshot.groups {
         if *state == GroupState::Failed {
             found.push(format!(
                 "group {name} failed on {}: /var/log/ha-log has the script's words",
@@ -235,31 +211,6 @@ fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         if holder.is_none() && settled {
             found.push(format!("nobody runs group {name}"));
         }
-        // What stands in the way matters where somebody waits for it.
-        if let (None, Some(obstacle)) = (holder, obstacle) {
-            let ends = obstacle
-                .ends_in_ms
-                .map_or_else(String::new, |ms| format!(" ({} at most)", span(ms)));
-            found.push(format!("group {name} waits: {}{ends}", obstacle.what));
-        }
-    }
-}
-
-fn arbiter_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
-    let Some(arbiter) = &snapshot.arbiter else { return };
-    let peer = &snapshot.peer.name;
-    match arbiter.state {
-        ArbiterState::Present if !arbiter.direct => found.push(format!(
-            "the arbiter is heard through {peer} only: the serial line to it is broken"
-        )),
-        ArbiterState::Present if !arbiter.agreed => found.push(format!(
-            "{peer} does not announce the same arbiter: until it does, cut links can mean two holders"
-        )),
-        ArbiterState::Present => {}
-        ArbiterState::Absent | ArbiterState::Lost => found.push(format!(
-            "the arbiter is {}: if {peer} fails now, nobody takes over",
-            arbiter.state
-        )),
     }
 }
 
@@ -315,7 +266,7 @@ fn link_warnings(link: &Link, snapshot: &Snapshot, found: &mut Vec<String>) {
 }
 
 /// Milliseconds as a person says them.
-fn span(ms: u64) -> String {
+pub(super) fn span(ms: u64) -> String {
     match ms {
         0..10_000 => format!("{ms} ms"),
         10_000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use hb_proto::config::{
-    ArbiterConfig, Config, ConfigError, Digests, GroupConfig, LinkKind, Patience, ResourceKind, Timing,
+    ArbiterConfig, Config, ConfigError, Digests, GroupConfig, LinkKind, Patience, ResourceKind,
+    Timing,
 };
 use hb_proto::id::Voter;
 
@@ -13,7 +14,9 @@ use super::hacf::{self, HaCf};
 use super::media::written;
 use super::source::{self, Privacy};
 use super::times::{At, GivenTimes};
-use super::{GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources, third_voter};
+use super::{
+    GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources, third_voter,
+};
 use crate::net::Interface;
 
 /// Usable settings and what there is to say about them.
@@ -25,6 +28,19 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// The line of ha.cf of each of `settings.media`, same order.
     pub media_lines: Vec<usize>,
+    /// The line of ha.cf that names the arbiter.
+    pub arbiter_line: Option<usize>,
+    /// The line of ha.cf that names the watchdog.
+    pub watchdog_line: Option<usize>,
+    on_guest: Option<Diagnostic>,
+}
+
+impl Loaded {
+    /// Why these files can't be used on a hypervisor's guest (R10); `None` if they can.
+    #[must_use]
+    pub const fn refusal_on_guest(&self) -> Option<&Diagnostic> {
+        self.on_guest.as_ref()
+    }
 }
 
 impl Settings {
@@ -114,6 +130,15 @@ pub(super) fn load_as(
     else {
         return Err(diagnostics);
     };
+    let (arbiter_line, watchdog_line) =
+        (hacf.arbiter.as_ref().map(|at| at.line), hacf.watchdog.as_ref().map(|at| at.line));
+    let on_guest = third_voter::guest_refusal(&hacf, &timing).map(|(line, message)| Diagnostic {
+        severity: Severity::Error,
+        file: hacf_path,
+        line: Some(line),
+        message,
+    });
+    let guard_by_watchdog = third_voter::guard_by_watchdog(&hacf, &timing);
     let (media_lines, media) = hacf.media.into_iter().map(|at| (at.line, at.medium)).unzip();
     let settings = Settings {
         node: pair.me,
@@ -124,12 +149,12 @@ pub(super) fn load_as(
         groups,
         signing_key: keys.signing_key,
         keys: keys.keys,
-        needs_watchdog: arbiter.is_some() && hacf.watchdog.is_some(),
-        watchdog: hacf.watchdog,
+        guard_by_watchdog,
+        watchdog: hacf.watchdog.map(|at| at.value),
         logfile: hacf.logfile,
         debugfile: hacf.debugfile,
     };
-    Ok(Loaded { settings, diagnostics, media_lines })
+    Ok(Loaded { settings, diagnostics, media_lines, arbiter_line, watchdog_line, on_guest })
 }
 
 fn keep(read: Result<String, Diagnostic>, report: &mut Report) -> Option<String> {
@@ -238,7 +263,7 @@ fn assemble(
         patience: Patience::default(),
         digests: Digests {
             haresources: digest::haresources(groups),
-            settings: digest::settings(&timing, hacf.auto_failback, names),
+            settings: digest::settings(&timing, hacf.auto_failback, names, arbiter.as_ref()),
         },
     }
 }

@@ -6,6 +6,7 @@ pub mod scripts;
 
 mod address;
 mod authkeys;
+mod bounds;
 mod diagnostic;
 mod digest;
 mod hacf;
@@ -115,7 +116,7 @@ pub struct Settings {
     /// The watchdog device, when configured.
     pub watchdog: Option<PathBuf>,
     /// Guard rests on the watchdog (R10): without it this node must not take part.
-    pub needs_watchdog: bool,
+    pub guard_by_watchdog: bool,
     /// ha-log.
     pub logfile: PathBuf,
     /// ha-debug, when configured.

@@ -20,7 +20,7 @@ pub(super) enum Fate {
 
 use Fate::{Harmless, Judged, Later, Refused, Used};
 
-/// The union of the directives of heartbeat 0.4.5 to 3.0.6, and the two of ours that are to come.
+/// The union of the directives of heartbeat 0.4.5 to 3.0.6, and ours: the arbiter, lease and guard.
 ///
 /// A word is ignored only where that endangers nothing: a file that asks for fencing, or for a
 /// program that protects data, must not be obeyed in part.
@@ -290,7 +290,6 @@ mod tests {
             ("stonith", &[][..]),
             ("stonith_host", &[]),
             ("quorum_server", &[]),
-            ("arbiter", &[]),
             ("failfast", &[]),
             ("respawn", &["hacluster", "/usr/lib/heartbeat/dopd"]),
             ("crm", &["yes"]),

@@ -193,6 +193,9 @@ pub struct Group {
     /// What keeps this node from it; null when nothing does, and without an arbiter.
     #[serde(default)]
     pub obstacle: Option<Obstacle>,
+    /// Who has promised it to whom, by the giver: a node's name, or `arbiter`. Empty without an arbiter.
+    #[serde(default)]
+    pub votes: BTreeMap<String, Vote>,
 }
 
 /// The dongle, as this node knows it.
@@ -219,6 +222,33 @@ pub struct Arbiter {
     /// Both nodes announce the same one; until then a split is possible (R2).
     #[serde(default)]
     pub agreed: bool,
+    /// The nodes that feed it with power.
+    #[serde(default)]
+    pub power_from: Vec<String>,
+    /// The reset line to each node, where ha.cf says that they are wired; null while it isn't heard.
+    #[serde(default)]
+    pub reset_lines: BTreeMap<String, Option<ResetLine>>,
+}
+
+/// The arbiter's reset line to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResetLine {
+    /// Not proved by a test: never pulled.
+    Untested,
+    /// Proved by a test.
+    Tested,
+    /// A pulse hit the other machine: never pulled until tested anew.
+    Miswired,
+}
+
+/// A promise to keep off a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Vote {
+    /// The node that it is given to, or `unknown` where its giver has lost its memory.
+    pub to: String,
+    /// Until it ends if it is not renewed; null where this node can't know, or where it has no end.
+    pub ends_in_ms: Option<u64>,
 }
 
 /// Whether the arbiter is there.
@@ -350,6 +380,7 @@ word! {
     LinkKind { Serial => "serial", Bcast => "bcast", Ucast => "ucast", Mcast => "mcast" }
     LinkState { Up => "up", Down => "down", OneWay => "one-way" }
     ArbiterState { Absent => "absent", Present => "present", Lost => "lost" }
+    ResetLine { Untested => "untested", Tested => "tested", Miswired => "miswired" }
     Voter { Peer => "peer", Arbiter => "arbiter", Human => "human" }
     GroupState {
         Stopped => "stopped", Starting => "starting", Running => "running",
@@ -366,7 +397,7 @@ mod tests {
     use super::*;
 
     /// Written out by hand from the interface's description, so that a renamed field is noticed.
-    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed","authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null}],"arbiter":{"state":"present","id":7,"boot":3,"uptime_s":86400,"hears":{"linuxha1":20,"linuxha2":null},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":30,"direct":true,"agreed":true},"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}}}"#;
+    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed","authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null,"votes":{"arbiter":{"to":"linuxha1","ends_in_ms":380}}}],"arbiter":{"state":"present","id":7,"boot":3,"uptime_s":86400,"hears":{"linuxha1":20,"linuxha2":null},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":30,"direct":true,"agreed":true,"power_from":["linuxha1"],"reset_lines":{"linuxha1":"tested","linuxha2":null}},"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}}}"#;
 
     #[test]
     fn json_is_what_the_interface_says_both_ways() {
@@ -409,6 +440,7 @@ mod tests {
         same(LinkState::WORDS);
         same(ArbiterState::WORDS);
         same(Voter::WORDS);
+        same(ResetLine::WORDS);
         same(GroupState::WORDS);
         same(Cause::WORDS);
     }

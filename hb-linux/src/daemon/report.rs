@@ -162,6 +162,7 @@ fn group(
         state,
         authority: third_voter::authority(node, id, now),
         obstacle: third_voter::obstacle(node, settings, id, now),
+        votes: third_voter::votes(node, settings, id, now),
     }
 }
 
