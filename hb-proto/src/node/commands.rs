@@ -5,6 +5,7 @@ use core::fmt;
 use super::{ArbiterState, Node, has};
 use crate::action::Action;
 use crate::authority::Stance;
+use crate::event::Cause;
 use crate::group::Phase;
 use crate::id::{BootId, GroupId, Voter};
 use crate::peer::PeerState;
@@ -163,7 +164,10 @@ impl Node {
         }
         for group in groups.iter() {
             self.d.human |= 1 << group.0;
-            self.d.plans[group.index()].yielded = false;
+            let plan = &mut self.d.plans[group.index()];
+            plan.yielded = false;
+            // From here on it is taken because of that word, whatever it was asked for before.
+            plan.acquiring = plan.acquiring.map(|_| (Cause::Takeover, now, None));
             self.d.groups[group.index()].clear_failure();
         }
         self.d.human_until = None;
