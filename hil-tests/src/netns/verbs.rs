@@ -70,7 +70,7 @@ impl Up {
         programs: &Programs,
         cluster: &Cluster,
     ) -> Result<Self, Cannot> {
-        if cluster.arbiter {
+        if cluster.arbiter.is_some() {
             return Err(missing("arbiter", "this rig has no dongle yet"));
         }
         let options = Options {
@@ -411,9 +411,20 @@ fn why_missing(verb: &Verb) -> &'static str {
             "both machines run on this host's one kernel"
         }
         Verb::StepClock(..) => "both machines have this host's one wall clock",
-        Verb::ResetDongle | Verb::RemoveDongle | Verb::InsertDongle { .. } => {
-            "this rig has no dongle yet"
-        }
+        Verb::ResetDongle
+        | Verb::HangDongle
+        | Verb::RemoveDongle
+        | Verb::InsertDongle { .. }
+        | Verb::CutHalf(_)
+        | Verb::HealHalf(_)
+        | Verb::DeafenPort(_)
+        | Verb::MutePort(_)
+        | Verb::HealPort(_)
+        | Verb::CutFeed(_)
+        | Verb::HealFeed(_)
+        | Verb::WireReset(..)
+        | Verb::TestReset(_) => "this rig has no dongle yet",
+        Verb::TakeoverPeerIsOff(_) => "hb has no --peer-is-off yet",
         Verb::Reload(_) => "heartbeatd doesn't read its files again yet",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",
