@@ -108,6 +108,7 @@ fn files(base: &Path, name: &str, tty: &Path) -> Options {
         state_dir: home.join("state"),
         run_dir: home.join("run"),
         node: Some(name.to_owned()),
+        rig_watchdog: None,
     }
 }
 

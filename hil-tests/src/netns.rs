@@ -11,6 +11,7 @@
 //! pair.expect_never_two_holders();
 //! ```
 
+mod dongle;
 pub mod files;
 pub mod host;
 pub mod observer;

@@ -35,6 +35,7 @@ use rustix::io::Errno;
 use tracing::{error, info, warn};
 
 pub use event_loop::{Daemon, Turn};
+pub(crate) use start::key_ring;
 pub use start::{Options, StartError, start};
 
 use crate::log::Sink;

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::control::snapshot;
 use crate::log::CRIT;
-use crate::watchdog::{Closed, Device, OpenError, Watchdog};
+use crate::watchdog::{Closed, Device, OpenError, Remote, Watchdog};
 
 /// Shortest time-out asked for: what a resource script that stops in order may need when authority
 /// is lost, before the machine is reset under it.
@@ -39,6 +39,12 @@ impl Watch {
         Self::opened_by(path, deadtime, |path, timeout_s| {
             Ok(Box::new(Device::open(path, timeout_s)?))
         })
+    }
+
+    /// On a machine of the test rig.
+    #[must_use]
+    pub fn of_rig(socket: PathBuf, deadtime: Duration) -> Self {
+        Self::opened_by(Some(socket), deadtime, |path, _| Ok(Box::new(Remote::open(path)?)))
     }
 
     fn opened_by(path: Option<PathBuf>, deadtime: Duration, opener: Opener) -> Self {

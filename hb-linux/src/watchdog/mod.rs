@@ -1,18 +1,21 @@
 //! The watchdog: resets this machine when the daemon no longer feeds it.
 //!
 //! What decides about feeding is not here: the driver passes on one boolean of `hb-proto` (protocol.md
-//! R10). [`Device`] is Linux's /dev/watchdog; [`Recording`] stands in for it in tests.
+//! R10). [`Device`] is Linux's /dev/watchdog; [`Recording`] stands in for it in tests, and [`Remote`] on the
+//! machines of the namespace rig.
 //!
 //! Not yet proved on a real watchdog, not even on softdog: nothing here was run against a driver so far,
 //! only against paths that are none. The ioctl numbers are compared with the kernel header's.
 
 mod device;
 mod recording;
+mod remote;
 
 use std::io;
 
 pub use device::{Device, OpenError};
 pub use recording::{Recorded, RecordedView, Recording};
+pub use remote::Remote;
 
 /// What resets the machine when it goes unfed.
 pub trait Watchdog {

@@ -38,6 +38,11 @@ pub fn ha_cf(cluster: &Cluster) -> String {
     for line in 0..cluster.serial_lines {
         text.push_str(&format!("serial /dev/ttyS{line}\n"));
     }
+    if cluster.arbiter.is_some() {
+        // The machines' watchdogs are the rig's, and ha.cf can't name those: guard is given.
+        let guard = timing.guard.millis();
+        text.push_str(&format!("arbiter serial /dev/ttyS0\nguard_unsafe {guard}ms\n"));
+    }
     for (used, interface) in
         [(cluster.private_heartbeat, "eth1"), (cluster.public_heartbeat, "eth0")]
     {

@@ -23,6 +23,8 @@ const SLACK: Duration = Duration::from_millis(200);
 /// A process that is to start waits for its turn this many times, roughly: for `hb`, the helper,
 /// a shell, and what that starts.
 const TURNS: u64 = 3;
+/// Machines that were reset are booted this soon.
+const TEND_EVERY: Duration = Duration::from_millis(5);
 /// A stall of this length is worth a line of the timeline.
 const STALL: Duration = Duration::from_millis(50);
 /// The observer may be late by this much on a busy host.
@@ -68,7 +70,9 @@ impl Rig for Namespaces {
 
     fn act(&mut self, verb: Verb) -> Done {
         let (clock, programs) = (self.clock, self.programs.clone());
-        self.up()?.act(clock, &programs, verb)
+        let up = self.up()?;
+        up.tend(clock, &programs)?;
+        up.act(clock, &programs, verb)
     }
 
     fn now(&self) -> Instant {
@@ -76,7 +80,19 @@ impl Rig for Namespaces {
     }
 
     fn run_for(&mut self, time: Duration) {
-        std::thread::sleep(time.into());
+        let end = self.clock.now() + time;
+        loop {
+            if let Some(up) = &mut self.up
+                && let Err(error) = up.tend(self.clock, &self.programs)
+            {
+                up.wrong_ends.push(format!("a machine that was reset did not boot: {error:?}"));
+            }
+            let left = end.since(self.clock.now());
+            if left == Duration::ZERO {
+                return;
+            }
+            std::thread::sleep(left.min(TEND_EVERY).into());
+        }
     }
 
     fn slack(&self, since: Instant) -> Duration {
@@ -185,6 +201,7 @@ impl Rig for Namespaces {
         let mut moments = up.observer.lines(<[Moment]>::to_vec);
         moments.extend(up.observer.journal().iter().map(|entry| resource_line(&up.cluster, entry)));
         moments.extend(self.client_lines(up));
+        moments.extend(self.dongle_lines(up));
         let stalls = up.stalls.noted().into_iter().filter(|(_, late)| *late >= STALL);
         moments.extend(stalls.map(|(at, late)| Moment {
             at,
@@ -216,6 +233,19 @@ impl Rig for Namespaces {
 }
 
 impl Namespaces {
+    /// What the dongle told and did, and the resets that no verb ordered.
+    fn dongle_lines(&self, up: &Up) -> Vec<Moment> {
+        let resets = up.resets.iter().map(|&(at, machine, cause)| Moment {
+            at,
+            source: Source::Dongle,
+            text: format!("{machine} was reset by {cause:?}"),
+        });
+        let events = up.bench.dongle().map(|dongle| dongle.events()).unwrap_or_default();
+        let source = Source::Dongle;
+        let told = |(at, text)| Moment { at: self.clock.at(at), source, text };
+        resets.chain(events.into_iter().map(told)).collect()
+    }
+
     /// When the client was answered by another machine than before, and when it wasn't answered.
     fn client_lines(&self, up: &Up) -> Vec<Moment> {
         let mut moments = Vec::new();

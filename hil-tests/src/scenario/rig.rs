@@ -148,6 +148,8 @@ pub enum Source {
     Resources(Machine),
     /// The client.
     Client,
+    /// The dongle, and what its outputs did.
+    Dongle,
     /// The host that the rig runs on.
     Host,
 }
