@@ -16,6 +16,7 @@ pub mod files;
 pub mod host;
 pub mod observer;
 pub mod rig;
+pub mod table;
 mod verbs;
 mod view;
 

@@ -121,6 +121,18 @@ impl Rig for Namespaces {
         self.up.as_mut()?.ask(clock, machine)
     }
 
+    fn has_all_votes(&mut self, machine: Machine, group: usize) -> bool {
+        let Some(up) = &self.up else { return false };
+        if up.bench.dongle().is_none() {
+            return true;
+        }
+        let status = up.bench.machine(node(machine)).status();
+        let from = status.as_ref().map(|status| &status["groups"][group]["authority"]["from"]);
+        from.and_then(|from| from.as_array()).is_some_and(|votes| {
+            ["peer", "arbiter"].iter().all(|voter| votes.iter().any(|vote| vote == voter))
+        })
+    }
+
     fn answering(&mut self, group: usize) -> Result<Option<Machine>, Missing> {
         let last = client_of(self.up.as_ref(), group, |record| record.last_good().copied())?;
         Ok(last

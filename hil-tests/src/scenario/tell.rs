@@ -51,6 +51,12 @@ impl<'rig> Scenario<'rig> {
         Ok(())
     }
 
+    /// Goes on with a cluster that another scenario has built on this rig.
+    pub fn go_on(&mut self, cluster: Cluster) {
+        self.cluster = cluster;
+        self.mark = self.rig.now();
+    }
+
     /// Makes the cluster and gives both machines power, A first.
     ///
     /// # Errors

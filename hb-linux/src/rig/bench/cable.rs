@@ -19,7 +19,7 @@ pub enum Half {
 
 /// All that is wrong with one half: each of it ends by itself.
 #[derive(Clone, Copy, Default, Debug)]
-struct Wrong {
+pub(super) struct Wrong {
     /// This half alone.
     cut: bool,
     /// The line as a whole.

@@ -25,6 +25,9 @@ const RESOLUTION: Duration = Duration::from_millis(20);
 /// An outcome has to last for so long: nobody is on the way to another one. Longer than a lease.
 const LASTS: Duration = Duration::from_millis(600);
 
+/// How the reason begins when that was it.
+pub(super) const TWO: &str = "TWO HOLDERS";
+
 /// A failure, or two.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -90,22 +93,28 @@ impl Case {
         wreck
     }
 
+    /// Its row, before anything is known.
+    #[must_use]
+    pub fn blank(&self) -> Row {
+        Row {
+            first: self.first.name.to_owned(),
+            second: self.second.map(|(gap, second)| (gap, second.name.to_owned())),
+            holder: "unknown".to_owned(),
+            outage_ms: 0,
+            budget_ms: None,
+            mended_ms: 0,
+            two_holders: None,
+            wrong: None,
+        }
+    }
+
     /// Lets it happen to a pair that is well, and mends it.
     ///
     /// # Errors
     /// What was not as the table says, or the rig broke.
     pub fn tell(&self, s: &mut Scenario<'_>) -> Result<Row, Stop> {
         let began = s.now();
-        let mut row = Row {
-            first: self.first.name.to_owned(),
-            second: self.second.map(|(gap, second)| (gap, second.name.to_owned())),
-            holder: String::new(),
-            outage_ms: 0,
-            budget_ms: None,
-            mended_ms: 0,
-            two_holders: None,
-            wrong: None,
-        };
+        let mut row = self.blank();
         let alone = self.first_alone();
         strike(s, self.first)?;
         let from = s.now();
@@ -246,7 +255,7 @@ fn one_holder(s: &mut Scenario<'_>, from: Instant, row: &mut Row) -> Told {
     if let Some(at) = s.rig().overlap(0, from).map_err(Stop::Missing)? {
         row.two_holders = Some(at.micros() / 1000);
         return Err(Stop::Failed(format!(
-            "TWO HOLDERS: the client saw two machines with the address at {} ms",
+            "{TWO}: the client saw two machines with the address at {} ms",
             at.micros() / 1000
         )));
     }
