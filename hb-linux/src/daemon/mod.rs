@@ -23,6 +23,8 @@ mod privileges;
 pub mod realtime;
 mod report;
 mod start;
+mod third_voter;
+mod votes;
 mod watch;
 mod words;
 
@@ -102,7 +104,11 @@ fn run(mut daemon: Daemon) -> ExitCode {
             Ok(Turn::GoOn) => {}
             Ok(Turn::Depart(restart_above)) => {
                 info!("Heartbeat shutdown complete.");
+                let unguarded = daemon.is_unguarded();
                 daemon.close();
+                if unguarded {
+                    return ExitCode::from(BAD_CONFIGURATION);
+                }
                 return restart_above.map_or(ExitCode::SUCCESS, live_again);
             }
             Err(errno) => return fail(&errno),

@@ -73,12 +73,6 @@ impl Up {
         programs: &Programs,
         cluster: &Cluster,
     ) -> Result<Self, Cannot> {
-        if cluster.arbiter.is_some_and(|dongle| dongle.external_watchdog) {
-            return Err(missing("external watchdog", "ha.cf can't arm the dongle's watchdog yet"));
-        }
-        if cluster.arbiter.is_some() && cluster.watchdog_s.is_none() {
-            return Err(missing("unbounded guard", "ha.cf has no word for a guard without end"));
-        }
         let options = Options {
             serial_lines: cluster.serial_lines,
             dongle: cluster.arbiter.map(|dongle| dongle::build_of(dongle, cluster.baud)),

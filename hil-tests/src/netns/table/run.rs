@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::case::{Case, Gap, Row, cluster, well};
 use super::{faults, report};
-use crate::bench::machine;
+use crate::bench::machine::Conditions;
 use crate::inside::{TOLD_TWICE, programs};
 use crate::netns::host;
 use crate::netns::rig::Namespaces;
@@ -140,9 +140,15 @@ fn record(path: &Path, rows: &[Row]) -> Result<(), String> {
         let path = path.with_extension(ending);
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     };
-    let machine = machine::describe();
+    let here = Conditions::here(&programs().hb, "cargo xtask rig netns --failure-table");
     let text = format!(
-        "{machine}\n\n{}\n\n{}\n{}",
+        "{}; {} cores of {}; {}; {}; commit {}\n\n{}\n\n{}\n{}",
+        here.date,
+        here.cores,
+        here.cpu,
+        here.kernel,
+        here.version,
+        here.commit,
         report::summary(rows),
         report::singles(rows),
         report::pairs(rows)
