@@ -16,6 +16,10 @@ use super::switch::{PortId, Switch};
 /// Killing all processes of a machine takes milliseconds; a kernel that needs longer is not waited for.
 const DEATH: Duration = Duration::from_secs(2);
 
+/// From a reset until a machine is up again. Real ones take longer; the client, whose verdict two holders are,
+/// takes a holder that it sees again within 300 ms for one that never let go.
+pub const BOOT: Duration = Duration::from_secs(1);
+
 /// What pulled a machine's reset line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
@@ -115,11 +119,11 @@ impl Outlet {
         self.lock().pulled > 0
     }
 
-    /// The reset after which it wants to boot: its line is free again.
+    /// The reset after which it is up now: its line is free again, and [`BOOT`] is over.
     #[must_use]
-    pub fn wants_to_boot(&self) -> Option<Reset> {
+    pub fn boots_after(&self) -> Option<Reset> {
         let state = self.lock();
-        state.reset.filter(|_| state.pulled == 0)
+        state.reset.filter(|reset| state.pulled == 0 && reset.at.elapsed() >= BOOT)
     }
 
     /// Every reset so far.

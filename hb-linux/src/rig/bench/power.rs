@@ -91,11 +91,11 @@ impl Bench {
         }
     }
 
-    /// Machines that were reset, whose reset line is free again, and that nobody has booted since: each
-    /// wants a [`Self::power_on`].
+    /// Machines that were reset, that have been down for a boot's time since, and that nobody has booted:
+    /// each is due for a [`Self::power_on`].
     #[must_use]
     pub fn resets(&self) -> Vec<(Node, Reset)> {
-        let due = |node: Node| Some((node, self.outlets[node.index()].wants_to_boot()?));
+        let due = |node: Node| Some((node, self.outlets[node.index()].boots_after()?));
         Node::BOTH.into_iter().filter_map(due).collect()
     }
 
