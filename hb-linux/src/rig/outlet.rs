@@ -29,6 +29,17 @@ pub enum Cause {
     Watchdog,
 }
 
+impl Cause {
+    /// For a person.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dongle => "the dongle",
+            Self::Watchdog => "its watchdog",
+        }
+    }
+}
+
 /// A reset that happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reset {
