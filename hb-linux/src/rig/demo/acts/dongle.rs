@@ -1,13 +1,13 @@
 //! The steps of `hb demo --dongle`: the failures for which two voters are one too few.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::super::bench::{Half, Network, Node, SERVICE};
 use super::super::super::machine::Verb;
 use super::super::Sabotage;
 use super::super::report::Step;
 use super::super::view::owner;
-use super::{Act, PAUSE, Play, START_PATIENCE, Stopped, TAKEOVER_PATIENCE, WATCH};
+use super::{Act, PAUSE, Play, RESOLUTION, START_PATIENCE, Stopped, TAKEOVER_PATIENCE, WATCH};
 
 /// The dongle's play.
 pub const WITH_DONGLE: &[Act] = &[
@@ -90,15 +90,19 @@ impl Play {
         self.begin("heartbeatd of linuxha1 hangs (SIGSTOP): reset, then linuxha2");
         let event = Instant::now();
         self.bench.daemon(Node::One, Verb::Stop)?;
-        let step = self.moved(event, Node::Two, TAKEOVER_PATIENCE, self.budget.failover)?;
-        // It comes back by itself, and takes its group back.
-        let back = self.answered_by(Node::One, event + Duration::from_secs(1), START_PATIENCE)?;
-        let verdict = match (back, step.verdict) {
-            (true, Ok(seen)) => self.serving(Node::One, event).map(|_| format!("{seen}, reset")),
-            (false, Ok(_)) => Err("linuxha1 did not come back".into()),
-            (_, wrong) => wrong,
+        let taken = self.answered_by(Node::Two, event, TAKEOVER_PATIENCE)?;
+        // The machine that was reset comes back by itself, and takes its group back.
+        let back = self.answered_by(Node::One, Instant::now(), START_PATIENCE)?;
+        self.pause(PAUSE)?;
+        let (outage, budget) = (self.outage(event), self.budget.failover);
+        let verdict = if !taken || !back {
+            Err(self.nobody())
+        } else if outage.is_none_or(|outage| outage > budget + RESOLUTION) {
+            Err("the outage was longer than the budget".into())
+        } else {
+            self.serving(Node::One, event).map(|_| "linuxha2 answered; linuxha1 is back".into())
         };
-        Ok(Step { verdict, ..step })
+        Ok(Step { name: self.step, outage, budget: Some(budget), verdict })
     }
 
     /// Two failures: nobody can tell any more who lives, and nobody serves.
