@@ -275,7 +275,9 @@ where
         let (config, keys, now) = (self.config.clone(), self.keys.clone(), self.clock.now());
         let reset = ResetReason::Software;
         // The configuration was good enough for the first life.
-        let Ok(arbiter) = Arbiter::new(config, keys, boot, Some(memory), reset, now) else { return };
+        let Ok(arbiter) = Arbiter::new(config, keys, boot, Some(memory), reset, now) else {
+            return;
+        };
         (self.arbiter, self.live_above) = (arbiter, None);
         duties.done(Duty::Lives);
     }

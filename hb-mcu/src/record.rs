@@ -4,12 +4,12 @@
 //! begins as one without memory, which R8 makes safe.
 
 use crc::{CRC_32_CKSUM, Crc};
-use heapless::Vec;
 use hb_proto::arbiter::{Memory, NodeMemory};
 use hb_proto::config::MAX_GROUPS;
 use hb_proto::id::{BootId, GroupId};
 use hb_proto::time::Duration;
 use hb_proto::wire::message::arbiter::{LineShown, Promisees, Shown};
+use heapless::Vec;
 
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
 /// Of both records. Another one is no record of ours.
@@ -198,9 +198,8 @@ mod tests {
     #[test]
     fn a_record_that_is_not_whole_is_none() {
         for whole in [record().encode(), retained().encode()] {
-            let is_none = |bytes: &[u8]| {
-                Record::decode(bytes).is_none() && Retained::decode(bytes).is_none()
-            };
+            let is_none =
+                |bytes: &[u8]| Record::decode(bytes).is_none() && Retained::decode(bytes).is_none();
             for bit in 0..whole.len() * 8 {
                 let mut damaged = whole.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);

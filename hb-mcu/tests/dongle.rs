@@ -113,8 +113,12 @@ fn a_hanging_holder_is_reset_by_its_own_output_and_by_one_pulse() {
     world.run(1000);
     assert_eq!(pulses(&world), [Voter::A]);
     assert!(world.pulled[B].is_empty());
-    let [first, last] = [world.pulled[A].first(), world.pulled[A].last()].map(|at| at.expect("pulled"));
-    assert!((PULSE.millis()..PULSE.millis() + 3).contains(&(last - first + 1)), "{first} to {last}");
+    let [first, last] =
+        [world.pulled[A].first(), world.pulled[A].last()].map(|at| at.expect("pulled"));
+    assert!(
+        (PULSE.millis()..PULSE.millis() + 3).contains(&(last - first + 1)),
+        "{first} to {last}"
+    );
     assert!(confirmed(&world) && world.runs(B));
     world.run(10_000);
     assert_eq!((pulses(&world).len(), world.machines[A].boot), (1, 2), "it came back");

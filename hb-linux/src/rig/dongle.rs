@@ -512,8 +512,8 @@ impl State {
         if high {
             let machine = self.end_of(output);
             self.pulls[index] = machine;
-            let hit = machine
-                .filter(|machine| self.outlets[machine.index()].pull_reset(Cause::Dongle));
+            let hit =
+                machine.filter(|machine| self.outlets[machine.index()].pull_reset(Cause::Dongle));
             self.pulled.push(Pulled { at: Instant::now(), output, hit });
             self.note(format!("pulls the reset output of {output:?}: {hit:?} is reset"));
         } else if let Some(machine) = self.pulls[index].take() {

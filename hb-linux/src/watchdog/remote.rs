@@ -23,16 +23,16 @@ impl Remote {
     /// # Errors
     /// [`OpenError::Io`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed = |step| {
-            move |source: io::Error| OpenError::Io { device: path.into(), step, source }
-        };
+        let failed =
+            |step| move |source: io::Error| OpenError::Io { device: path.into(), step, source };
         let stream = UnixStream::connect(path).map_err(failed("opening it"))?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed("opening it"))?;
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).map_err(failed("reading its time-out"))?;
-        let timeout_s = line.trim().parse().map_err(|_| {
-            failed("reading its time-out")(io::ErrorKind::InvalidData.into())
-        })?;
+        let timeout_s = line
+            .trim()
+            .parse()
+            .map_err(|_| failed("reading its time-out")(io::ErrorKind::InvalidData.into()))?;
         stream.set_nonblocking(true).map_err(failed("opening it"))?;
         Ok(Self { stream, timeout_s })
     }

@@ -423,7 +423,8 @@ impl World {
             let mut answered = false;
             while let Some(action) = node.poll_action(now) {
                 if let Action::Run { ticket, verb, .. } = action {
-                    let outcome = if verb == Verb::Status { Outcome::NotHeld } else { Outcome::Done };
+                    let outcome =
+                        if verb == Verb::Status { Outcome::NotHeld } else { Outcome::Done };
                     node.handle_done(now, ticket.id(), outcome);
                     answered = true;
                 }

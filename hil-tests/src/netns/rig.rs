@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration as StdDuration;
 
-use hb_linux::rig::bench::Network;
+use hb_linux::rig::bench::{Bench, Network};
+use hb_linux::rig::dongle::Dongle;
 use hb_linux::rig::machine::Programs;
 use hb_linux::rig::probe::Outcome;
 use hb_proto::time::{Duration, Instant};
@@ -47,6 +48,12 @@ impl Namespaces {
     #[must_use]
     pub fn new(programs: Programs) -> Self {
         Self { programs, clock: Clock::start(), up: None }
+    }
+
+    /// The rig itself, once a cluster was built: for what the language has no words for.
+    #[must_use]
+    pub fn bench(&self) -> Option<&Bench> {
+        self.up.as_ref().map(|up| &up.bench)
     }
 
     fn up(&mut self) -> Result<&mut Up, Cannot> {
@@ -252,7 +259,7 @@ impl Namespaces {
             source: Source::Dongle,
             text: format!("{machine} was reset by {cause:?}"),
         });
-        let events = up.bench.dongle().map(|dongle| dongle.events()).unwrap_or_default();
+        let events = up.bench.dongle().map(Dongle::events).unwrap_or_default();
         let source = Source::Dongle;
         let told = |(at, text)| Moment { at: self.clock.at(at), source, text };
         resets.chain(events.into_iter().map(told)).collect()

@@ -13,6 +13,4 @@ mod report;
 mod run;
 mod wreck;
 
-pub use case::{Case, Gap, Row};
-pub use faults::{ALL, Fault, named};
 pub use run::main;

@@ -15,10 +15,10 @@ use hb_linux::rig::switch::Way as Direction;
 use hb_proto::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 
-use super::{dongle, files};
 use super::host::{self, Stalls};
 use super::observer::{self, Clock, Observer};
 use super::view::view;
+use super::{dongle, files};
 use crate::scenario::cluster::{Cluster, Link, Machine};
 use crate::scenario::rig::{Cannot, Done, Missing, View};
 use crate::scenario::verb::{Noise, Verb, Way, Weather};

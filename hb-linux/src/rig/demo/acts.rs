@@ -122,11 +122,7 @@ impl Play {
     }
 
     /// Plays all steps, or up to the first that fails: the next ones would start from nowhere.
-    pub fn all(
-        &mut self,
-        acts: &[Act],
-        sabotage: Option<Sabotage>,
-    ) -> Result<Vec<Step>, Stopped> {
+    pub fn all(&mut self, acts: &[Act], sabotage: Option<Sabotage>) -> Result<Vec<Step>, Stopped> {
         let mut steps = Vec::new();
         for act in acts {
             let began = Instant::now();

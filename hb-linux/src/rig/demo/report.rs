@@ -25,7 +25,8 @@ pub fn all_well(steps: &[Step]) -> bool {
 /// What a good run of the guide's test comes to.
 pub const OF_THE_GUIDE: &str = "All as the guide says.";
 /// What a good run with the dongle comes to.
-pub const WITH_DONGLE: &str = "Never two holders, and one wherever two of three voters reach each other.";
+pub const WITH_DONGLE: &str =
+    "Never two holders, and one wherever two of three voters reach each other.";
 
 /// The table, and what it comes to: `good`, if all went as it must.
 #[must_use]

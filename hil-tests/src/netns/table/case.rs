@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::faults::{Fault, Gone};
 use super::wreck::Wreck;
 use crate::scenario::verb::Verb;
-use crate::scenario::{Cluster, Machine, Scenario, Stop, Told};
+use crate::scenario::{Cluster, Dongle, Machine, Scenario, Stop, Told};
 
 /// When the second failure strikes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -60,10 +60,11 @@ pub struct Row {
 }
 
 /// The cluster of the table: one address, keepalive 100 ms, deadtime 500 ms, watchdogs of 1 s and so a guard
-/// of 2.5 s, tested and supervised reset lines.
+/// of 2.5 s, and, if it shall have any, tested and supervised reset lines.
 #[must_use]
-pub fn cluster() -> Cluster {
-    let mut cluster = Cluster::two_nodes().address_group("web", Machine::A).arbiter();
+pub fn cluster(reset_lines: bool) -> Cluster {
+    let pair = Cluster::two_nodes().address_group("web", Machine::A).watchdog_s(Some(1));
+    let mut cluster = pair.dongle(Dongle { reset_lines, ..Dongle::default() });
     cluster.baud = 115_200;
     cluster
 }
@@ -221,8 +222,10 @@ fn outcome(s: &mut Scenario<'_>, serves: bool) -> Result<Option<Machine>, Stop> 
         if who != seen {
             (seen, since) = (who, now);
         }
-        // Whoever still serves without a vote is on its way out; who was struck is found silent after deadtime.
-        let held = s.cluster().timing.deadtime + LASTS;
+        // Whoever still serves without a vote is on its way out; whoever hangs is silent for deadtime before
+        // anything happens, and its machine's watchdog comes last.
+        let watchdog = Duration::from_secs(s.cluster().watchdog_s.unwrap_or(0).into());
+        let held = s.cluster().timing.deadtime.max(watchdog) + LASTS;
         if seen.is_some() == serves && now.since(since) >= held {
             return Ok(seen);
         }
@@ -246,8 +249,7 @@ fn patience(s: &Scenario<'_>) -> Duration {
 fn allowed(s: &Scenario<'_>, gone: Gone) -> Duration {
     match gone {
         Gone::Not => Duration::ZERO,
-        Gone::ByFence => s.budget(0),
-        Gone::ByTime => s.cluster().timing.full() + s.planned_budget(0),
+        Gone::Failover => s.budget(0),
     }
 }
 

@@ -13,10 +13,9 @@ const B: Machine = Machine::B;
 pub enum Gone {
     /// Not at all.
     Not,
-    /// Until the holder is known to be silent, and proved to be down: deadtime, fence, start.
-    ByFence,
-    /// Until what was promised to the holder is over: deadtime or lease, guard, start.
-    ByTime,
+    /// For a failover's time: with reset lines deadtime, fence and start; without, until what was promised to
+    /// the holder is over, and start.
+    Failover,
 }
 
 /// A failure. A is the holder when all is well.
@@ -43,7 +42,7 @@ pub const ALL: &[Fault] = &[
         strikes: &[Verb::PowerOff(A)],
         mends: &[Verb::PowerOn(A)],
         leaves: |wreck| wreck.on[0] = false,
-        gone: Gone::ByFence,
+        gone: Gone::Failover,
     },
     Fault {
         name: "standby's power lost",
@@ -58,7 +57,7 @@ pub const ALL: &[Fault] = &[
         // It was reset by then.
         mends: &[],
         leaves: |_| {},
-        gone: Gone::ByFence,
+        gone: Gone::Failover,
     },
     Fault {
         name: "standby's daemon hangs",
@@ -72,7 +71,7 @@ pub const ALL: &[Fault] = &[
         strikes: &[Verb::KillDaemon(A)],
         mends: &[],
         leaves: |_| {},
-        gone: Gone::ByFence,
+        gone: Gone::Failover,
     },
     Fault {
         name: "standby's daemon killed",
@@ -106,7 +105,7 @@ pub const ALL: &[Fault] = &[
         name: "dongle loses power for a moment",
         strikes: &[Verb::RemoveDongle, Verb::InsertDongle { spare: false }],
         mends: &[],
-        leaves: |_| {},
+        leaves: |wreck| wreck.dongle = true,
         gone: Gone::Not,
     },
     Fault {
@@ -177,7 +176,7 @@ pub const ALL: &[Fault] = &[
         strikes: &[Verb::Cut(NET, Way::Both), Verb::CutHalf(A)],
         mends: &[Verb::Heal(NET, Way::Both), Verb::HealHalf(A)],
         leaves: |wreck| (wreck.net, wreck.up[0], wreck.down[0]) = ([false; 2], false, false),
-        gone: Gone::ByFence,
+        gone: Gone::Failover,
     },
     Fault {
         name: "standby cut off from both",
@@ -194,9 +193,3 @@ pub const ALL: &[Fault] = &[
         gone: Gone::Not,
     },
 ];
-
-/// The failure that the table calls so.
-#[must_use]
-pub fn named(name: &str) -> Option<&'static Fault> {
-    ALL.iter().find(|fault| fault.name == name)
-}

@@ -38,7 +38,9 @@ pub fn pairs(rows: &[Row]) -> String {
             continue;
         }
         let when = match gap {
-            Gap::Settled => "The second failure strikes when the first one's outcome has come about",
+            Gap::Settled => {
+                "The second failure strikes when the first one's outcome has come about"
+            }
             Gap::Soon => "The second failure strikes 250 ms after the first one",
         };
         let nobody = rows.iter().filter(|row| row.holder == "nobody").count();

@@ -39,6 +39,12 @@ pub struct Options {
     /// Write the table as Markdown and the rows as JSON to FILE.md and FILE.json
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// A dongle that can reset nobody: promises to the dead end by time
+    #[arg(long)]
+    pub no_reset_lines: bool,
+    /// Machines without watchdogs, whatever guard says: to see that the table can fail (R10)
+    #[arg(long)]
+    pub sabotage: bool,
     /// Name the cases and play none
     #[arg(long)]
     pub list: bool,
@@ -99,7 +105,7 @@ pub fn main() -> ExitCode {
     let options = Options::parse();
     let cases = all();
     if !options.cases.is_empty() {
-        return play_here(&cases, &options.cases);
+        return play_here(&cases, &options);
     }
     let chosen = options.chosen(&cases);
     if options.list {
@@ -127,7 +133,7 @@ fn conclude(options: &Options, rows: &[Row]) -> ExitCode {
         println!("WRONG: {}{then}: {wrong}", row.first);
     }
     if let Some(path) = &options.record
-        && let Err(problem) = record(path, rows)
+        && let Err(problem) = record(path, options, rows)
     {
         eprintln!("{problem}");
         return ExitCode::from(2);
@@ -135,14 +141,15 @@ fn conclude(options: &Options, rows: &[Row]) -> ExitCode {
     if rows.iter().all(|row| row.wrong.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn record(path: &Path, rows: &[Row]) -> Result<(), String> {
+fn record(path: &Path, options: &Options, rows: &[Row]) -> Result<(), String> {
     let write = |ending: &str, text: &str| {
         let path = path.with_extension(ending);
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     };
     let here = Conditions::here(&programs().hb, "cargo xtask rig netns --failure-table");
+    let lines = if options.no_reset_lines { "without reset lines" } else { "with reset lines" };
     let text = format!(
-        "{}; {} cores of {}; {}; {}; commit {}\n\n{}\n\n{}\n{}",
+        "Failure table {lines}. {}; {} cores of {}; {}; {}; commit {}\n\n{}\n\n{}\n{}",
         here.date,
         here.cores,
         here.cpu,
@@ -170,7 +177,7 @@ fn play(options: &Options, cases: &[Case], chosen: &[usize]) -> Result<Vec<Row>,
             scope.spawn(|| {
                 loop {
                     let Some(batch) = waiting.lock().expect("no panic").pop_front() else { break };
-                    let played = batch_in_rig(&hb, cases, &batch);
+                    let played = batch_in_rig(&hb, options, cases, &batch);
                     // A rig on which something was wrong plays nothing more.
                     let rest: Vec<usize> = batch[played.len()..].to_vec();
                     if !rest.is_empty() {
@@ -183,14 +190,14 @@ fn play(options: &Options, cases: &[Case], chosen: &[usize]) -> Result<Vec<Row>,
     });
     let mut ended = ended.into_inner().expect("no panic");
     for one in &mut ended {
-        again(&hb, cases, one);
+        again(&hb, options, cases, one);
     }
     ended.sort_by_key(|one| one.number);
     Ok(ended.into_iter().map(|one| one.row).collect())
 }
 
 /// Plays a case again, alone, while the host may be to blame for what was wrong; two holders never are.
-fn again(hb: &Path, cases: &[Case], one: &mut Played) {
+fn again(hb: &Path, options: &Options, cases: &[Case], one: &mut Played) {
     let name = cases[one.number].name();
     for _ in 0..MORE_TRIES {
         let (Some(doubts), Some(wrong), None) = (&one.doubts, &one.row.wrong, one.row.two_holders)
@@ -198,7 +205,7 @@ fn again(hb: &Path, cases: &[Case], one: &mut Played) {
             return;
         };
         let why = format!("{}; {doubts}", wrong.lines().next().unwrap_or_default());
-        if let Some(second) = batch_in_rig(hb, cases, &[one.number]).pop() {
+        if let Some(second) = batch_in_rig(hb, options, cases, &[one.number]).pop() {
             *one = second;
         }
         if one.row.wrong.is_none() {
@@ -208,13 +215,15 @@ fn again(hb: &Path, cases: &[Case], one: &mut Played) {
 }
 
 /// A batch in a process of its own; what it played, up to the first case that was wrong.
-fn batch_in_rig(hb: &Path, cases: &[Case], batch: &[usize]) -> Vec<Played> {
+fn batch_in_rig(hb: &Path, options: &Options, cases: &[Case], batch: &[usize]) -> Vec<Played> {
     let numbers: Vec<String> = batch.iter().map(ToString::to_string).collect();
     let child = std::env::current_exe().and_then(|myself| {
         Command::new(hb)
             .arg("rig-enter")
             .arg(myself)
             .args(["--cases", &numbers.join(",")])
+            .args(options.no_reset_lines.then_some("--no-reset-lines"))
+            .args(options.sabotage.then_some("--sabotage"))
             .env("HB_RIG_PROGRAMS", hb.parent().unwrap_or(Path::new(".")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -263,22 +272,26 @@ fn tell(cases: &[Case], one: &Played) {
 
 // ---- a rig's own process
 
-fn play_here(cases: &[Case], numbers: &[usize]) -> ExitCode {
+fn play_here(cases: &[Case], options: &Options) -> ExitCode {
     host::prefer_this_session();
     let mut rig = Namespaces::new(programs().clone());
+    let mut cluster = cluster(!options.no_reset_lines);
+    if options.sabotage {
+        cluster.watchdog_s = None;
+    }
     let target = programs().hb.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
     let evidence = target.join("rig-evidence/failure-table");
     let mut first = true;
-    for &number in numbers {
+    for &number in &options.cases {
         let Some(case) = cases.get(number) else { return ExitCode::from(2) };
         let mut row = case.blank();
         let place = evidence.join(case.name().replace([' ', ','], "_"));
         let _ = std::fs::remove_dir_all(&place);
         let verdict = runner::tell_as(&case.name(), &mut rig, &place, |s| {
             if first {
-                s.start(cluster())?;
+                s.start(cluster.clone())?;
             } else {
-                s.go_on(cluster());
+                s.go_on(cluster.clone());
             }
             well(s)?;
             row = case.tell(s)?;

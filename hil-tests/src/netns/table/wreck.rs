@@ -88,11 +88,13 @@ mod tests {
             assert!(!alone.has_a_vote(Machine::BOTH[who]) && alone.somebody_serves());
             let gone = wreck(|w| (w.dongle, w.on[who]) = (false, false));
             assert!(!gone.somebody_serves());
-            assert!(!wreck(|w| {
-                isolated(w, who);
-                w.dongle = false;
-            })
-            .somebody_serves());
+            assert!(
+                !wreck(|w| {
+                    isolated(w, who);
+                    w.dongle = false;
+                })
+                .somebody_serves()
+            );
             // A standby that can't reach the dongle, and a holder that dies.
             assert!(!wreck(|w| (w.up[who], w.on[1 - who]) = (false, false)).somebody_serves());
         }
