@@ -250,7 +250,7 @@ fn story(lan: &mut Lan, alpha: &mut Node, beta: &Far) {
     alpha.until_log("waits: neither beta nor the arbiter (absent) votes");
     let picture = stdout(&alpha.hb(&["status"]));
     assert!(
-        picture.contains("! group 10.78.0.100/24 waits: neither beta nor the arbiter"),
+        picture.contains("! nobody runs group 10.78.0.100/24: neither beta nor the arbiter"),
         "{picture}"
     );
     let plain = stdout(&alpha.hb(&["takeover"]));

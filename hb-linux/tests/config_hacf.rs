@@ -235,7 +235,7 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("autojoin any", "autojoin none"),
     ("arbiter 7", "expected `serial DEVICE`"),
     ("arbiter serial ttyS0", "full path"),
-    ("arbiter serial /dev/ttyS0", "add `watchdog /dev/watchdog`"),
+    ("arbiter serial /dev/ttyS0 reset_lines", "(there is none)"),
     ("guard 30", "belongs to `arbiter`"),
 ];
 

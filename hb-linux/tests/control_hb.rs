@@ -256,6 +256,7 @@ fn an_operators_word_is_shown_in_the_peers_place() {
         (r#""id":7,"boot":3,"uptime_s":86400"#, r#""id":null,"boot":null,"uptime_s":null"#),
         (r#""linuxha1":20,"linuxha2":40"#, r#""linuxha1":null,"linuxha2":null"#),
         (r#""last_heard_ms":31"#, r#""last_heard_ms":null"#),
+        (r#"{"linuxha1":"tested","linuxha2":"tested"}"#, r#"{"linuxha1":null,"linuxha2":null}"#),
     ]);
     picture_of("operators-word", &snapshot, &[]);
 }

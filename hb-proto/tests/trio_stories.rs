@@ -5,7 +5,7 @@ mod trio;
 
 use hb_proto::authority::Stance;
 use hb_proto::config::GroupConfig;
-use hb_proto::event::Event;
+use hb_proto::event::{Cause, Event};
 use hb_proto::id::{BootId, GroupId, Voter};
 use hb_proto::node::{ArbiterState, Ground, Obstacle, Refusal};
 use hb_proto::peer::PeerState;
@@ -247,6 +247,13 @@ fn row_dongle_and_then_a_node() {
         assert_eq!(obstacle, Some(Obstacle::ArbiterAbsent { state: ArbiterState::Lost }));
         assert_eq!(trio.node(left).request_takeover_peer_is_off(now), Ok(1));
         trio.run_until(ms(1000), "by the human's vote", |trio| trio.serves(left));
+        let last = trio.events_of(left).into_iter().rev().find_map(|event| match event {
+            Event::Acquiring { cause, .. } => Some(cause),
+            _ => None,
+        });
+        assert_eq!(last, Some(Cause::Takeover), "neither dead nor deaf is why: the word is");
+        let measured = trio.node(left).statistics().last_failover.expect("measured");
+        assert!(measured.takeover < ms(1000), "from the word on: {measured:?}");
         trio.run(ms(30_000));
         assert!(trio.serves(left), "it goes on");
         let now = trio.now;
@@ -316,13 +323,13 @@ fn r8_a_spare_that_was_on_for_long_promises_nothing_at_first() {
     trio.plug_in(ResetReason::PowerOn);
     // On its charger nobody hears it, nor it anybody.
     trio.cut_cable(A, true);
-    let before = trio.now;
     trio.freeze(A);
     trio.machines[A].has_watchdog = true;
     trio.run(ms(300));
+    let contact = trio.now;
     trio.cut_cable(B, false);
     trio.run_until(ms(12_000), "B serves", |trio| trio.serves(B));
-    assert!(trio.now.since(before) >= FULL, "not before what the former one promised is over");
+    assert!(trio.now.since(contact) >= FULL, "whatever another one promised until now is over");
     assert_eq!(trio.double, ms(0));
 }
 
@@ -420,16 +427,14 @@ fn r14_who_grows_its_guard_first_waits_for_its_givers() {
     assert_eq!(trio.arbiter().memory().guard, ms(9000));
     trio.run(ms(30_000));
     assert!(trio.serves(A) || trio.serves(B));
-    // It shrinks when both announce less and what stood has ended.
-    for who in [A, B] {
+    // It shrinks when lives with less answer on both sides: those that could use more are over.
+    for (who, expected) in [(A, GUARD), (B, ms(2000))] {
         trio.power_off(who);
         trio.machines[who].config.timing.guard = ms(2000);
         trio.start(who);
+        trio.run(ms(1000));
+        assert_eq!(trio.arbiter().memory().guard, expected);
     }
-    trio.run(ms(5000));
-    assert_eq!(trio.arbiter().memory().guard, ms(9000), "not yet");
-    trio.run(ms(10_000));
-    assert_eq!(trio.arbiter().memory().guard, ms(2000));
     assert_eq!(trio.double, ms(0));
 }
 

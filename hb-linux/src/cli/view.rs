@@ -200,7 +200,8 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
 }
 
 fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
-    for Group { name, holder, state, .. } in &snapshot.groups {
+    for group in &snapshot.groups {
+        let Group { name, holder, state, .. } = group;
         if *state == GroupState::Failed {
             found.push(format!(
                 "group {name} failed on {}: /var/log/ha-log has the script's words",
@@ -209,7 +210,7 @@ fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         }
         let settled = snapshot.state != NodeState::Starting && *state == GroupState::Stopped;
         if holder.is_none() && settled {
-            found.push(format!("nobody runs group {name}"));
+            found.push(format!("nobody runs group {name}{}", votes::waits(group, snapshot)));
         }
     }
 }
@@ -248,9 +249,11 @@ fn link_warnings(link: &Link, snapshot: &Snapshot, found: &mut Vec<String>) {
         LinkState::Up if snapshot.links.len() > 1 => {
             let others_up = snapshot.links.iter().filter(|l| l.state == LinkState::Up).count() - 1;
             if others_up == 0 {
-                found.push(format!(
-                    "only one link left, {name}: when it fails too, each node takes the other for dead"
-                ));
+                let then = match snapshot.arbiter {
+                    None => "each node takes the other for dead",
+                    Some(_) => "only the arbiter's vote is left",
+                };
+                found.push(format!("only one link left, {name}: when it fails too, {then}"));
             }
         }
         LinkState::Up | LinkState::Down => {}

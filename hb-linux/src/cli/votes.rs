@@ -76,19 +76,38 @@ pub fn reset_lines(snapshot: &Snapshot) -> String {
     if lines.is_empty() { String::new() } else { format!("reset lines    {}\n", lines.join(", ")) }
 }
 
+const fn is_gone(snapshot: &Snapshot) -> bool {
+    matches!(snapshot.peer.state, PeerState::Dead | PeerState::Left)
+}
+
+/// What keeps a group that nobody runs, while there is no peer that could: the end of the sentence.
+pub fn waits(group: &Group, snapshot: &Snapshot) -> String {
+    match &group.obstacle {
+        Some(obstacle) if is_gone(snapshot) => match obstacle.ends_in_ms {
+            Some(ms) => format!(" for another {} at most: {}", span(ms), obstacle.what),
+            None => format!(": {}", obstacle.what),
+        },
+        _ => String::new(),
+    }
+}
+
 /// What a person should do something about.
 pub fn warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
     let Some(arbiter) = &snapshot.arbiter else { return };
     let peer = &snapshot.peer.name;
-    let peer_is_gone = matches!(snapshot.peer.state, PeerState::Dead | PeerState::Left);
-    for group in snapshot.groups.iter().filter(|group| group.holder.is_none() && peer_is_gone) {
-        let Some(obstacle) = &group.obstacle else { continue };
-        let ends =
-            obstacle.ends_in_ms.map_or_else(String::new, |ms| format!(" for {} at most", span(ms)));
-        found.push(format!("group {} waits{ends}: {}", group.name, obstacle.what));
-    }
+    let peer_is_gone = is_gone(snapshot);
+    let by_word = |group: &Group| {
+        group.authority.as_ref().is_some_and(|authority| authority.from == [Voter::Human])
+    };
     match arbiter.state {
-        ArbiterState::Absent | ArbiterState::Lost if peer_is_gone => {}
+        ArbiterState::Absent | ArbiterState::Lost if peer_is_gone => {
+            if snapshot.groups.iter().any(by_word) {
+                found.push(format!(
+                    "the arbiter is {}: nothing but an operator's word says that {peer} is off",
+                    arbiter.state
+                ));
+            }
+        }
         ArbiterState::Absent | ArbiterState::Lost => found.push(format!(
             "the arbiter is {}: if {peer}, this node or every link between them fails now, the service stops",
             arbiter.state

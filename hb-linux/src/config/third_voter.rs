@@ -266,7 +266,7 @@ pub(super) fn guest_refusal(hacf: &HaCf, timing: &Timing) -> Option<(usize, Stri
 
 /// A time as ha.cf writes it.
 fn written(time: Duration) -> String {
-    if time.millis() % 1000 == 0 {
+    if time.millis().is_multiple_of(1000) {
         (time.millis() / 1000).to_string()
     } else {
         format!("{}ms", time.millis())

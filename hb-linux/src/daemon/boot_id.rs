@@ -69,21 +69,42 @@ pub fn next(state_dir: &Path, floor: Option<BootId>) -> Result<BootId, BootIdErr
 /// # Errors
 /// The disk refused, or the file holds something else: what earlier lives promised is not guessed.
 pub fn longest_promise(state_dir: &Path, full: Duration) -> Result<Duration, BootIdError> {
-    let path = state_dir.join("longest_promise_us");
-    let stored = match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map(Duration::from_micros).map_err(|_| {
-            let read = text.chars().take(40).collect();
-            BootIdError::CorruptPromise { path: path.clone(), read }
-        })?,
-        // The first life, or the first of a version that stores it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Duration::ZERO,
-        Err(source) => return Err(BootIdError::Io { path, source }),
-    };
+    let stored = stored_promise(state_dir)?;
     if full > stored {
-        store(state_dir, &path, full.micros())
-            .map_err(|source| BootIdError::Io { path, source })?;
+        store_promise(state_dir, full)?;
     }
     Ok(stored.max(full))
+}
+
+/// The longest promise as a life knows it at its end: less than what is stored, once everything that earlier
+/// lives promised on longer terms is over (protocol.md R8).
+///
+/// # Errors
+/// As [`longest_promise`]; what is stored then still binds the next life, which is the safe side.
+pub fn shorten_longest_promise(state_dir: &Path, longest: Duration) -> Result<(), BootIdError> {
+    if longest < stored_promise(state_dir)? { store_promise(state_dir, longest) } else { Ok(()) }
+}
+
+fn promise_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("longest_promise_us")
+}
+
+fn stored_promise(state_dir: &Path) -> Result<Duration, BootIdError> {
+    let path = promise_path(state_dir);
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map(Duration::from_micros).map_err(|_| {
+            let read = text.chars().take(40).collect();
+            BootIdError::CorruptPromise { path, read }
+        }),
+        // The first life, or the first of a version that stores it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Duration::ZERO),
+        Err(source) => Err(BootIdError::Io { path, source }),
+    }
+}
+
+fn store_promise(state_dir: &Path, longest: Duration) -> Result<(), BootIdError> {
+    let path = promise_path(state_dir);
+    store(state_dir, &path, longest.micros()).map_err(|source| BootIdError::Io { path, source })
 }
 
 fn store(state_dir: &Path, path: &Path, number: impl std::fmt::Display) -> io::Result<()> {
@@ -128,6 +149,9 @@ mod tests {
         );
         assert_eq!(longest_promise(&dir, Duration::MAX).expect("storable"), Duration::MAX);
         assert_eq!(longest_promise(&dir, short).expect("storable"), Duration::MAX, "unbounded");
+        shorten_longest_promise(&dir, long).expect("storable");
+        shorten_longest_promise(&dir, Duration::MAX).expect("only ever shortens");
+        assert_eq!(longest_promise(&dir, short).expect("storable"), long, "what it shrank to");
         fs::write(dir.join("longest_promise_us"), "long\n").expect("temporary");
         let error = longest_promise(&dir, short).expect_err("not a number").to_string();
         assert!(error.contains("\"long\\n\""), "{error}");

@@ -185,6 +185,7 @@ fn failover(failover: &ProtoFailover) -> Option<Failover> {
         cause,
         detection_ms: failover.detection.map(Duration::millis),
         takeover_ms: Some(failover.takeover.millis()),
-        budget_ms: Some(failover.budget.millis()),
+        // Nothing was promised where guard is unbounded and nobody can be fenced.
+        budget_ms: (failover.budget < Duration::MAX).then(|| failover.budget.millis()),
     })
 }

@@ -239,7 +239,7 @@ impl Votes {
         let (peer, line) = (&self.peer, &self.line);
         match self.direct.look(report.direct) {
             Some(false) => {
-                warn!("the arbiter is heard through {peer} only: look at {line} and its cable")
+                warn!("the arbiter is heard through {peer} only: look at {line} and its cable");
             }
             Some(true) => info!("the arbiter is heard on {line} again"),
             None => {}

@@ -282,17 +282,18 @@ impl Words {
             info!("Standby resource acquisition done.");
         }
         let total = detection.unwrap_or(Duration::ZERO) + takeover;
-        let verdict = if total <= budget { "within" } else { "BEYOND" };
-        let (group, cause) = (self.group(group), cause.name());
-        let (takeover, budget) = (takeover.millis(), budget.millis());
+        let word = if total <= budget { "within" } else { "BEYOND" };
+        let verdict = if budget == Duration::MAX {
+            "without a budget (guard is unbounded, and nothing is fenced)".to_owned()
+        } else {
+            format!("{word} the budget of {} ms", budget.millis())
+        };
+        let (group, cause, takeover) = (self.group(group), cause.name(), takeover.millis());
         match detection.map(Duration::millis) {
             Some(detection) => info!(
-                "{group} taken over ({cause}): detection {detection} ms + takeover {takeover} ms, {verdict} the \
-                 budget of {budget} ms"
+                "{group} taken over ({cause}): detection {detection} ms + takeover {takeover} ms, {verdict}"
             ),
-            None => info!(
-                "{group} taken over ({cause}) in {takeover} ms, {verdict} the budget of {budget} ms"
-            ),
+            None => info!("{group} taken over ({cause}) in {takeover} ms, {verdict}"),
         }
     }
 }

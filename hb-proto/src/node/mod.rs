@@ -77,6 +77,7 @@ impl Node {
         let d = Decisions {
             ledger: Ledger::new(config.me, boot, homes, terms, Promisee::To(peer), now),
             peer: Peer::new(now),
+            longest: terms.full,
             facts: None,
             mismatch_told: false,
             links: config.links.iter().map(|_| Link::default()).collect(),
@@ -117,10 +118,18 @@ impl Node {
     /// R8: `full` is the longest that a promise of any earlier life of this node may bind it (stored by
     /// the driver); the promises that this life begins with last as long. Call right after [`Node::new`].
     pub fn remember_longest_promise(&mut self, now: Instant, full: Duration) {
+        self.d.longest = self.d.longest.max(full);
         self.d.ledger.starting_promises_last_until(now + full);
     }
 
     // ---- getters
+
+    /// R8: what the driver stores for [`Node::remember_longest_promise`] of the next life: at the start, synced
+    /// before the first frame; later it only shrinks, so that storing it late, or not at all, is safe.
+    #[must_use]
+    pub const fn longest_promise(&self) -> Duration {
+        self.d.longest
+    }
 
     /// What it was configured with.
     #[must_use]

@@ -508,6 +508,8 @@ impl Trio {
             node.handle_done(now, ticket, outcome);
         }
         node.handle_timeout(now);
+        // It only shrinks from here, and may be stored late.
+        machine.longest = node.longest_promise();
         if node.may_feed_watchdog(now) || machine.fed_at.is_none() && node.is_clean() {
             machine.fed_at = Some(now);
         }
