@@ -261,7 +261,10 @@ fn its_memory_of_promises_outlives_a_reset_and_not_a_loss_of_power() {
             s.power_on(B)?;
             s.settle()
         });
-        let dongle = play.rig.bench().and_then(|bench| bench.dongle().map(hb_linux::rig::dongle::Dongle::lives));
+        let dongle = play
+            .rig
+            .bench()
+            .and_then(|bench| bench.dongle().map(hb_linux::rig::dongle::Dongle::lives));
         assert_eq!(dongle, Some(3), "three lives");
     });
 }
