@@ -118,6 +118,7 @@ fn files(base: &Path, name: &str, tty: &Path, voters: Voters) -> Options {
         state_dir: home.join("state"),
         run_dir: home.join("run"),
         node: Some(name.to_owned()),
+        rig_watchdog: None,
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::control::snapshot;
 use crate::log::CRIT;
-use crate::watchdog::{self, Closed, Device, OpenError, Watchdog};
+use crate::watchdog::{self, Closed, Device, OpenError, Remote, Watchdog};
 
 /// Feeding more often than this gains nothing: time-outs are whole seconds.
 const FEED_EVERY: Duration = Duration::from_millis(250);
@@ -36,6 +36,12 @@ impl Watch {
         Self::opened_by(path, deadtime, |path, timeout_s| {
             Ok(Box::new(Device::open(path, timeout_s)?))
         })
+    }
+
+    /// On a machine of the test rig.
+    #[must_use]
+    pub fn of_rig(socket: PathBuf, deadtime: Duration) -> Self {
+        Self::opened_by(Some(socket), deadtime, |path, _| Ok(Box::new(Remote::open(path)?)))
     }
 
     fn opened_by(path: Option<PathBuf>, deadtime: Duration, opener: Opener) -> Self {
