@@ -186,3 +186,6 @@ impl fmt::Display for InWords<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
