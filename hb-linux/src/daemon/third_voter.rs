@@ -17,7 +17,7 @@ const UNKNOWN: &str = "unknown";
 /// Whose vote it is in the list of votes, beside the nodes' names.
 const ARBITER: &str = "arbiter";
 
-fn name_of(settings: &Settings, voter: Voter) -> &str {
+pub(super) fn name_of(settings: &Settings, voter: Voter) -> &str {
     if voter == settings.me { &settings.node } else { &settings.peer }
 }
 
@@ -144,7 +144,14 @@ pub(super) fn obstacle(
     now: Instant,
 ) -> Option<Obstacle> {
     let obstacle = node.obstacle(group, now)?;
-    let ends_in = match obstacle {
+    let ends_in = ends_in(&obstacle);
+    let what = InWords { obstacle: &obstacle, peer: &settings.peer }.to_string();
+    Some(Obstacle { what, ends_in_ms: ends_in.map(Duration::millis) })
+}
+
+/// When an obstacle goes by itself; `None` when it doesn't, or nobody can tell.
+pub(super) const fn ends_in(obstacle: &ProtoObstacle) -> Option<Duration> {
+    match *obstacle {
         ProtoObstacle::OwnPromise { ends_in } | ProtoObstacle::ArbiterPromise { ends_in, .. } => {
             ends_in
         }
@@ -152,9 +159,7 @@ pub(super) fn obstacle(
         ProtoObstacle::ArbiterAbsent { .. }
         | ProtoObstacle::ArbiterGuard
         | ProtoObstacle::NoAgreement => None,
-    };
-    let what = InWords { obstacle: &obstacle, peer: &settings.peer }.to_string();
-    Some(Obstacle { what, ends_in_ms: ends_in.map(Duration::millis) })
+    }
 }
 
 /// An obstacle as log and status say it, without its time.

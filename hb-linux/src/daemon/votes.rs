@@ -10,7 +10,7 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::message::arbiter::{FenceShown, LineShown, ResetReason};
 use tracing::{error, info, warn};
 
-use super::third_voter::InWords;
+use super::third_voter::{InWords, ends_in};
 use crate::config::Settings;
 use crate::log::{CRIT, Limiter};
 
@@ -285,19 +285,12 @@ impl Votes {
     }
 }
 
-/// When an obstacle goes by itself.
-pub(super) const fn ends_in(obstacle: &Obstacle) -> Option<Duration> {
-    match *obstacle {
-        Obstacle::OwnPromise { ends_in } | Obstacle::ArbiterPromise { ends_in, .. } => ends_in,
-        _ => None,
-    }
-}
-
 /// The same obstacle at any time.
 const fn without_time(obstacle: Obstacle) -> Obstacle {
     match obstacle {
         Obstacle::OwnPromise { .. } => Obstacle::OwnPromise { ends_in: None },
         Obstacle::ArbiterPromise { to, .. } => Obstacle::ArbiterPromise { to, ends_in: None },
+        Obstacle::PeerUnknown { .. } => Obstacle::PeerUnknown { ends_in: Duration::ZERO },
         other => other,
     }
 }
