@@ -223,7 +223,7 @@ fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         }
         let settled = snapshot.state != NodeState::Starting && *state == GroupState::Stopped;
         if holder.is_none() && settled {
-            found.push(format!("nobody runs group {name}{}", votes::waits(group, snapshot)));
+            found.push(format!("nobody runs group {name}{}", votes::waits(group)));
         }
     }
 }

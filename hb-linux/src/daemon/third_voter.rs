@@ -145,7 +145,7 @@ pub(super) fn obstacle(
 ) -> Option<Obstacle> {
     let obstacle = node.obstacle(group, now)?;
     let ends_in = ends_in(&obstacle);
-    let what = InWords { obstacle: &obstacle, peer: &settings.peer }.to_string();
+    let what = InWords::of(&obstacle, node, &settings.peer).to_string();
     Some(Obstacle { what, ends_in_ms: ends_in.map(Duration::millis) })
 }
 
@@ -164,8 +164,15 @@ pub(super) const fn ends_in(obstacle: &ProtoObstacle) -> Option<Duration> {
 
 /// An obstacle as log and status say it, without its time.
 pub(super) struct InWords<'a> {
-    pub(super) obstacle: &'a ProtoObstacle,
-    pub(super) peer: &'a str,
+    obstacle: &'a ProtoObstacle,
+    peer: &'a str,
+    peer_is_gone: bool,
+}
+
+impl<'a> InWords<'a> {
+    pub(super) fn of(obstacle: &'a ProtoObstacle, node: &Node, peer: &'a str) -> Self {
+        Self { obstacle, peer, peer_is_gone: node.peer().state().is_gone() }
+    }
 }
 
 impl fmt::Display for InWords<'_> {
@@ -179,6 +186,12 @@ impl fmt::Display for InWords<'_> {
             ProtoObstacle::ArbiterPromise { to: None, .. } => {
                 f.write_str("the arbiter may have promised it to either node, and no longer knows")
             }
+            ProtoObstacle::ArbiterAbsent { state } if !self.peer_is_gone => write!(
+                f,
+                "the arbiter is {}, and {peer}'s vote does not count here: its guard is shorter, or it does not \
+                 hear us",
+                state.name()
+            ),
             ProtoObstacle::ArbiterAbsent { state } => write!(
                 f,
                 "neither {peer} nor the arbiter ({}) votes. If {peer}'s machine is surely off: \
