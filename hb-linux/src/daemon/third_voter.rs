@@ -148,6 +148,7 @@ pub(super) fn obstacle(
         ProtoObstacle::OwnPromise { ends_in } | ProtoObstacle::ArbiterPromise { ends_in, .. } => {
             ends_in
         }
+        ProtoObstacle::PeerUnknown { ends_in } => Some(ends_in),
         _ => None,
     };
     let what = InWords { obstacle: &obstacle, peer: &settings.peer }.to_string();
@@ -165,6 +166,9 @@ impl fmt::Display for InWords<'_> {
         let peer = self.peer;
         match self.obstacle {
             ProtoObstacle::OwnPromise { .. } => write!(f, "this node has promised it to {peer}"),
+            ProtoObstacle::PeerUnknown { .. } => {
+                write!(f, "{peer} was never heard: it may be starting, and is waited for (initdead)")
+            }
             ProtoObstacle::ArbiterPromise { to: Some(_), .. } => {
                 write!(f, "the arbiter has promised it to {peer}")
             }
