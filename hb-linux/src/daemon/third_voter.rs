@@ -149,9 +149,7 @@ pub(super) fn obstacle(
             ends_in
         }
         ProtoObstacle::PeerUnknown { ends_in } => Some(ends_in),
-        ProtoObstacle::ArbiterAbsent { .. }
-        | ProtoObstacle::ArbiterGuard
-        | ProtoObstacle::NoAgreement => None,
+        _ => None,
     };
     let what = InWords { obstacle: &obstacle, peer: &settings.peer }.to_string();
     Some(Obstacle { what, ends_in_ms: ends_in.map(Duration::millis) })
@@ -168,6 +166,9 @@ impl fmt::Display for InWords<'_> {
         let peer = self.peer;
         match self.obstacle {
             ProtoObstacle::OwnPromise { .. } => write!(f, "this node has promised it to {peer}"),
+            ProtoObstacle::PeerUnknown { .. } => {
+                write!(f, "{peer} was never heard: it may be starting, and is waited for (initdead)")
+            }
             ProtoObstacle::ArbiterPromise { to: Some(_), .. } => {
                 write!(f, "the arbiter has promised it to {peer}")
             }
@@ -183,9 +184,6 @@ impl fmt::Display for InWords<'_> {
             ProtoObstacle::ArbiterGuard => f.write_str(
                 "the arbiter goes by a shorter guard than this node; it learns ours when it hears us",
             ),
-            ProtoObstacle::PeerUnknown { .. } => {
-                write!(f, "{peer} was not heard yet and may be starting: waiting for initdead")
-            }
             ProtoObstacle::NoAgreement => {
                 write!(f, "{peer} does not announce the same arbiter, and may run it as well")
             }

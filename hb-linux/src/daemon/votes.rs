@@ -289,6 +289,7 @@ impl Votes {
 pub(super) const fn ends_in(obstacle: &Obstacle) -> Option<Duration> {
     match *obstacle {
         Obstacle::OwnPromise { ends_in } | Obstacle::ArbiterPromise { ends_in, .. } => ends_in,
+        Obstacle::PeerUnknown { ends_in } => Some(ends_in),
         _ => None,
     }
 }
@@ -298,6 +299,7 @@ const fn without_time(obstacle: Obstacle) -> Obstacle {
     match obstacle {
         Obstacle::OwnPromise { .. } => Obstacle::OwnPromise { ends_in: None },
         Obstacle::ArbiterPromise { to, .. } => Obstacle::ArbiterPromise { to, ends_in: None },
+        Obstacle::PeerUnknown { .. } => Obstacle::PeerUnknown { ends_in: Duration::ZERO },
         other => other,
     }
 }
