@@ -180,6 +180,9 @@ impl fmt::Display for InWords<'_> {
         let peer = self.peer;
         match self.obstacle {
             ProtoObstacle::OwnPromise { .. } => write!(f, "this node has promised it to {peer}"),
+            ProtoObstacle::PeerUnknown { .. } => {
+                write!(f, "{peer} was never heard: it may be starting, and is waited for (initdead)")
+            }
             ProtoObstacle::ArbiterPromise { to: Some(_), .. } => {
                 write!(f, "the arbiter has promised it to {peer}")
             }
@@ -201,9 +204,6 @@ impl fmt::Display for InWords<'_> {
             ProtoObstacle::ArbiterGuard => f.write_str(
                 "the arbiter goes by a shorter guard than this node; it learns ours when it hears us",
             ),
-            ProtoObstacle::PeerUnknown { .. } => {
-                write!(f, "{peer} was not heard yet and may be starting: waiting for initdead")
-            }
             ProtoObstacle::NoAgreement => {
                 write!(f, "{peer} does not announce the same arbiter, and may run it as well")
             }
