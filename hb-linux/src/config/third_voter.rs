@@ -150,13 +150,13 @@ fn guard(
 ) -> Option<Duration> {
     let timeout_s = watchdog::timeout_s(deadtime);
     let least = watchdog::guard(timeout_s);
-    let reset_lines = arbiter.value.reset_lines;
+    let (reset_lines, watchdog) = (arbiter.value.reset_lines, hacf.watchdog.is_some());
     match (&hacf.times.guard, &hacf.times.guard_unsafe) {
         (Some(_), Some(other)) => {
             report.error(other.line, "guard_unsafe: stands beside `guard`; keep one of the two");
             None
         }
-        (None, Some(at)) => unsafe_guard(at, hacf.watchdog.is_some(), least, report),
+        (None, Some(at)) => unsafe_guard(at, watchdog, least, report),
         (Some(at), None) if at.value == Duration::MAX => {
             if !reset_lines {
                 report.warning(
@@ -168,33 +168,8 @@ fn guard(
             }
             Some(Duration::MAX)
         }
-        (Some(at), None) if hacf.watchdog.is_none() => {
-            report.error(
-                at.line,
-                format!(
-                    "guard: read {}, but without a watchdog nothing stops this node within it. Add \
-                     `watchdog /dev/watchdog`, or write `guard unbounded` (with `reset_lines`), or \
-                     `guard_unsafe {}` and accept that both nodes may run the same groups",
-                    at.value,
-                    written(at.value)
-                ),
-            );
-            None
-        }
-        (Some(at), None) if at.value < least => {
-            report.error(
-                at.line,
-                format!(
-                    "guard: read {}, but the watchdog resets this machine after up to 2 × {timeout_s} s + \
-                     {} = {least}; expected that or more, or remove the line",
-                    at.value,
-                    watchdog::GUARD_MARGIN
-                ),
-            );
-            None
-        }
-        (Some(at), None) => Some(at.value),
-        (None, None) if hacf.watchdog.is_some() => Some(least),
+        (Some(at), None) => given_guard(at, watchdog.then_some(timeout_s), report),
+        (None, None) if watchdog => Some(least),
         (None, None) if reset_lines => Some(Duration::MAX),
         (None, None) => {
             report.error(
@@ -207,6 +182,36 @@ fn guard(
             None
         }
     }
+}
+
+/// A bounded `guard` that is written: as long as the watchdog takes at least, by its time-out in seconds.
+fn given_guard(at: &At<Duration>, timeout_s: Option<u32>, report: &mut Report) -> Option<Duration> {
+    let guard = at.value;
+    let Some(timeout_s) = timeout_s else {
+        report.error(
+            at.line,
+            format!(
+                "guard: read {guard}, but without a watchdog nothing stops this node within it. Add \
+                 `watchdog /dev/watchdog`, or write `guard unbounded` (with `reset_lines`), or \
+                 `guard_unsafe {}` and accept that both nodes may run the same groups",
+                written(guard)
+            ),
+        );
+        return None;
+    };
+    let least = watchdog::guard(timeout_s);
+    if guard < least {
+        report.error(
+            at.line,
+            format!(
+                "guard: read {guard}, but the watchdog resets this machine after up to 2 × {timeout_s} s + \
+                 {} = {least}; expected that or more, or remove the line",
+                watchdog::GUARD_MARGIN
+            ),
+        );
+        return None;
+    }
+    Some(guard)
 }
 
 fn unsafe_guard(

@@ -217,6 +217,12 @@ impl Daemon {
         if let Some(votes) = &mut self.votes {
             votes.look(&self.node, now);
         }
+        self.keep_watch();
+        Ok(Turn::GoOn)
+    }
+
+    /// The watchdog is opened after the clean start and fed at the end of each turn, if it may be.
+    fn keep_watch(&mut self) {
         // Read again: a turn that lost the processor must not feed on what was true when it began.
         let now = self.clock.now();
         if self.node.is_clean() {
@@ -226,7 +232,6 @@ impl Daemon {
         }
         self.watch.tend(self.node.may_feed_watchdog(now), now);
         self.now = now;
-        Ok(Turn::GoOn)
     }
 
     /// R10: where guard is the watchdog's time, the peer may take over because this machine is reset by then
