@@ -119,10 +119,10 @@ fn boil(seed: u64) -> Result<(u64, u32), String> {
             config.groups.push(more).expect("room");
         }
         if let Some(arbiter) = &mut config.arbiter {
-            arbiter.external_watchdog = seed % 5 == 0;
+            arbiter.external_watchdog = seed.is_multiple_of(5);
         }
     });
-    trio.guard_changes = seed / 3 % 3 == 0;
+    trio.guard_changes = (seed / 3).is_multiple_of(3);
     match seed % 3 {
         0 => {}
         1 => trio.wire_reset_lines(),
