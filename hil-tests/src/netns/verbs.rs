@@ -52,6 +52,7 @@ pub(super) struct Up {
     views: [Option<(Instant, Option<View>)>; 2],
     /// When something other than a verb reset a machine.
     pub(super) resets: Vec<(Instant, Machine, Cause)>,
+    resets_noted: [usize; 2],
 }
 
 pub(super) fn node(machine: Machine) -> Node {
@@ -112,6 +113,7 @@ impl Up {
             wrong_ends: Vec::new(),
             views: [None, None],
             resets: Vec::new(),
+            resets_noted: [0; 2],
         })
     }
 
@@ -158,14 +160,19 @@ impl Up {
         self.ends[machine.index()].clear();
     }
 
-    /// Boots the machines that the dongle, or their own watchdogs, have reset.
+    /// Notes which machines the dongle, or their own watchdogs, have reset, and boots those that are due.
     pub(super) fn tend(&mut self, clock: Clock, programs: &Programs) -> Done {
-        for (reset, how) in self.bench.resets() {
-            let machine = Machine::BOTH[reset.index()];
-            self.note_ends(machine);
-            self.has_ended(machine, clock.at(how.at));
-            self.resets.push((clock.at(how.at), machine, how.cause));
-            self.power_on(machine, programs)?;
+        for machine in Machine::BOTH {
+            let resets = self.bench.resets_of(node(machine));
+            let noted = std::mem::replace(&mut self.resets_noted[machine.index()], resets.len());
+            for reset in &resets[noted..] {
+                self.note_ends(machine);
+                self.has_ended(machine, clock.at(reset.at));
+                self.resets.push((clock.at(reset.at), machine, reset.cause));
+            }
+        }
+        for (reset, _) in self.bench.resets() {
+            self.power_on(Machine::BOTH[reset.index()], programs)?;
         }
         Ok(())
     }
