@@ -148,7 +148,10 @@ pub(super) fn obstacle(
         ProtoObstacle::OwnPromise { ends_in } | ProtoObstacle::ArbiterPromise { ends_in, .. } => {
             ends_in
         }
-        _ => None,
+        ProtoObstacle::PeerUnknown { ends_in } => Some(ends_in),
+        ProtoObstacle::ArbiterAbsent { .. }
+        | ProtoObstacle::ArbiterGuard
+        | ProtoObstacle::NoAgreement => None,
     };
     let what = InWords { obstacle: &obstacle, peer: &settings.peer }.to_string();
     Some(Obstacle { what, ends_in_ms: ends_in.map(Duration::millis) })
@@ -180,6 +183,9 @@ impl fmt::Display for InWords<'_> {
             ProtoObstacle::ArbiterGuard => f.write_str(
                 "the arbiter goes by a shorter guard than this node; it learns ours when it hears us",
             ),
+            ProtoObstacle::PeerUnknown { .. } => {
+                write!(f, "{peer} was not heard yet and may be starting: waiting for initdead")
+            }
             ProtoObstacle::NoAgreement => {
                 write!(f, "{peer} does not announce the same arbiter, and may run it as well")
             }

@@ -120,9 +120,8 @@ impl Arbiter {
     fn learn(&mut self, now: Instant, from: Voter, hello: &Hello) {
         let facts = NodeFacts::of(hello);
         let view = &mut self.d.nodes[from.index()];
-        let first = view.facts.replace(facts) != Some(facts);
+        self.d.hello_due |= view.facts.replace(facts) != Some(facts);
         let may_be_old = !view.young && !self.d.settled;
-        self.d.hello_due |= first;
         let memory = &mut self.d.memory;
         let before = in_force(memory);
         memory.lease = memory.lease.max(facts.lease);
@@ -131,7 +130,7 @@ impl Arbiter {
         if before != in_force(memory) {
             self.apply_terms();
         }
-        if first && may_be_old {
+        if may_be_old {
             self.lengthen_unknown(now, &facts);
         }
         let known = self.d.nodes.iter().filter_map(|node| node.facts);

@@ -6,6 +6,8 @@
 mod commands;
 mod decisions;
 mod ground;
+#[cfg(feature = "mutants")]
+mod knobs;
 mod policy;
 mod receive;
 mod report;
@@ -191,13 +193,6 @@ impl Node {
         self.d.peer_key
     }
 
-    /// For a test that wants to see who notices. Call before the first frame.
-    #[cfg(feature = "mutants")]
-    pub fn break_rule(&mut self, rule: Option<Mutant>) {
-        self.d.ledger.break_rule(rule);
-        self.d.clean |= self.d.ledger.is_broken(Mutant::R9Unclean);
-    }
-
     /// Whether every group was confirmed stopped since the start (R9): the watchdog may be opened.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
@@ -292,10 +287,12 @@ impl Node {
     /// First call after waking up, before anything that arrived is looked at.
     ///
     /// Records a stall of one's own, and ends what authority no longer covers: after a stall the
-    /// addresses go before anything else is done (architecture, rule 6).
-    pub fn handle_wakeup(&mut self, now: Instant) {
+    /// addresses go before anything else is done (architecture, rule 6). Whether there is something to
+    /// drain before that.
+    pub fn handle_wakeup(&mut self, now: Instant) -> bool {
         let late = now.since(self.poll_timeout());
-        if late > self.config.timing.keepalive.times(2) {
+        let stalled = late > self.config.timing.keepalive.times(2);
+        if stalled {
             self.statistics.stalls += 1;
             self.statistics.longest_stall = self.statistics.longest_stall.max(late);
             self.tell(Event::Stall { late });
@@ -311,7 +308,7 @@ impl Node {
                 self.bridge_won_conflicts(now);
             }
         }
-        self.end_what_lost_authority(now);
+        self.end_what_lost_authority(now) || stalled
     }
 
     /// An order was answered.
