@@ -53,6 +53,8 @@ pub(super) struct Up {
     /// When something other than a verb reset a machine.
     pub(super) resets: Vec<(Instant, Machine, Cause)>,
     resets_noted: [usize; 2],
+    /// Nothing runs on the machine, and that has been noted.
+    ended: [bool; 2],
 }
 
 pub(super) fn node(machine: Machine) -> Node {
@@ -114,6 +116,7 @@ impl Up {
             views: [None, None],
             resets: Vec::new(),
             resets_noted: [0; 2],
+            ended: [false; 2],
         })
     }
 
@@ -128,6 +131,7 @@ impl Up {
         // As the bench names them: its own end of the machine's eth0.
         let wire = observer::tap(&format!("n{}eth0", machine.index() + 1)).map_err(broken)?;
         self.observer.power_on(machine, socket, wire);
+        self.ended[machine.index()] = false;
         self.ends[machine.index()].clear();
         for (network, from) in self.cuts.clone() {
             self.cut_way(network, from, true);
@@ -153,6 +157,7 @@ impl Up {
 
     /// Nothing runs on the machine any more, since `at`.
     fn has_ended(&mut self, machine: Machine, at: Instant) {
+        self.ended[machine.index()] = true;
         self.observer.power_lost(machine, at);
         self.busy.retain_mut(|(on, child)| *on != machine || child.wait().is_err());
         // Their machine is gone, and they with it.
@@ -179,6 +184,10 @@ impl Up {
 
     /// Compares how the machine's daemons ended with how verbs ended them.
     pub(super) fn note_ends(&mut self, machine: Machine) {
+        if self.ended[machine.index()] {
+            // They were compared when it ended; its init still tells of them.
+            return;
+        }
         let ends = self.bench.machine(node(machine)).daemon_exits();
         let expected = &mut self.ends[machine.index()];
         for end in &ends {
