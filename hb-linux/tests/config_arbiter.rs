@@ -118,6 +118,8 @@ fn guard_is_unbounded_where_only_a_reset_line_stops_a_node() {
     assert_eq!(proto.timing.guard.millis(), 20_500, "the watchdog still gives one");
     let alone = load("arbiter serial /dev/ttyS8\nguard unbounded\n").expect("usable");
     assert!(warned(&alone).contains("nobody takes over"), "{:?}", alone.diagnostics);
+    let budget = alone.settings.proto.budget(0).expect("a group");
+    assert_eq!(budget.total(), Duration::MAX, "nothing is promised, no figure is made up");
 }
 
 /// Both nodes must see that they differ: whether there is an arbiter, what it may do, lease and guard.
@@ -256,7 +258,7 @@ fn check_does_the_sums_for_its_mode() {
         &[
             "budget for 192.168.85.3 (arbiter, reset lines): deadtime 500 ms + fence 300 ms assumed + start",
             "= 1840 ms",
-            "leaves no evidence ends no promise: then the takeover waits for lease × 1.05 + guard = 20920 ms",
+            "leaves no evidence ends no promise: then the takeover waits for (lease × 1.05 + guard) × 1.05 = 21966 ms",
         ],
     );
     let unbounded = checked("arbiter serial /dev/ttyS8 reset_lines\n", false);

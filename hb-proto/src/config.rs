@@ -75,7 +75,9 @@ impl Timing {
     /// How long a promise lasts by the clock of who waits for its end: its giver's may be slower.
     #[must_use]
     pub fn full_by_any_clock(&self) -> Duration {
-        self.full().percent(100 + u64::from(self.drift_percent))
+        let full = self.full();
+        // Unbounded stays so.
+        if full == Duration::MAX { full } else { full.percent(100 + u64::from(self.drift_percent)) }
     }
 }
 

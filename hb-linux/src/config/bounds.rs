@@ -154,10 +154,10 @@ pub(super) fn without_evidence(settings: &Settings) -> Option<String> {
             .to_owned()
     } else {
         format!(
-            "a reset that leaves no evidence ends no promise: then the takeover waits for lease × 1.{:02} + guard \
-             = {} instead of deadtime + fence",
-            timing.drift_percent,
-            timing.full()
+            "a reset that leaves no evidence ends no promise: then the takeover waits for (lease × 1.{drift:02} + \
+             guard) × 1.{drift:02} = {} instead of deadtime + fence",
+            timing.full_by_any_clock(),
+            drift = timing.drift_percent,
         )
     })
 }
