@@ -199,12 +199,12 @@ fn an_arbiter_needs_a_network_beside_its_line() {
 /// Its line carries three voters' frames; another serial line only this node's.
 #[test]
 fn a_slow_line_is_refused_with_its_numbers() {
-    let slow = PAIR.replace("baud 115200\n", "");
-    let dir = files_of(&slow, "arbiter serial /dev/ttyS8\nguard_unsafe 2\n");
+    let slow = "node linuxha1 linuxha2\nbcast eth9\nserial /dev/ttyS8\nserial /dev/ttyS9\n";
+    let dir = files_of(slow, "arbiter serial /dev/ttyS9\nguard_unsafe 2\n");
     let found = Settings::load(&dir.0, Some("linuxha1"), &[]).expect_err("112 bytes at 19200");
     let errors: Vec<_> = found.iter().filter(|one| one.severity == Severity::Error).collect();
     assert_eq!(errors.len(), 1, "the other line is fast enough: {errors:#?}");
-    assert_eq!(errors[0].line, Some(3));
+    assert_eq!(errors[0].line, Some(4));
     assert!(errors[0].message.contains("58.333 ms"), "{}", errors[0]);
 }
 

@@ -172,8 +172,8 @@ fn nothing_but_a_reset_output_power_cycles_a_machine() {
     });
 }
 
-/// The wire broke after its test: the pulse reaches nobody, nothing ends early, the machine's own watchdog
-/// and time do it.
+/// The wire broke after its test: the pulse reaches nobody, nothing ends early, and the machine's own watchdog
+/// does it. Once that machine has lost its power instead, time does it.
 #[test]
 fn a_broken_reset_wire_ends_nothing_early() {
     inside("a_broken_reset_wire_ends_nothing_early", || {
@@ -182,17 +182,20 @@ fn a_broken_reset_wire_ends_nothing_early() {
             s.wire_reset(A, ResetWire::Broken)?;
             s.stop_daemon(A)?;
             let fence = s.budget(0);
-            s.run_for(fence);
-            s.expect("B waits for evidence", || true)?;
-            let early = s.holds_any(0, B);
-            s.expect("nothing ended early", || !early)?;
-            let full = s.cluster().timing.full();
-            s.expect_holder_within(0, B, full + s.planned_budget(0))?;
-            s.wire_reset(A, ResetWire::Sound)?;
-            s.expect_holder(0, A)
+            s.all_the_time("B has nothing", fence, |s| !s.holds_any(0, B))?;
+            s.expect_holder(0, A)?;
+            s.settle()
         });
         assert_eq!(outputs(&play.pulled()), [(Node::One, None)]);
         assert_eq!(play.resets_of(Node::One), [Cause::Watchdog]);
+        play.tell("A loses power, its wire is broken", |s| {
+            s.until("it votes", Duration::from_secs(9), |s| s.rig().has_all_votes(A, 0))?;
+            s.power_off(A)?;
+            let (fence, full) = (s.budget(0), s.cluster().timing.full());
+            s.all_the_time("B has nothing", fence, |s| !s.holds_any(0, B))?;
+            s.expect_holder_within(0, B, full + s.planned_budget(0))
+        });
+        assert_eq!(outputs(&play.pulled()), [(Node::One, None); 2]);
         assert!(!play.told("Confirmed"));
     });
 }

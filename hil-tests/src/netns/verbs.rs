@@ -52,6 +52,9 @@ pub(super) struct Up {
     views: [Option<(Instant, Option<View>)>; 2],
     /// When something other than a verb reset a machine.
     pub(super) resets: Vec<(Instant, Machine, Cause)>,
+    resets_noted: [usize; 2],
+    /// Nothing runs on the machine, and that has been noted.
+    ended: [bool; 2],
 }
 
 pub(super) fn node(machine: Machine) -> Node {
@@ -112,6 +115,8 @@ impl Up {
             wrong_ends: Vec::new(),
             views: [None, None],
             resets: Vec::new(),
+            resets_noted: [0; 2],
+            ended: [false; 2],
         })
     }
 
@@ -126,6 +131,7 @@ impl Up {
         // As the bench names them: its own end of the machine's eth0.
         let wire = observer::tap(&format!("n{}eth0", machine.index() + 1)).map_err(broken)?;
         self.observer.power_on(machine, socket, wire);
+        self.ended[machine.index()] = false;
         self.ends[machine.index()].clear();
         for (network, from) in self.cuts.clone() {
             self.cut_way(network, from, true);
@@ -151,6 +157,7 @@ impl Up {
 
     /// Nothing runs on the machine any more, since `at`.
     fn has_ended(&mut self, machine: Machine, at: Instant) {
+        self.ended[machine.index()] = true;
         self.observer.power_lost(machine, at);
         self.busy.retain_mut(|(on, child)| *on != machine || child.wait().is_err());
         // Their machine is gone, and they with it.
@@ -158,20 +165,29 @@ impl Up {
         self.ends[machine.index()].clear();
     }
 
-    /// Boots the machines that the dongle, or their own watchdogs, have reset.
+    /// Notes which machines the dongle, or their own watchdogs, have reset, and boots those that are due.
     pub(super) fn tend(&mut self, clock: Clock, programs: &Programs) -> Done {
-        for (reset, how) in self.bench.resets() {
-            let machine = Machine::BOTH[reset.index()];
-            self.note_ends(machine);
-            self.has_ended(machine, clock.at(how.at));
-            self.resets.push((clock.at(how.at), machine, how.cause));
-            self.power_on(machine, programs)?;
+        for machine in Machine::BOTH {
+            let resets = self.bench.resets_of(node(machine));
+            let noted = std::mem::replace(&mut self.resets_noted[machine.index()], resets.len());
+            for reset in &resets[noted..] {
+                self.note_ends(machine);
+                self.has_ended(machine, clock.at(reset.at));
+                self.resets.push((clock.at(reset.at), machine, reset.cause));
+            }
+        }
+        for (reset, _) in self.bench.resets() {
+            self.power_on(Machine::BOTH[reset.index()], programs)?;
         }
         Ok(())
     }
 
     /// Compares how the machine's daemons ended with how verbs ended them.
     pub(super) fn note_ends(&mut self, machine: Machine) {
+        if self.ended[machine.index()] {
+            // They were compared when it ended; its init still tells of them.
+            return;
+        }
         let ends = self.bench.machine(node(machine)).daemon_exits();
         let expected = &mut self.ends[machine.index()];
         for end in &ends {

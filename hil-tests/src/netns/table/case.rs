@@ -257,7 +257,7 @@ fn one_holder(s: &mut Scenario<'_>, from: Instant, row: &mut Row) -> Told {
     if let Some(at) = s.rig().overlap(0, from).map_err(Stop::Missing)? {
         row.two_holders = Some(at.micros() / 1000);
         return Err(Stop::Failed(format!(
-            "{TWO}: the client saw two machines with the address at {} ms",
+            "the client saw two machines with the address at {} ms",
             at.micros() / 1000
         )));
     }

@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
-use super::case::{Case, Gap, Row, cluster, well};
+use super::case::{Case, Gap, Row, TWO, cluster, well};
 use super::{faults, report};
 use crate::bench::machine::Conditions;
 use crate::inside::{TOLD_TWICE, programs};
 use crate::netns::host;
 use crate::netns::rig::Namespaces;
-use crate::scenario::Stop;
 use crate::scenario::runner::{self, Verdict};
+use crate::scenario::{Rig, Stop};
 
 /// Cases that one rig plays before another is made: what one case leaves behind must not help many.
 const BATCH: usize = 6;
@@ -285,6 +285,7 @@ fn play_here(cases: &[Case], options: &Options) -> ExitCode {
     for &number in &options.cases {
         let Some(case) = cases.get(number) else { return ExitCode::from(2) };
         let mut row = case.blank();
+        let began = rig.now();
         let place = evidence.join(case.name().replace([' ', ','], "_"));
         let _ = std::fs::remove_dir_all(&place);
         let verdict = runner::tell_as(&case.name(), &mut rig, &place, |s| {
@@ -305,8 +306,10 @@ fn play_here(cases: &[Case], options: &Options) -> ExitCode {
             Verdict::Skipped(why) => row.wrong = Some(why),
             Verdict::Failed { why, kept, doubts: its, .. } => {
                 let kept = kept.map_or_else(|problem| problem, |path| path.display().to_string());
-                row.two_holders = row.two_holders.or(why.contains(super::case::TWO).then_some(0));
-                row.wrong = Some(format!("{why}\nevidence: {kept}"));
+                // Whatever went wrong first: this is worse.
+                row.two_holders = rig.overlap(0, began).ok().flatten().map(|at| at.micros() / 1000);
+                let two = row.two_holders.map_or(String::new(), |at| format!("{TWO} at {at} ms: "));
+                row.wrong = Some(format!("{two}{why}\nevidence: {kept}"));
                 doubts = its;
             }
         }
