@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::table::{self, Cell, Paint};
 use super::votes;
 use crate::control::snapshot::{
-    ArbiterState, Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip,
-    Snapshot,
+    ArbiterState, Failover, Group, GroupState, KeyUse, Link, LinkState, NodeState, PeerState,
+    RoundTrip, Snapshot,
 };
 
 /// Share of lost frames from which a link is worth a warning.
@@ -146,10 +146,22 @@ fn tail(snapshot: &Snapshot) -> String {
         (count, None) => count.to_string(),
         (count, Some(ms)) => format!("{count}, longest {}", span(ms)),
     };
-    let reset_lines = votes::reset_lines(snapshot);
+    let (reset_lines, keys) = (votes::reset_lines(snapshot), keys(snapshot));
     format!(
-        "{reset_lines}watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n"
+        "{reset_lines}{keys}watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n"
     )
+}
+
+/// `keys           1 needed by nobody, 2 needed by linuxha1`, while there is more than one.
+fn keys(snapshot: &Snapshot) -> String {
+    if snapshot.keys.len() < 2 {
+        return String::new();
+    }
+    let needed = |key: &KeyUse| {
+        format!("{} needed by {}", key.id, key.needed_by.as_deref().unwrap_or("nobody"))
+    };
+    let keys: Vec<_> = snapshot.keys.iter().map(needed).collect();
+    format!("keys           {}\n", keys.join(", "))
 }
 
 fn moved(failover: &Failover) -> String {
@@ -211,7 +223,7 @@ fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         }
         let settled = snapshot.state != NodeState::Starting && *state == GroupState::Stopped;
         if holder.is_none() && settled {
-            found.push(format!("nobody runs group {name}{}", votes::waits(group, snapshot)));
+            found.push(format!("nobody runs group {name}{}", votes::waits(group)));
         }
     }
 }

@@ -315,6 +315,7 @@ impl Daemon {
     fn leave(&mut self) {
         drain(&self.leave);
         info!("told to stop: leaving the cluster");
+        commands::warn_of_leaving(&self.node, &self.settings, self.clock.now());
         let _ = notify::stopping();
         self.node.request_leave();
     }

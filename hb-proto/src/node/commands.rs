@@ -39,6 +39,8 @@ pub enum Refusal {
     /// Standby: nobody's promise would count on the peer: there is no arbiter, and this node's guard is shorter
     /// than its.
     PeerVoteless,
+    /// Takeover: nobody's promise would count here: there is no arbiter, and the peer's guard is shorter.
+    Voteless,
     /// This node is leaving, or not clean yet.
     NotInService,
     /// `--peer-is-off`: there is no arbiter, and a silent peer's vote isn't needed.
@@ -68,6 +70,10 @@ impl fmt::Display for Refusal {
             Self::PeerVoteless => f.write_str(
                 "the peer could not run it: it has no arbiter, and its guard is longer than this node's. Set \
                  the same guard on both",
+            ),
+            Self::Voteless => f.write_str(
+                "this node could not run it: the arbiter is not heard, and the peer's guard is shorter than this \
+                 node's. Set the same guard on both",
             ),
             Self::NotInService => f.write_str("this node is starting or leaving"),
             Self::NoArbiter => f.write_str(
@@ -128,6 +134,9 @@ impl Node {
         let groups = self.concerned(group, lacking, Refusal::AlreadyHeld)?;
         if !self.d.peer.state().is_gone() {
             self.partner_or_refusal(now)?;
+            if !self.has_vote(now) {
+                return Err(Refusal::Voteless);
+            }
         }
         for group in groups.iter() {
             let plan = &mut self.d.plans[group.index()];
