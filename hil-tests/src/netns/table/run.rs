@@ -116,8 +116,10 @@ pub fn main() -> ExitCode {
         eprintln!("no case has all of these words in its name: {}", options.only.join(" "));
         return ExitCode::from(2);
     }
+    // Before hours pass and the tree changes.
+    let here = Conditions::here(&programs().hb, "cargo xtask rig netns --failure-table");
     match play(&options, &cases, &chosen) {
-        Ok(rows) => conclude(&options, &rows),
+        Ok(rows) => conclude(&options, &here, &rows),
         Err(problem) => {
             eprintln!("{problem}");
             ExitCode::from(2)
@@ -125,7 +127,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn conclude(options: &Options, rows: &[Row]) -> ExitCode {
+fn conclude(options: &Options, here: &Conditions, rows: &[Row]) -> ExitCode {
     println!("\n{}\n{}", report::singles(rows), report::summary(rows));
     for row in rows {
         let Some(wrong) = &row.wrong else { continue };
@@ -133,7 +135,7 @@ fn conclude(options: &Options, rows: &[Row]) -> ExitCode {
         println!("WRONG: {}{then}: {wrong}", row.first);
     }
     if let Some(path) = &options.record
-        && let Err(problem) = record(path, options, rows)
+        && let Err(problem) = record(path, options, here, rows)
     {
         eprintln!("{problem}");
         return ExitCode::from(2);
@@ -141,12 +143,11 @@ fn conclude(options: &Options, rows: &[Row]) -> ExitCode {
     if rows.iter().all(|row| row.wrong.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn record(path: &Path, options: &Options, rows: &[Row]) -> Result<(), String> {
+fn record(path: &Path, options: &Options, here: &Conditions, rows: &[Row]) -> Result<(), String> {
     let write = |ending: &str, text: &str| {
         let path = path.with_extension(ending);
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     };
-    let here = Conditions::here(&programs().hb, "cargo xtask rig netns --failure-table");
     let lines = if options.no_reset_lines { "without reset lines" } else { "with reset lines" };
     let text = format!(
         "Failure table {lines}. {}; {} cores of {}; {}; {}; commit {}\n\n{}\n\n{}\n{}",
@@ -161,8 +162,10 @@ fn record(path: &Path, options: &Options, rows: &[Row]) -> Result<(), String> {
         report::pairs(rows)
     );
     write("md", &text)?;
-    let json = serde_json::to_string_pretty(rows).map_err(|error| error.to_string())?;
-    write("json", &json)
+    // A row a line, so that two runs can be compared.
+    let lines: Result<Vec<_>, _> = rows.iter().map(serde_json::to_string).collect();
+    let lines = lines.map_err(|error| error.to_string())?;
+    write("json", &format!("[\n{}\n]\n", lines.join(",\n")))
 }
 
 // ---- the process that distributes the cases
