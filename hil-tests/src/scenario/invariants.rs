@@ -109,7 +109,7 @@ fn blow(verbs: &[(Instant, Verb)], machine: Machine, told: Instant) -> Option<In
         | Verb::StopDaemon(at)
         | Verb::KillDaemon(at)
         | Verb::PanicKernel(at) => *at == peer,
-        Verb::Cut(..) | Verb::Unplug(..) => true,
+        Verb::Cut(..) | Verb::Unplug(..) | Verb::CutHalf(_) => true,
         _ => false,
     });
     let began = last(&|verb| match verb {

@@ -33,6 +33,7 @@ impl World {
             | Fault::CrashLoop(who, _)
             | Fault::Scripts(who, _)
             | Fault::Operator(who, _)
+            | Fault::PeerIsOff(who)
             | Fault::Reload(who, _) => (who, 0),
             // It begins with a turn that comes within a second, if the daemon runs at all.
             Fault::Stall(who, _, span) => (who, span + 1_000_000),
@@ -42,6 +43,7 @@ impl World {
             | Fault::CutAll
             | Fault::MendAll
             | Fault::Weather { .. }
+            | Fault::Dongle(_)
             | Fault::WallStep(..) => return,
         };
         let until = self.now + lasts + AFTERMATH_US;

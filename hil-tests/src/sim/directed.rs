@@ -1,5 +1,7 @@
 //! Plans that leave nothing to chance but times: every single failure, every ordered pair of failures.
 
+pub mod trio;
+
 use super::fault::{Command, Fault, Files, Mood, Planned, Point, Weather, Who};
 use super::generate::{Plan, SECOND, sorted};
 use super::kind::{Kind, Origin};
@@ -161,7 +163,7 @@ fn directed(label: String, origin: Origin, knobs: Knobs, events: &[(At, Fault)])
             .map(|&(at, fault)| Planned { at: from.saturating_add(at), fault })
             .filter(|planned| planned.at < mended_at),
     );
-    Plan { label, origin, knobs, faults: sorted(faults), mended_at }
+    Plan { label, origin, knobs, faults: sorted(faults), mended_at, served_from: None }
 }
 
 /// Knobs of directed runs: the plain pair, with what changes the outcome varied by the seed.
@@ -186,7 +188,7 @@ pub fn singles(seed: u64) -> Vec<Plan> {
     let cases = failures(&knobs).into_iter().enumerate();
     cases
         .map(|(case, Failure { label, events, .. })| {
-            let origin = Origin { kind: Kind::Singles, seed, case };
+            let origin = Origin { kind: Kind::Singles, arbiter: false, seed, case };
             directed(label, origin, knobs.clone(), &events)
         })
         .collect()
@@ -212,7 +214,7 @@ pub fn pairs(seed: u64) -> Vec<Plan> {
         let shifted = second.events.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
         let events: Vec<_> = first.events.iter().copied().chain(shifted).collect();
         let label = format!("{}, then after {gap} µs {}", first.label, second.label);
-        let origin = Origin { kind: Kind::Pairs, seed, case };
+        let origin = Origin { kind: Kind::Pairs, arbiter: false, seed, case };
         directed(label, origin, knobs.clone(), &events)
     };
     ordered_pairs(&failures).into_iter().enumerate().map(plan).collect()

@@ -3,6 +3,7 @@
 use super::{Scenario, Told};
 
 mod daemon;
+mod dongle;
 mod faults;
 mod links;
 mod operator;
@@ -78,6 +79,22 @@ pub const ALL: &[Story] = stories![
     faults::wall_clocks_jump,
     faults::a_frozen_holder_thaws,
     faults::a_kernel_panic_is_a_death,
+    dongle::the_holder_dies_and_is_fenced,
+    dongle::the_standby_dies_and_the_holder_stays,
+    dongle::the_dongle_goes_and_comes_back,
+    dongle::a_dongle_that_is_reset_or_hangs_moves_nothing,
+    dongle::every_network_is_cut_and_the_holder_stays,
+    dongle::a_half_of_the_line_is_cut,
+    dongle::a_deaf_and_a_mute_port,
+    dongle::an_isolated_holder_gives_way,
+    dongle::an_isolated_standby_stays_passive,
+    dongle::a_stopped_holder_is_fenced_before_the_other_starts,
+    dongle::a_broken_reset_line_costs_guard,
+    dongle::swapped_reset_lines_make_no_second_holder,
+    dongle::without_the_dongle_a_death_needs_a_human,
+    dongle::without_dongle_and_network_nobody_serves,
+    dongle::a_spare_dongle_votes_again,
+    dongle::one_power_feed_is_enough,
 ];
 
 /// The story of this name.
