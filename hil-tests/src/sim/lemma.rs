@@ -94,7 +94,10 @@ impl World {
         if guard == Duration::ZERO {
             return None;
         }
-        let needed = clock.local(counted) + guard;
+        // The user's clock stands still: it counts until it goes on, and only no end at all suffices.
+        let counted =
+            if counted == At::MAX { Instant::NEVER } else { clock.local(counted) };
+        let needed = counted + guard;
         let ends = ends.unwrap_or(Instant::ZERO);
         (ends + Duration::from_micros(ROUNDING_US) < needed)
             .then(|| format!("ends {} before the end of its use and guard", needed.since(ends)))
@@ -107,12 +110,17 @@ impl World {
         let arbiter = dongle.unit.arbiter.as_deref()?;
         let x = &self.machines[user];
         let unbounded = self.knobs.timing.guard == Duration::MAX;
-        if x.clock_stood && !unbounded || self.checks.false_evidence[user] {
+        // Whoever has heard nobody for a lease (or knows no lease yet) binds itself to *unknown* when it
+        // next hears a node, before it promises anything (R8): until then it need not know.
+        let now = dongle.unit.clock.local(self.now);
+        let heard = [Voter::A, Voter::B].iter().filter_map(|&of| arbiter.ledger().voice(of)).map(|v| v.at);
+        let deaf = heard.max().is_none_or(|at| now.since(at) >= arbiter.terms().lease);
+        if x.clock_stood && !unbounded || self.checks.false_evidence[user] || deaf {
             return None;
         }
         let node = &x.daemon.as_deref()?.node;
         node.group(group)?;
-        let (now, here) = (dongle.unit.clock.local(self.now), x.clock.local(self.now));
+        let here = x.clock.local(self.now);
         let counted = node.promises(group).counted_until(Voter::Arbiter);
         if counted <= here {
             return None;

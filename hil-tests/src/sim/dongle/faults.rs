@@ -203,6 +203,7 @@ impl World {
         }
         dongle.powered = false;
         dongle.unit.lose_power(knobs.keeps);
+        dongle.unit.shelved_at = now;
         dongle.lose_loop(now, line);
     }
 
@@ -225,12 +226,13 @@ impl World {
         self.look_at_feeds();
     }
 
-    /// A dongle that was powered on the shelf since the world began: its loop ran, nobody was there.
+    /// A dongle that was powered on the shelf: its loop ran, nobody was there.
     fn warm_up(&mut self) {
         let Some(dongle) = self.dongle.as_deref_mut() else { return };
         dongle.powered = true;
         let (since, now) = (dongle.unit.clock.clone(), self.now);
-        self.start_arbiter_at(0);
+        let shelved_at = dongle.unit.shelved_at;
+        self.start_arbiter_at(shelved_at);
         let Some(dongle) = self.dongle.as_deref_mut() else { return };
         let Some(mut arbiter) = dongle.unit.arbiter.take() else { return };
         let mut frame = [0; MAX_FRAME];
@@ -253,7 +255,7 @@ impl World {
             while arbiter.poll_event().is_some() {}
         }
         dongle.unit.arbiter = Some(arbiter);
-        dongle.started_at = 0;
+        dongle.started_at = dongle.unit.shelved_at;
     }
 
     fn start_arbiter_at(&mut self, at: At) {

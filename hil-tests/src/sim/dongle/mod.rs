@@ -19,7 +19,7 @@ use hb_proto::id::Voter;
 use hb_proto::wire::message::arbiter::{Promisees, ResetReason};
 
 use super::clock::Clock;
-use super::fault::Who;
+use super::fault::{Weather, Who};
 use super::knobs::trio::{ArbiterKnobs, Keeps};
 use super::queue::At;
 use super::rng::Rng;
@@ -40,6 +40,8 @@ pub struct Unit {
     pub tested: bool,
     pub arbiter: Option<Box<Arbiter>>,
     pub clock: Clock,
+    /// When it was put on the shelf, or the world began.
+    pub(super) shelved_at: At,
     /// The newest life of each node that it has pulsed, for the checks.
     pub(super) pulsed: [u32; 2],
 }
@@ -47,7 +49,7 @@ pub struct Unit {
 impl Unit {
     fn new(id: u32, boot: u32, tested: bool, ppm: i64, rng: &mut Rng) -> Self {
         let clock = Clock::new(0, 1 + rng.between(0, 1 << 40), ppm);
-        Self { id, boot, memory: None, tested, arbiter: None, clock, pulsed: [0; 2] }
+        Self { id, boot, memory: None, tested, arbiter: None, clock, shelved_at: 0, pulsed: [0; 2] }
     }
 
     /// What is left of what it stored when its power goes.
@@ -164,6 +166,15 @@ impl Dongle {
             pulsed: [None; 2],
             turns: (0, 0),
         }
+    }
+
+    /// Whether everything about it is as it was built, and it votes: what a budget presumes.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.is_running()
+            && self.halves == [Half::default(); 2]
+            && self.feeds == [true; 2]
+            && self.wires.iter().all(|wire| !wire.cut && wire.weather == Weather::default())
     }
 
     /// Whether its firmware runs.

@@ -206,8 +206,13 @@ impl Knobs {
             1 => knobs.links.push(network(rng)),
             _ => {}
         }
+        // The loop comes round each second at least, and a frame of its own each keepalive (R10).
+        let slow = knobs.timing.keepalive > millis(300);
         let wild = knobs.drift_ppm.iter().any(|ppm| ppm.abs() > 50);
-        let arbiter = ArbiterKnobs::drawn(rng, wild);
+        let mut arbiter = ArbiterKnobs::drawn(rng, wild);
+        if slow && matches!(arbiter.stopped, Stopped::ByWatchdog(_)) {
+            arbiter.stopped = Stopped::ByWatchdog(10);
+        }
         knobs.with_dongle(arbiter)
     }
 }
