@@ -159,7 +159,12 @@ fn sizes_in_the_text_are_the_encoders() {
         ..plain
     };
     let hmac = || Key::hmac(1, b"a");
-    let tail = ForArbiter { homes_b: u16::MAX, knows: Some(boot(1)) };
+    let tail = ForArbiter {
+        homes_b: u16::MAX,
+        knows: Some(boot(1)),
+        voteless: true,
+        longest: hb_proto::time::Duration::MAX,
+    };
     let longest = Hello { for_arbiter: Some(tail), ..worst };
     let [plain, worst, longest] =
         [plain, worst, longest].map(|hello| on_line(Message::Hello(hello), hmac()));

@@ -6,6 +6,7 @@
 #![allow(dead_code)] // Several test programs use it, each its part.
 
 mod dongle;
+mod lemma;
 
 use std::collections::BTreeMap;
 
@@ -161,6 +162,10 @@ pub struct Trio {
     /// Percent of the frames that are lost, and that come up to a second late.
     pub loss: u64,
     pub late: u64,
+    /// Moments at which a node counted somebody's promise, each of which was held against lemma 1.
+    pub judged: u64,
+    /// Said when lemma 1 is broken.
+    pub name: String,
 }
 
 const PORTS: [Port; 2] = Port::ALL;
@@ -226,6 +231,8 @@ impl Trio {
             noise: None,
             loss: 0,
             late: 0,
+            judged: 0,
+            name: String::new(),
         }
     }
 
@@ -449,6 +456,7 @@ impl Trio {
             self.wake(who);
         }
         self.wake_dongle();
+        lemma::hold(self);
         self.now < end
     }
 
@@ -508,6 +516,8 @@ impl Trio {
             node.handle_done(now, ticket, outcome);
         }
         node.handle_timeout(now);
+        // It only shrinks from here, and may be stored late.
+        machine.longest = node.longest_promise();
         if node.may_feed_watchdog(now) || machine.fed_at.is_none() && node.is_clean() {
             machine.fed_at = Some(now);
         }
