@@ -173,6 +173,8 @@ impl World {
         let rules = self.rules_of_node(who, &daemon.node);
         let carried = self.turn_of(who, &mut daemon);
         self.count_node_rules(who, rules, &daemon.node);
+        // It only shrinks, so that its store may be late (R8).
+        self.machines[who].longest_promise = daemon.node.longest_promise();
         match carried {
             Carried::All => {
                 self.machines[who].daemon = Some(daemon);

@@ -21,7 +21,7 @@ mod broken {
     use crate::sim::run::{Verdict, run};
 
     /// Every knob of hb-proto.
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 20] = [
         Rule::R1Two,
         Rule::R2Promised,
         Rule::R2Classic,
@@ -40,6 +40,7 @@ mod broken {
         Rule::R12Heard,
         Rule::R12Twice,
         Rule::R13Unarmed,
+        Rule::R13Young,
         Rule::R14Outlives,
     ];
 
