@@ -12,10 +12,9 @@ use hb_proto::wire::message::arbiter::LineShown;
 
 use super::fault::{Fault, Mood, NAMES, Who};
 use super::knobs::trio::Stopped;
-use super::machine::Power;
 use super::queue::At;
 use super::world::World;
-use crate::scenario::{Evidence, ResetWire};
+use crate::scenario::ResetWire;
 
 /// So long what happened to a node may go on delaying a start: a start that failed is forgotten after 5 s
 /// (`Patience` of the knobs), an order that hung after 3 s and a SIGKILL.
@@ -125,14 +124,7 @@ impl World {
         if cut || !dongle.is_sound() || matches!(arbiter.stopped, Stopped::Unsafe(_)) {
             return None;
         }
-        let peer = 1 - who;
-        // A header without power has no pull-up to read, and a sense input can't fall twice.
-        let off = self.machines[peer].power == Power::Off && !self.machines[peer].in_reset;
-        let proves = match arbiter.evidence {
-            Evidence::Supervised => !off || arbiter.standby_power,
-            Evidence::Sensed => !off,
-            Evidence::NewLife => false,
-        };
+        let proves = dongle.provable[1 - who];
         let lines = dongle.unit.memory.map(|memory| memory.nodes.map(|node| node.line));
         let tested = lines.is_some_and(|lines| lines == [LineShown::Commissioned; 2]);
         let wired = dongle.reset_wires == [ResetWire::Sound; 2];
@@ -142,9 +134,8 @@ impl World {
         let config = &self.configs[who];
         let budget = config.budget(group.index())?;
         let full = config.timing.full();
-        (full < Duration::MAX).then(|| {
-            config.timing.deadtime.max(full) + budget.start + budget.announce
-        })
+        (full < Duration::MAX)
+            .then(|| config.timing.deadtime.max(full) + budget.start + budget.announce)
     }
 }
 

@@ -330,6 +330,7 @@ impl World {
         match verb {
             Verb::Start => {
                 self.counts.starts += 1;
+                self.note_vote(who, daemon, group);
                 if confirmed != bit - 1 {
                     self.violate(format!(
                         "{} starts {what:?} while {confirmed:b} is confirmed started",

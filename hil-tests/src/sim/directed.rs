@@ -24,11 +24,19 @@ struct Failure {
     in_pairs: bool,
     /// Lasts until everything is mended.
     for_ever: bool,
+    /// One failure: with an arbiter it must not stop the service.
+    is_one: bool,
 }
 
 impl Failure {
     fn once(fault: Fault) -> Self {
-        Self { label: fault.to_string(), events: vec![(0, fault)], in_pairs: true, for_ever: false }
+        Self {
+            label: fault.to_string(),
+            events: vec![(0, fault)],
+            in_pairs: true,
+            for_ever: false,
+            is_one: true,
+        }
     }
 
     /// Begins, and after `span` ends.
@@ -36,7 +44,7 @@ impl Failure {
         let begins = begin.iter().map(|&fault| (0, fault));
         let events = begins.chain(end.iter().map(|&fault| (span, fault))).collect();
         let label = format!("{} ({word})", begin[0]);
-        Self { label, events, in_pairs: true, for_ever: span == At::MAX }
+        Self { label, events, in_pairs: true, for_ever: span == At::MAX, is_one: true }
     }
 }
 
@@ -116,7 +124,7 @@ fn of_scripts(knobs: &Knobs, who: Who) -> Vec<Failure> {
             (span, Fault::Scripts(who, Mood::Healthy)),
         ];
         // The two failures that it is made of are in the table of pairs.
-        Failure { label, events, in_pairs: false, for_ever: false }
+        Failure { label, events, in_pairs: false, for_ever: false, is_one: true }
     };
     let ill = |mood| {
         let healthy = Fault::Scripts(who, Mood::Healthy);

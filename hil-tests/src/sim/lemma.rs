@@ -95,8 +95,7 @@ impl World {
             return None;
         }
         // The user's clock stands still: it counts until it goes on, and only no end at all suffices.
-        let counted =
-            if counted == At::MAX { Instant::NEVER } else { clock.local(counted) };
+        let counted = if counted == At::MAX { Instant::NEVER } else { clock.local(counted) };
         let needed = counted + guard;
         let ends = ends.unwrap_or(Instant::ZERO);
         (ends + Duration::from_micros(ROUNDING_US) < needed)
@@ -113,7 +112,8 @@ impl World {
         // Whoever has heard nobody for a lease (or knows no lease yet) binds itself to *unknown* when it
         // next hears a node, before it promises anything (R8): until then it need not know.
         let now = dongle.unit.clock.local(self.now);
-        let heard = [Voter::A, Voter::B].iter().filter_map(|&of| arbiter.ledger().voice(of)).map(|v| v.at);
+        let heard =
+            [Voter::A, Voter::B].iter().filter_map(|&of| arbiter.ledger().voice(of)).map(|v| v.at);
         let deaf = heard.max().is_none_or(|at| now.since(at) >= arbiter.terms().lease);
         if x.clock_stood && !unbounded || self.checks.false_evidence[user] || deaf {
             return None;
@@ -130,7 +130,14 @@ impl World {
         let same = settings.is_some_and(|settings| settings.id == dongle.unit.id);
         let given = arbiter.ledger().promises(group);
         let (name, number) = (NAMES[user], group.0);
+        let bound_at = dongle.unit.clock.local(dongle.bound_at);
+        let began = bound_at + arbiter.terms().full + Duration::from_millis(2);
+        let bounded = arbiter.terms().full < Duration::MAX;
+        let mine = given.promised_to(now) == Some(Promisee::To(voter(user)));
+        let began_with = mine && bounded && given.promise_ends().is_some_and(|ends| ends <= began);
         let text = match given.promised_to(now) {
+            // What it began bound to, the first hello lengthens (R14); nobody is promised anything before.
+            Some(Promisee::To(_)) if began_with => None,
             Some(Promisee::To(to)) if to == voter(user) => self
                 .too_short(user, given.promise_ends(), counted, &dongle.unit.clock)
                 .map(|text| format!("the arbiter's promise to {name} for group {number} {text}")),

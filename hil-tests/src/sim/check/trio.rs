@@ -7,6 +7,7 @@ use hb_proto::node::{Accepted, Ground};
 use hb_proto::wire::message::arbiter::LineShown;
 
 use super::Handed;
+use crate::sim::daemon::Daemon;
 use crate::sim::fault::{NAMES, Who};
 use crate::sim::knobs::trio::Stopped;
 use crate::sim::knobs::voter;
@@ -114,6 +115,14 @@ impl World {
                     "both nodes are authorised for group {group}: A by {a:?}, B by {b:?}"
                 ));
             }
+        }
+    }
+
+    /// What is started by a human's vote is known as such from here on.
+    pub(super) fn note_vote(&mut self, who: Who, daemon: &Daemon, group: usize) {
+        let ground = daemon.node.ground(GroupId(group as u8), self.local_of(who));
+        if ground == Some(Ground::Human) {
+            self.checks.human[who] |= 1 << group;
         }
     }
 

@@ -108,7 +108,9 @@ fn of_wires(knobs: &Knobs, who: Who) -> Vec<Failure> {
         // The networks, both ways; everything.
         let (cut, mended) = (&mut cuts(0).chain(cuts(1)), &mut mends(0).chain(mends(1)));
         all.extend(lasting(knobs, &with(&[], cut), &with(&[], mended)));
-        all.extend(lasting(knobs, &[Fault::CutAll], &[Fault::MendAll]));
+        // As many failures as there are wires: never two holders, and none.
+        let everything = lasting(knobs, &[Fault::CutAll], &[Fault::MendAll]);
+        all.extend(everything.into_iter().map(|failure| Failure { is_one: false, ..failure }));
     }
     all
 }
@@ -158,9 +160,10 @@ pub fn singles(seed: u64) -> Vec<Plan> {
     let knobs = plain_trio(seed);
     let cases = failures(&knobs).into_iter().enumerate();
     cases
-        .map(|(case, Failure { label, events, .. })| {
+        .map(|(case, Failure { label, events, is_one, .. })| {
             let origin = Origin { kind: Kind::Singles, arbiter: true, seed, case };
-            directed(label, origin, knobs.clone(), &events)
+            let plan = directed(label, origin, knobs.clone(), &events);
+            Plan { served_from: plan.served_from.filter(|_| is_one), ..plan }
         })
         .collect()
 }

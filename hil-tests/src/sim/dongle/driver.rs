@@ -54,7 +54,7 @@ impl World {
         let fresh = unit.memory.is_none() && unit.tested;
         unit.arbiter = Some(Box::new(arbiter));
         dongle.heard = Default::default();
-        dongle.started_at = self.now;
+        (dongle.started_at, dongle.bound_at) = (self.now, self.now);
         let lines = self.knobs.arbiter.is_some_and(|knobs| knobs.reset_lines);
         for node in [Voter::A, Voter::B] {
             if fresh && lines {
@@ -269,7 +269,14 @@ impl World {
         while let Some(event) = arbiter.poll_event() {
             match event {
                 Event::Rejected { .. } => continue,
-                Event::Forgot => self.counts.trio.forgot += 1,
+                Event::Forgot => {
+                    self.counts.trio.forgot += 1;
+                    self.counts.trio.rules[7] += 1;
+                    let now = self.now;
+                    if let Some(dongle) = self.dongle.as_deref_mut() {
+                        dongle.bound_at = now;
+                    }
+                }
                 Event::Confirmed { .. } => self.counts.trio.confirmed += 1,
                 Event::Miswired => self.counts.trio.miswired += 1,
                 _ => {}

@@ -135,8 +135,12 @@ pub struct Dongle {
     /// Counts what ends a life: plans of an earlier one are void.
     pub(super) epoch: u32,
     pub(super) heard: [Heard; 2],
-    /// Last pulse for each node and whether it hit that node's machine.
+    /// Last pulse for each node, whether it hit that node's machine, and whether it could be proved: a
+    /// header without power has no pull-up to read, and a sense input doesn't fall twice.
     pub(super) pulsed: [Option<(At, bool)>; 2],
+    pub(super) provable: [bool; 2],
+    /// When what it is bound to began: its life, or an absence that it noticed (R8).
+    pub(super) bound_at: At,
     pub(super) turns: (At, u32),
 }
 
@@ -164,6 +168,8 @@ impl Dongle {
             epoch: 0,
             heard: [Heard::default(); 2],
             pulsed: [None; 2],
+            provable: [true; 2],
+            bound_at: 0,
             turns: (0, 0),
         }
     }

@@ -24,6 +24,12 @@ impl World {
         let hits = dongle.wired_to(target).filter(|_| !lies);
         let epoch = dongle.epoch;
         let pulled_up = hits.is_some_and(|who| standby || self.machines[who].power != Power::Off);
+        let on = hits.is_some_and(|who| self.machines[who].power != Power::Off);
+        dongle.provable[target] = match knobs.evidence {
+            Evidence::Supervised => pulled_up,
+            Evidence::Sensed => on,
+            Evidence::NewLife => false,
+        };
         dongle.pulsed[target] = Some((now, hits == Some(target)));
         let supervised = knobs.evidence == Evidence::Supervised;
         let evidence = supervised && pulled_up || lies;

@@ -3,8 +3,8 @@
 use super::super::dongle::faults::DongleFault;
 use super::super::knobs::trio::{ArbiterKnobs, Stopped};
 use super::{
-    At, Command, Fault, Files, Kind, Knobs, Origin, Plan, Planned, Point, Rng, SECOND, Weather,
-    plain, settled, sorted, span, stir,
+    At, Command, Fault, Files, Kind, Knobs, Mood, Origin, Plan, Planned, Point, Rng, SECOND,
+    Weather, plain, settled, sorted, span, stir,
 };
 use crate::scenario::ResetWire;
 
@@ -37,11 +37,29 @@ pub fn soup(seed: u64) -> Plan {
             }
         }
     }
+    if knobs.arbiter.is_some_and(|arbiter| arbiter.external_watchdog) && rng.coin() {
+        let at = from + rng.between(0, length);
+        unasked(&mut rng, at, &mut faults);
+    }
     let mended_at = from + length;
     faults.retain(|planned| planned.at < mended_at);
     let origin = Origin { kind: Kind::Soup, arbiter: true, seed, case: 0 };
     let label = format!("soup {seed} with an arbiter");
     Plan { label, origin, knobs, faults: sorted(faults), mended_at, served_from: None }
+}
+
+/// A node hangs whose peer can't start anything, and so asks for no fence: only R13 resets it.
+fn unasked(rng: &mut Rng, at: At, faults: &mut Vec<Planned>) {
+    let who = rng.between(0, 1) as usize;
+    for (after, fault) in [
+        (0, Fault::Scripts(1 - who, Mood::StartFails)),
+        (10_000, Fault::Operator(1 - who, Command::Takeover)),
+        (2 * SECOND, Fault::Stop(who)),
+        (6 * SECOND, Fault::Continue(who)),
+        (6 * SECOND, Fault::Scripts(1 - who, Mood::Healthy)),
+    ] {
+        faults.push(Planned { at: at + after, fault });
+    }
 }
 
 /// When three voters that were switched on at 0 and `later` run quietly, every promise renewed: what

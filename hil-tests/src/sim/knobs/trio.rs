@@ -140,7 +140,7 @@ impl ArbiterKnobs {
                 1..=3 => Supply::External,
                 _ => Supply::Both,
             },
-            external_watchdog: reset_lines && rng.permille(250),
+            external_watchdog: reset_lines && rng.permille(400),
             keeps: if rng.coin() { Keeps::Flash } else { Keeps::Ram },
             spare_charged: rng.coin(),
             drift_ppm: rng.between(0, 2 * most) as i64 - most as i64,
