@@ -115,7 +115,14 @@ impl World {
         let heard =
             [Voter::A, Voter::B].iter().filter_map(|&of| arbiter.ledger().voice(of)).map(|v| v.at);
         let deaf = heard.max().is_none_or(|at| now.since(at) >= arbiter.terms().lease);
-        if x.clock_stood && !unbounded || self.checks.false_evidence[user] || deaf {
+        // R12's own assumption is broken where a supervised line proves another board's fall: the arbiter
+        // believes it until the requester's silence, or its next life, says "miswired". Not judged is what
+        // it has not heard of the target since; that nobody starts anything meanwhile is.
+        let misled = dongle.pulsed[user].is_some_and(|(at, hit)| {
+            !hit && dongle.heard[user].at <= at && dongle.wired_to(user).is_some()
+        });
+        let believed = misled || self.checks.false_evidence[user];
+        if x.clock_stood && !unbounded || believed || deaf {
             return None;
         }
         let node = &x.daemon.as_deref()?.node;
