@@ -110,8 +110,7 @@ fn r12_the_arbiters_own_attention_counts() {
     bench.talk(&[B], ms(400));
     assert_eq!(bench.pulses(), [], "up for less than deadtime");
     let mut bench = a_is_silent(false);
-    bench.now += ms(3000);
-    bench.arbiter.handle_wakeup(bench.now);
+    bench.stall(ms(3000));
     bench.nodes[1].fence = Some(3);
     bench.talk(&[B], ms(400));
     assert_eq!(bench.pulses(), [], "it slept");
@@ -161,6 +160,24 @@ fn r13_a_witness_has_listened_without_a_break() {
         // Asked for, it is another matter.
         request(&mut bench);
         assert_eq!(bench.pulses(), [A], "restarted: {restarted}");
+    }
+}
+
+/// R12. It pulsed, slept, and lost what the requester said meanwhile: that is no silence of the requester.
+/// One that stays silent after that was hit.
+#[test]
+fn r12_the_watch_begins_anew_after_a_stall() {
+    for hit in [false, true] {
+        let mut bench = a_is_silent(false);
+        request(&mut bench);
+        assert_eq!(bench.pulses(), [A]);
+        bench.stall(ms(1500));
+        bench.talk(if hit { &[] } else { &[B] }, ms(700));
+        let lines = |bench: &Bench| bench.arbiter.memory().nodes.map(|node| node.line);
+        assert_eq!(lines(&bench), [LineShown::Commissioned; 2], "hit: {hit}");
+        bench.talk(if hit { &[] } else { &[B] }, ms(5000));
+        let expected = if hit { LineShown::Miswired } else { LineShown::Commissioned };
+        assert_eq!(lines(&bench), [expected; 2], "hit: {hit}");
     }
 }
 

@@ -6,6 +6,8 @@
 mod commands;
 mod decisions;
 mod ground;
+#[cfg(feature = "mutants")]
+mod knobs;
 mod policy;
 mod receive;
 mod report;
@@ -189,13 +191,6 @@ impl Node {
     #[must_use]
     pub const fn peer_key(&self) -> Option<u8> {
         self.d.peer_key
-    }
-
-    /// For a test that wants to see who notices. Call before the first frame.
-    #[cfg(feature = "mutants")]
-    pub fn break_rule(&mut self, rule: Option<Mutant>) {
-        self.d.ledger.break_rule(rule);
-        self.d.clean |= self.d.ledger.is_broken(Mutant::R9Unclean);
     }
 
     /// Whether every group was confirmed stopped since the start (R9): the watchdog may be opened.

@@ -252,10 +252,7 @@ impl Node {
     }
 
     /// Groups that the peer runs and this node wants: failback, or an operator's takeover.
-    pub(super) fn wants(&self, now: Instant) -> u16 {
-        if !self.has_vote(now) {
-            return 0;
-        }
+    pub(super) fn wants(&self) -> u16 {
         self.set_of(|node, group| {
             let plan = &node.d.plans[group.index()];
             let back = node.config.auto_failback && node.is_home(group) && !plan.yielded;

@@ -202,7 +202,7 @@ impl Node {
 
     /// What only hellos say: a difference sends one at once.
     fn told_sets(&self, now: Instant) -> (u16, u16, u16, bool) {
-        (self.declines(now), self.failed(), self.wants(now), !self.has_vote(now))
+        (self.declines(now), self.failed(), self.wants(), !self.has_vote(now))
     }
 
     fn hello(&self, now: Instant, status: Status) -> Hello {

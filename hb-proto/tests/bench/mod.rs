@@ -115,6 +115,13 @@ impl Bench {
         }
     }
 
+    /// The arbiter isn't scheduled for so long; what came meanwhile is lost.
+    pub fn stall(&mut self, span: Duration) {
+        self.now += span;
+        self.arbiter.handle_wakeup(self.now);
+        self.turn();
+    }
+
     /// A node sends a status, or a hello.
     pub fn tell(&mut self, who: Voter, hello: bool) {
         let at = who.index();

@@ -7,6 +7,7 @@
 
 mod dongle;
 mod lemma;
+mod verbs;
 
 use std::collections::BTreeMap;
 
@@ -68,10 +69,11 @@ pub fn keys() -> KeyRing {
 pub struct Machine {
     pub node: Option<Node>,
     pub config: Config,
+    pub keys: KeyRing,
     pub boot: u32,
     /// Resources that run, whoever started them.
     pub held: Vec<(u8, u8)>,
-    orders: Vec<(Instant, TicketId, u8, u8, Verb)>,
+    pub orders: Vec<(Instant, TicketId, u8, u8, Verb)>,
     pub events: Vec<(Instant, Event)>,
     pub script_time: Duration,
     /// Neither sends nor receives nor stops anything, keeps its state.
@@ -93,6 +95,7 @@ pub struct Machine {
 pub struct Dongle {
     pub arbiter: Option<Arbiter>,
     pub id: u32,
+    pub keys: KeyRing,
     pub boot: u32,
     pub memory: Option<Memory>,
     inbox: Vec<(Port, Vec<u8>)>,
@@ -164,6 +167,8 @@ pub struct Trio {
     pub late: u64,
     /// Moments at which a node counted somebody's promise, each of which was held against lemma 1.
     pub judged: u64,
+    /// For soups: guard changes with every start.
+    pub guard_changes: bool,
     /// Said when lemma 1 is broken.
     pub name: String,
 }
@@ -182,6 +187,7 @@ impl Trio {
             Machine {
                 node: None,
                 config,
+                keys: keys(),
                 boot: 0,
                 held: Vec::new(),
                 orders: Vec::new(),
@@ -201,6 +207,7 @@ impl Trio {
         let dongle = Dongle {
             arbiter: None,
             id: 7,
+            keys: keys(),
             boot: 0,
             memory: None,
             inbox: Vec::new(),
@@ -232,6 +239,7 @@ impl Trio {
             loss: 0,
             late: 0,
             judged: 0,
+            guard_changes: false,
             name: String::new(),
         }
     }
@@ -286,7 +294,8 @@ impl Trio {
         let config = arbiter::Config::new(self.dongle.id, BAUD);
         let memory = self.dongle.memory;
         let mut arbiter =
-            Arbiter::new(config, keys(), boot, memory, reset, self.now).expect("configuration");
+            Arbiter::new(config, self.dongle.keys.clone(), boot, memory, reset, self.now)
+                .expect("good");
         for (line, node) in self.dongle.wired.iter().zip([Voter::A, Voter::B]) {
             let fresh = memory.is_none();
             if line.is_some() && fresh {
@@ -322,7 +331,8 @@ impl Trio {
         let machine = &mut self.machines[who];
         machine.boot += 1;
         let boot = BootId::new(machine.boot).expect("not 0");
-        let mut node = Node::new(machine.config.clone(), keys(), boot, now).expect("configuration");
+        let mut node =
+            Node::new(machine.config.clone(), machine.keys.clone(), boot, now).expect("good");
         node.remember_longest_promise(now, machine.longest);
         machine.longest = machine.longest.max(machine.config.timing.full());
         #[cfg(feature = "mutants")]
@@ -365,33 +375,18 @@ impl Trio {
         self.machines[who].frozen = false;
     }
 
-    /// Neither the peer nor the arbiter hears this machine, nor it them.
-    pub fn isolate(&mut self, who: usize, cut: bool) {
-        self.net = [cut; 2];
-        (self.up[who], self.down[who]) = (cut, cut);
-    }
-
-    pub fn cut_cable(&mut self, who: usize, cut: bool) {
-        (self.up[who], self.down[who]) = (cut, cut);
-    }
-
-    pub fn cut_net(&mut self, cut: bool) {
-        self.net = [cut; 2];
-    }
-
-    /// The frames of this machine still leave; nothing reaches it.
-    pub fn deafen(&mut self, who: usize, cut: bool) {
-        self.net[1 - who] = cut;
-        self.down[who] = cut;
-    }
-
     pub fn node(&mut self, who: usize) -> &mut Node {
         self.machines[who].node.as_mut().expect("running")
     }
 
     pub fn serves(&self, who: usize) -> bool {
-        let resources = &self.machines[who].config.groups[0].resources;
-        (0..resources.len() as u8).all(|resource| self.machines[who].held.contains(&(0, resource)))
+        self.serves_group(who, 0)
+    }
+
+    pub fn serves_group(&self, who: usize, group: u8) -> bool {
+        let machine = &self.machines[who];
+        let resources = &machine.config.groups[usize::from(group)].resources;
+        (0..resources.len() as u8).all(|resource| machine.held.contains(&(group, resource)))
     }
 
     pub fn holds_address(&self, who: usize) -> bool {
@@ -431,10 +426,12 @@ impl Trio {
     fn step(&mut self, end: Instant) -> bool {
         let due = self.due().max(self.now).min(end);
         let passed = due.since(self.now);
-        match [A, B].map(|who| self.holds_address(who)) {
-            [true, true] => self.double = self.double + passed,
-            [false, false] => self.dark = self.dark + passed,
-            _ => {}
+        let twice = |held: &(u8, u8)| held.1 == 0 && self.machines[B].held.contains(held);
+        if self.machines[A].held.iter().any(twice) {
+            self.double = self.double + passed;
+        }
+        if !self.holds_address(A) && !self.holds_address(B) {
+            self.dark = self.dark + passed;
         }
         self.now = due;
         while let Some(entry) = self.flying.first_entry() {
