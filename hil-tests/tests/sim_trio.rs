@@ -7,10 +7,13 @@ mod sim_support;
 use std::process::Command;
 
 use hil_tests::sim::check::trio::Excuse;
-use hil_tests::sim::fault::Fault;
+use hil_tests::sim::fault::{Fault, Planned};
 use hil_tests::sim::generate;
 use hil_tests::sim::kind::Kind;
+use hil_tests::sim::knobs::Knobs;
 use hil_tests::sim::rng::seed_of;
+use hil_tests::sim::run::run;
+use hil_tests::sim::world::World;
 use sim_support::{all_good, total_of};
 
 #[test]
@@ -59,4 +62,29 @@ fn every_single_failure() {
 fn every_ordered_pair_of_failures() {
     let total = total_of(Kind::Pairs.plans_with_arbiter(1));
     assert_eq!(total.excused, [0; Excuse::ALL.len()], "two failures excuse nothing");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_byte_for_byte() {
+    for seed in [1, 7, 43] {
+        let (plan, again) = (generate::trio::soup(seed), generate::trio::soup(seed));
+        assert_eq!(plan, again);
+        let (first, second) = (run(&plan, true), run(&again, true));
+        assert_eq!(first.hash, second.hash);
+        assert_eq!(first.timeline, second.timeline);
+        assert_eq!(run(&plan, false).hash, first.hash, "watching changes nothing");
+        assert_ne!(run(&generate::trio::soup(seed + 1), false).hash, first.hash);
+    }
+}
+
+/// A trio that runs quietly moves nothing, pulls no line, and every vote is there all the time.
+#[test]
+fn a_quiet_hour_is_quiet() {
+    let on = |who| Planned { at: 0, fault: Fault::PowerOn(who) };
+    let mut world = World::new(1, Knobs::plain_trio(), vec![on(0), on(1)], false);
+    world.run_until(3_600_000_000);
+    assert_eq!(world.checks.violation, None);
+    assert_eq!((world.checks.splits, world.checks.moves[0]), (0, 1));
+    assert!(world.serves(0, 0) && !world.has_address(1, 0));
+    assert_eq!((world.counts.trio.pulses, world.counts.trio.arbiter_lives), (0, 1));
 }

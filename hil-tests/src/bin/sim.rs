@@ -48,7 +48,7 @@ struct Options {
     #[arg(long)]
     shrink: bool,
     /// Tell one story instead, with `--seed`
-    #[arg(long, conflicts_with_all = ["runs", "kind", "case", "shrink", "arbiter"])]
+    #[arg(long, conflicts_with_all = ["runs", "kind", "case", "shrink"])]
     story: Option<String>,
     /// Print the committed fingerprints and what they are now
     #[arg(long, exclusive = true)]
@@ -183,12 +183,14 @@ fn place(kept: &Result<PathBuf, String>) -> String {
 }
 
 /// One story, as `--test sim_stories` tells it.
-fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
+fn tell(name: &str, options: &Options) -> Result<u8, String> {
+    let (seed, timeline) = (options.seed, options.timeline);
     let story =
         stories::named(name).ok_or_else(|| format!("--story: no story is called {name}"))?;
     let mut rig = Simulated::new(seed);
     let kept = PathBuf::from("target/rig-evidence/sim").join(name);
-    let verdict = runner::tell(story, &mut rig, &kept);
+    let tell = if options.arbiter { runner::tell_with_dongle } else { runner::tell };
+    let verdict = tell(story, &mut rig, &kept);
     if timeline {
         print!("{}", runner::merged(rig.timeline()));
     }
@@ -243,7 +245,7 @@ fn main() -> ExitCode {
     }
     let ended = match &options.story {
         None if options.mutants => measure_mutants(options.kind, options.runs),
-        Some(name) => tell(name, options.seed, options.timeline),
+        Some(name) => tell(name, &options),
         None => run_all(&options),
     };
     match ended {

@@ -30,11 +30,20 @@ pub enum Verdict {
 
 /// Tells a story and checks the invariants. `evidence` is made and filled when it fails.
 pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
-    let mut scenario = Scenario::new(rig);
+    told(story, Scenario::new(rig), evidence)
+}
+
+/// The same with a dongle in every cluster of the story ([`super::stories::WITHOUT_DONGLE`]).
+pub fn tell_with_dongle(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
+    told(story, Scenario::new(rig).with_dongle(), evidence)
+}
+
+fn told(story: &Story, mut scenario: Scenario<'_>, evidence: &Path) -> Verdict {
     let told: Told = (story.tell)(&mut scenario).and_then(|()| scenario.finish());
     let lines = std::mem::take(&mut scenario.story);
     // What a starved host may explain: a limit, since it began to run; an invariant, since ever.
     let since = if scenario.finished { Instant::ZERO } else { scenario.mark };
+    let rig = scenario.rig;
     match told {
         Ok(()) => Verdict::Passed,
         Err(Stop::Missing(missing)) => {

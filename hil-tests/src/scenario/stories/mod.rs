@@ -97,6 +97,9 @@ pub const ALL: &[Story] = stories![
     dongle::one_power_feed_is_enough,
 ];
 
+/// Stories that are not told again with a dongle, and why.
+pub const WITHOUT_DONGLE: &[(&str, &str)] = &[];
+
 /// The story of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Story> {
