@@ -217,6 +217,14 @@ impl Ledger {
         self.promises.iter_mut().for_each(|promises| promises.void(voter));
     }
 
+    /// R12: there is evidence that this life of a node is over: its last frame asks for nothing any more.
+    pub fn is_over(&mut self, node: Voter) {
+        self.void_promises_to(node);
+        if let Some(voice) = &mut self.voices[node.index()] {
+            voice.fresh_until = Instant::ZERO;
+        }
+    }
+
     /// R2 for three voters: nothing promised, and the peer's or the arbiter's promise unexpired.
     #[must_use]
     pub fn authorised(&self, group: GroupId, now: Instant) -> bool {
@@ -300,6 +308,27 @@ impl Ledger {
             }
         }
         Ok(processed)
+    }
+
+    /// Whether the newest frame of a node is fresh still and asks for a group that is promised to nobody.
+    #[must_use]
+    pub fn asks_for_what_is_free(&self, from: Voter, now: Instant) -> bool {
+        let voice = self.voice(from).filter(|voice| voice.fresh_until > now);
+        let asks = |group| voice.is_some_and(|voice| voice.groups.state(group).asks());
+        self.groups().any(|group| asks(group) && self.promises(group).promised_to(now).is_none())
+    }
+
+    /// R4 for a node's newest frame, once more: what stood in its way has ended. No newer one was processed,
+    /// so this is no other than that frame's having taken longer.
+    pub fn answer_again(&mut self, now: Instant, from: Voter, sender: &Sender) {
+        let Some(voice) = self.voice(from).copied() else { return };
+        for group in self.groups() {
+            let state = voice.groups.state(group);
+            let free = self.promises(group).promised_to(now).is_none();
+            if free && state.asks() && voice.fresh_until > now {
+                self.answer(group, from, state, voice.newest, now, sender);
+            }
+        }
     }
 
     /// R4 and R5 for one group of a fresh frame.
