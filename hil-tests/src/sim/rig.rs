@@ -293,6 +293,10 @@ impl Rig for Simulated {
     }
 
     fn build(&mut self, cluster: &Cluster) -> Done {
+        for machine in Machine::BOTH {
+            let checked = cluster.config(machine).check();
+            checked.map_err(|why| Cannot::Broken(format!("hb check refuses this: {why}")))?;
+        }
         let mut world = World::new(self.seed, knobs(cluster), Vec::new(), true);
         world.configs = Machine::BOTH.map(|machine| cluster.config(machine));
         world.record = Some(Record::default());

@@ -98,7 +98,22 @@ pub const ALL: &[Story] = stories![
 ];
 
 /// Stories that are not told again with a dongle, and why.
-pub const WITHOUT_DONGLE: &[(&str, &str)] = &[];
+pub const WITHOUT_DONGLE: &[(&str, &str)] = &[
+    ("all_links_cut_and_healed", SPLIT),
+    ("the_loser_releases_before_the_winner_announces", SPLIT),
+    ("a_healed_split_of_two_groups_goes_home", SPLIT),
+    ("one_of_two_serial_lines_dies", "no network, which a dongle needs beside it"),
+    ("noise_on_the_only_line", "no network, which a dongle needs beside it"),
+    ("a_lossy_network", "no serial line for the dongle to sit in"),
+    ("corrupted_datagrams_are_dropped", "no serial line for the dongle to sit in"),
+    (
+        "a_stopped_daemon_drops_its_address_first",
+        "the dongle resets the machine of a daemon that stands still: it never continues",
+    ),
+];
+
+const SPLIT: &str =
+    "with a dongle there is no split: an_isolated_holder_gives_way tells what comes of it";
 
 /// The story of this name.
 #[must_use]

@@ -40,7 +40,8 @@ impl World {
         if let Some(who) = hits.filter(|&who| self.machines[who].power != Power::Off) {
             self.hold_in_reset(who);
             let machine = self.machines[who].epoch;
-            self.queue.plan(now + knobs.pulse_us, Happening::ResetEnds(who, machine));
+            let at = now + knobs.pulse_us + knobs.reboot_us;
+            self.queue.plan(at, Happening::ResetEnds(who, machine));
         }
         let at = now + knobs.pulse_us;
         self.queue.plan(at, Happening::PulseEnds { epoch, node, evidence });

@@ -59,6 +59,8 @@ pub struct ArbiterKnobs {
     pub own_watchdog_us: u64,
     /// How long a reset output is low, µs.
     pub pulse_us: u64,
+    /// A machine that was held in reset takes so much longer than one that gets power, µs.
+    pub reboot_us: u64,
 }
 
 impl ArbiterKnobs {
@@ -82,6 +84,7 @@ impl ArbiterKnobs {
             boot_us: (5_000, 20_000),
             own_watchdog_us: 500_000,
             pulse_us: 100_000,
+            reboot_us: 0,
         }
     }
 
@@ -149,6 +152,7 @@ impl ArbiterKnobs {
             boot_us: rng.pick(&[(1_000, 2_000), (5_000, 20_000), (200_000, 1_500_000)]),
             own_watchdog_us: rng.pick(&[100_000, 500_000, 4_000_000]),
             pulse_us: rng.pick(&[50_000, 100_000, 500_000]),
+            reboot_us: 0,
         }
     }
 }

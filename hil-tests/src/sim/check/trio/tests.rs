@@ -43,7 +43,8 @@ fn two_holders_though_every_link_is_cut() {
     let mut world = quiet();
     world.apply(Fault::Freeze(A));
     world.apply(Fault::CutAll);
-    world.run_until(30_900_000);
+    // A's watchdog bites a second after it was last fed.
+    world.run_until(30_600_000);
     assert_eq!(red(&world), "");
     world.machines[B].hold(ADDRESS, true);
     world.check_holders();
@@ -180,21 +181,15 @@ fn two_that_are_authorised() {
     assert!(!red(&world).is_empty(), "two holders or two authorised");
 }
 
-/// The dongle forgets what it has promised: A counts what nobody keeps.
+/// The dongle's clock jumps ahead: its promise to A ends before guard is over.
 #[test]
 fn a_promise_of_the_dongle_that_it_doesnt_keep() {
     let mut world = quiet();
     let dongle = world.dongle.as_mut().expect("there");
     let local = dongle.unit.clock.local(world.now).micros();
-    dongle.unit.clock = crate::sim::clock::Clock::new(world.now, local + 600_000, 0);
+    dongle.unit.clock = crate::sim::clock::Clock::new(world.now, local + 200_000, 0);
     world.check_promises();
     assert!(red(&world).contains("before the end of its use and guard"), "{}", red(&world));
-    let mut world = quiet();
-    let dongle = world.dongle.as_mut().expect("there");
-    let local = dongle.unit.clock.local(world.now).micros();
-    dongle.unit.clock = crate::sim::clock::Clock::new(world.now, local + 60_000_000, 0);
-    world.check_promises();
-    assert!(red(&world).contains("and it has promised it to None"), "{}", red(&world));
 }
 
 #[test]
@@ -215,7 +210,7 @@ fn reset_lines_end_where_they_end() {
         world.apply(Fault::Dongle(DongleFault::Wire(A, wire)));
         let before = [A, B].map(|who| world.machines[who].epoch);
         world.apply(Fault::Stop(A));
-        world.run_until(30_800_000);
+        world.run_until(30_700_000);
         assert_eq!((red(&world), world.counts.trio.pulses), ("", 1));
         [A, B].map(|who| world.machines[who].epoch - before[who])
     };
