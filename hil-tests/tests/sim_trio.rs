@@ -26,6 +26,7 @@ fn two_thousand_soups() {
         "a generator that stops stirring something in would pass for ever"
     );
     println!("{total}");
+    assert!(total.takeovers_judged > 50, "{} takeovers judged", total.takeovers_judged);
     for (number, runs) in (1..).zip(total.runs_to) {
         assert!(runs > 20, "R{number} was reached in {runs} runs only: they prove little of it");
     }
@@ -55,6 +56,7 @@ fn topology_swaps_with_quick_restarts() {
 fn every_single_failure() {
     let total = total_of((1..=8).flat_map(|seed| Kind::Singles.plans_with_arbiter(seed)));
     assert_eq!(total.excused, [0; Excuse::ALL.len()], "one failure excuses nothing");
+    assert!(total.takeovers_judged > 50, "{} takeovers judged", total.takeovers_judged);
 }
 
 /// No pair of failures makes two holders.

@@ -184,7 +184,13 @@ impl World {
         arbiter.handle_timeout(now);
     }
 
+    /// A machine's port, or the machine at a port.
+    fn cabled(&self, at: usize) -> usize {
+        at ^ usize::from(self.knobs.arbiter.is_some_and(|knobs| knobs.crossed))
+    }
+
     fn read_port(&mut self, arbiter: &mut Arbiter, at: Who, now: Instant) {
+        let port = LinePort::ALL[self.cabled(at)];
         let mut handed = std::mem::take(&mut self.handed);
         let Some(dongle) = self.dongle.as_deref_mut() else { return };
         if let Port::Serial(framed) = &mut dongle.ports[at] {
@@ -193,7 +199,7 @@ impl World {
                     match frame {
                         Ok(frame) => {
                             let whole = self.wires[at][LINE].sent_lately(frame);
-                            let result = arbiter.handle_frame(now, LinePort::ALL[at], frame);
+                            let result = arbiter.handle_frame(now, port, frame);
                             let result = result.map(|accepted| match accepted {
                                 arbiter::Accepted::First => hb_proto::node::Accepted::First,
                                 arbiter::Accepted::Copy => hb_proto::node::Accepted::Copy,
@@ -202,7 +208,7 @@ impl World {
                         }
                         Err(_) => {
                             self.counts.damage += 1;
-                            arbiter.handle_damage(LinePort::ALL[at]);
+                            arbiter.handle_damage(port);
                         }
                     }
                 }
@@ -242,7 +248,7 @@ impl World {
         }
         let mut frame = [0; MAX_FRAME];
         while let Some(transmit) = arbiter.poll_transmit(now, &mut frame) {
-            self.send_from_dongle(transmit.port.index(), &frame[..transmit.len]);
+            self.send_from_dongle(self.cabled(transmit.port.index()), &frame[..transmit.len]);
             self.counts.trio.forwarded += u64::from(transmit.forwarded);
         }
         Stage::Loop

@@ -61,6 +61,8 @@ pub struct ArbiterKnobs {
     pub pulse_us: u64,
     /// A machine that was held in reset takes so much longer than one that gets power, µs.
     pub reboot_us: u64,
+    /// A's cable is in the second port, B's in the first: frames tell who is where, no port does.
+    pub crossed: bool,
 }
 
 impl ArbiterKnobs {
@@ -85,6 +87,7 @@ impl ArbiterKnobs {
             own_watchdog_us: 500_000,
             pulse_us: 100_000,
             reboot_us: 0,
+            crossed: false,
         }
     }
 
@@ -153,6 +156,7 @@ impl ArbiterKnobs {
             own_watchdog_us: rng.pick(&[100_000, 500_000, 4_000_000]),
             pulse_us: rng.pick(&[50_000, 100_000, 500_000]),
             reboot_us: 0,
+            crossed: rng.permille(300),
         }
     }
 }
@@ -236,10 +240,11 @@ impl fmt::Display for ArbiterKnobs {
         )?;
         writeln!(
             f,
-            "  dongle: power {:?}, external watchdog {}, memory in {:?}, the other one {}, clock {:+} ppm, loop within {}, a store takes {}, boot {}, own watchdog {}",
+            "  dongle: power {:?}, external watchdog {}, memory in {:?}, cables {}, the other one {}, clock {:+} ppm, loop within {}, a store takes {}, boot {}, own watchdog {}",
             self.supply,
             if self.external_watchdog { "armed" } else { "off" },
             self.keeps,
+            if self.crossed { "crossed" } else { "straight" },
             if self.spare_charged { "on a charger" } else { "in a drawer" },
             self.drift_ppm,
             Duration::from_micros(self.sched_us),
