@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use hb_linux::config::check;
 use hb_linux::control::client;
 use hb_linux::control::snapshot::{
     Arbiter, ArbiterState, Authority, Group, GroupState, PeerState, Snapshot, Voter,
@@ -61,6 +62,10 @@ impl Node {
 
     /// In the namespace of the thread that calls.
     fn start(&mut self) {
+        self.start_with(Stdio::inherit());
+    }
+
+    fn start_with(&mut self, stderr: Stdio) {
         let daemon = Command::new(env!("CARGO_BIN_EXE_heartbeatd"))
             .arg("--config-dir")
             .arg(self.home.join("etc"))
@@ -70,6 +75,7 @@ impl Node {
             .arg(self.run_dir())
             .args(["--node", self.name])
             .stdin(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         self.daemon = Some(daemon);
@@ -92,6 +98,18 @@ impl Node {
     fn hb(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hb"));
         command.args(args).arg("--run-dir").arg(self.run_dir()).output().unwrap()
+    }
+
+    fn etc(&self) -> String {
+        self.home.join("etc").display().to_string()
+    }
+
+    /// Changes ha.cf; a change that changes nothing fails.
+    fn edit(&self, old: &str, new: &str) {
+        let path = self.home.join("etc/ha.cf");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(old), "{text}");
+        fs::write(&path, text.replace(old, new)).unwrap();
     }
 
     fn log(&self) -> String {
@@ -140,34 +158,44 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Two machines without daemons, joined; `story` tells what happens to them.
+fn pair(story: fn(&mut Lan, &mut Node, &Far)) {
+    let base = std::env::temp_dir().join(format!("hb-arbiter-absent-{}", std::process::id()));
+    let base = base.join(format!("{:?}", std::thread::current().id()));
+    let line = Line::new().unwrap();
+    let ports = [Port::new().unwrap(), Port::new().unwrap()];
+    let ttys = [0, 1].map(|at: usize| ports[at].device().to_owned());
+    let [one, two] = ports;
+    line.attach(Side::A, one);
+    line.attach(Side::B, two);
+    let mut alpha = Node::new(&base, "alpha", &ttys[0]);
+    let beta = Node::new(&base, "beta", &ttys[1]);
+    let mut lan = Lan::new();
+    let (namespace, its_namespace) = mpsc::channel();
+    let (orders, told) = mpsc::channel::<Order>();
+    let (done, answered) = mpsc::channel();
+    let far = std::thread::spawn(move || far_side(beta, &namespace, &told, &done));
+    lan.cable("eth1", &its_namespace.recv().unwrap());
+    lan.address("eth1", "10.78.0.1/24");
+    lan.up("eth1");
+    let beta = Far { orders, answered };
+    story(&mut lan, &mut alpha, &beta);
+    drop(beta);
+    far.join().unwrap();
+    drop(alpha);
+    fs::remove_dir_all(&base).unwrap();
+}
+
 #[test]
 fn two_nodes_serve_by_each_others_promise() {
-    in_namespace(|| {
-        let base = std::env::temp_dir().join(format!("hb-arbiter-absent-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&base);
-        let line = Line::new().unwrap();
-        let ports = [Port::new().unwrap(), Port::new().unwrap()];
-        let ttys = [0, 1].map(|at: usize| ports[at].device().to_owned());
-        let [one, two] = ports;
-        line.attach(Side::A, one);
-        line.attach(Side::B, two);
-        let mut alpha = Node::new(&base, "alpha", &ttys[0]);
-        let beta = Node::new(&base, "beta", &ttys[1]);
-        let mut lan = Lan::new();
-        let (namespace, its_namespace) = mpsc::channel();
-        let (orders, told) = mpsc::channel::<Order>();
-        let (done, answered) = mpsc::channel();
-        let far = std::thread::spawn(move || far_side(beta, &namespace, &told, &done));
-        lan.cable("eth1", &its_namespace.recv().unwrap());
-        lan.address("eth1", "10.78.0.1/24");
-        lan.up("eth1");
-        let beta = Far { orders, answered };
-        story(&mut lan, &mut alpha, &beta);
-        drop(beta);
-        far.join().unwrap();
-        drop(alpha);
-        fs::remove_dir_all(&base).unwrap();
-    });
+    in_namespace(|| pair(alone_and_by_word));
+}
+
+/// R14, changes: a difference is named everywhere and stops nothing, and givers and users may follow in any
+/// order.
+#[test]
+fn a_longer_guard_on_one_node_is_named_and_stops_nothing() {
+    in_namespace(|| pair(guard_grows));
 }
 
 /// What the far side's thread is told: it alone is in beta's namespace.
@@ -207,7 +235,35 @@ fn far_side(
     }
 }
 
-fn story(lan: &mut Lan, alpha: &mut Node, beta: &Far) {
+/// A machine that can be paused, or whose watchdog can't be had, does not take part on the strength of it (R10):
+/// `hb check` and heartbeatd say so alike, and systemd is not to try again.
+#[test]
+fn a_guard_that_nothing_keeps_is_no_ground_to_serve() {
+    in_namespace(|| {
+        let base = std::env::temp_dir().join(format!("hb-unguarded-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        let port = Port::new().unwrap();
+        let mut lan = Lan::new();
+        lan.veth("eth1", "far");
+        lan.address("eth1", "10.78.1.1/24");
+        let mut alpha = Node::new(&base, "alpha", port.device());
+        alpha.edit("guard_unsafe 1", "watchdog /dev/null");
+        alpha.start_with(Stdio::piped());
+        let ended = alpha.daemon.take().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &alpha.log();
+        assert_eq!(ended.status.code(), Some(78), "{said}");
+        let why = if check::is_guest() {
+            "this machine is a hypervisor's guest"
+        } else {
+            "guard rests on the watchdog, and it is not armed: leaving"
+        };
+        assert!(said.contains(why), "{said}");
+        assert_eq!(lan.addresses("eth1").len(), 1, "nothing was started");
+        fs::remove_dir_all(&base).unwrap();
+    });
+}
+
+fn alone_and_by_word(lan: &mut Lan, alpha: &mut Node, beta: &Far) {
     beta.with(Node::start);
     alpha.start();
 
@@ -284,4 +340,57 @@ fn story(lan: &mut Lan, alpha: &mut Node, beta: &Far) {
     alpha.until("alone again", |snapshot| group(snapshot).state == GroupState::Stopped);
     alpha.signal(Signal::TERM);
     assert!(alpha.daemon.take().unwrap().wait().unwrap().success(), "{}", alpha.log());
+}
+
+fn guard_grows(_: &mut Lan, alpha: &mut Node, beta: &Far) {
+    beta.with(Node::start);
+    alpha.start();
+    let by_peer =
+        |snapshot: &Snapshot| runs(snapshot, "alpha") && authority(snapshot).from == [Voter::Peer];
+    alpha.until("the group runs by the peer's promise", by_peer);
+    let agree = alpha.hb(&["check", "--peer", "--node", "alpha", "--config-dir", &alpha.etc()]);
+    assert!(stdout(&agree).contains("nodes, arbiter): the same on beta"), "{}", stdout(&agree));
+
+    beta.with(|beta| {
+        beta.signal(Signal::TERM);
+        beta.daemon.take().unwrap().wait().unwrap();
+        beta.edit("guard_unsafe 1", "guard_unsafe 3");
+    });
+    // The standby's orderly end took its vote along: that is what a lost arbiter costs.
+    alpha.until("alone", |snapshot| group(snapshot).state == GroupState::Stopped);
+    beta.with(Node::start);
+    let named = alpha.until("its vote is back, the difference is known", |snapshot| {
+        let configuration = snapshot.configuration.as_ref().expect("told");
+        by_peer(snapshot) && configuration.settings.agrees() == Some(false)
+    });
+    assert_eq!(named.configuration.unwrap().haresources.agrees(), Some(true));
+    alpha.until_log("ha.cf's times, policy or arbiter differ from beta's");
+    let picture = stdout(&alpha.hb(&["status"]));
+    let line = "! ha.cf (times, auto_failback, nodes, arbiter) differs from beta's";
+    assert!(picture.contains(line), "{picture}");
+    let check = alpha.hb(&["check", "--peer", "--node", "alpha", "--config-dir", &alpha.etc()]);
+    assert_eq!(check.status.code(), Some(1), "{}", stdout(&check));
+    assert!(
+        stdout(&check).contains("warning: ha.cf (times, auto_failback, nodes, arbiter) differs")
+    );
+    // A promise by who is bound for less than one's own guard counts for nothing: it stays where it is.
+    beta.with(|beta| {
+        let refused = beta.hb(&["takeover"]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let why = String::from_utf8_lossy(&refused.stderr);
+        assert!(why.contains("the peer's guard is shorter"), "{why}");
+        let there = beta.until("it leaves it where it is", |there| runs(there, "alpha"));
+        assert_eq!(group(&there).votes["beta"].to, "alpha");
+    });
+    for _ in 0..100 {
+        let now = client::observe(&alpha.run_dir()).expect("a snapshot");
+        assert!(by_peer(&now), "nothing stops: {now:#?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    alpha.signal(Signal::TERM);
+    assert!(alpha.daemon.take().unwrap().wait().unwrap().success(), "{}", alpha.log());
+    alpha.edit("guard_unsafe 1", "guard_unsafe 3");
+    alpha.start();
+    let same = alpha.until("both have the longer guard", by_peer);
+    assert_eq!(same.configuration.unwrap().settings.agrees(), Some(true));
 }

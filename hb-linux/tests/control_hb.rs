@@ -229,6 +229,10 @@ fn an_arbiter_that_is_lost() {
         (r#""direct":true"#, r#""direct":false"#),
         (r#""power_from":["linuxha1","linuxha2"]"#, r#""power_from":[]"#),
         (r#"{"linuxha1":"tested","linuxha2":"tested"}"#, "{}"),
+        (
+            r#""longest_ms":null}}"#,
+            r#""longest_ms":null},"keys":[{"id":1,"needed_by":"arbiter"},{"id":2,"needed_by":"linuxha1"}]}"#,
+        ),
         (r#""from":["peer","arbiter"]"#, r#""from":["peer"]"#),
         (r#","arbiter":{"to":"linuxha1","ends_in_ms":371}"#, ""),
     ]);

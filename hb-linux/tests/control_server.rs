@@ -52,6 +52,7 @@ fn snapshot() -> Snapshot {
         last_failover: None,
         stalls: Stalls::default(),
         configuration: None,
+        keys: Vec::new(),
     }
 }
 

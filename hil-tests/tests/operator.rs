@@ -35,7 +35,7 @@ fn check_peer_compares_files_that_run_and_files_that_lie_there() {
         let (text, _) = check_peer(&pair, Node::One);
         assert!(text.contains("haresources: the same on linuxha2"), "{text}");
         assert!(
-            text.contains("ha.cf (times, auto_failback, nodes): the same on linuxha2"),
+            text.contains("ha.cf (times, auto_failback, nodes, arbiter): the same on linuxha2"),
             "{text}"
         );
         assert!(!without_spaces(&text).contains("since heartbeatd started"), "{text}");
@@ -53,14 +53,14 @@ fn check_peer_compares_files_that_run_and_files_that_lie_there() {
         for node in Node::BOTH {
             let (text, exit) = check_peer(&pair, node);
             assert!(
-                text.contains("warning: ha.cf (times, auto_failback, nodes) differs"),
+                text.contains("warning: ha.cf (times, auto_failback, nodes, arbiter) differs"),
                 "{text}"
             );
             assert!(text.contains("haresources: the same"), "{text}");
             assert!(exit >= Some(1), "{text}");
             let status = pair.hb(node, &["status"]);
             assert!(
-                status.contains("! ha.cf (times, auto_failback, nodes) differs from"),
+                status.contains("! ha.cf (times, auto_failback, nodes, arbiter) differs from"),
                 "{status}"
             );
         }

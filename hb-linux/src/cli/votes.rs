@@ -80,14 +80,14 @@ const fn is_gone(snapshot: &Snapshot) -> bool {
     matches!(snapshot.peer.state, PeerState::Dead | PeerState::Left)
 }
 
-/// What keeps a group that nobody runs, while there is no peer that could: the end of the sentence.
-pub fn waits(group: &Group, snapshot: &Snapshot) -> String {
+/// What keeps a group that nobody runs: the end of the sentence.
+pub fn waits(group: &Group) -> String {
     match &group.obstacle {
-        Some(obstacle) if is_gone(snapshot) => match obstacle.ends_in_ms {
+        Some(obstacle) => match obstacle.ends_in_ms {
             Some(ms) => format!(" for another {} at most: {}", span(ms), obstacle.what),
             None => format!(": {}", obstacle.what),
         },
-        _ => String::new(),
+        None => String::new(),
     }
 }
 

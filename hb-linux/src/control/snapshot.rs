@@ -35,6 +35,18 @@ pub struct Snapshot {
     /// Fingerprints of the files; a daemon that is older than this `hb` may not tell them.
     #[serde(default)]
     pub configuration: Option<Configuration>,
+    /// The keys of authkeys, in its order, and who still needs them.
+    #[serde(default)]
+    pub keys: Vec<KeyUse>,
+}
+
+/// A key of authkeys, by its number: never the key itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// Its number.
+    pub id: u8,
+    /// A voter that signs with it, or that was not heard yet and may; null when it can go (R14).
+    pub needed_by: Option<String>,
 }
 
 /// What both nodes' files must agree on, as the running daemons read them at their start.
@@ -397,7 +409,7 @@ mod tests {
     use super::*;
 
     /// Written out by hand from the interface's description, so that a renamed field is noticed.
-    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed","authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null,"votes":{"arbiter":{"to":"linuxha1","ends_in_ms":380}}}],"arbiter":{"state":"present","id":7,"boot":3,"uptime_s":86400,"hears":{"linuxha1":20,"linuxha2":null},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":30,"direct":true,"agreed":true,"power_from":["linuxha1"],"reset_lines":{"linuxha1":"tested","linuxha2":null}},"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}}}"#;
+    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed","authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null,"votes":{"arbiter":{"to":"linuxha1","ends_in_ms":380}}}],"arbiter":{"state":"present","id":7,"boot":3,"uptime_s":86400,"hears":{"linuxha1":20,"linuxha2":null},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":30,"direct":true,"agreed":true,"power_from":["linuxha1"],"reset_lines":{"linuxha1":"tested","linuxha2":null}},"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}},"keys":[{"id":1,"needed_by":null},{"id":2,"needed_by":"linuxha1"}]}"#;
 
     #[test]
     fn json_is_what_the_interface_says_both_ways() {

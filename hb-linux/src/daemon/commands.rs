@@ -17,13 +17,12 @@ pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: I
             info!("hb stop: leaving the cluster");
             node.request_leave();
             let mut message = "leaving: every resource is stopped, then heartbeatd ends".to_owned();
-            if leaves_peer_without_votes(node, now) {
+            if warn_of_leaving(node, settings, now) {
                 message.push_str(&format!(
                     ". The arbiter is not there to vote: {peer} will not take over, and what it runs stops, until \
                      this node is back or you run `hb takeover --peer-is-off` there",
                     peer = settings.peer
                 ));
-                warn!("no arbiter votes: once this node is gone {} may run nothing", settings.peer);
             }
             Reply::accepted(message)
         }
@@ -57,10 +56,15 @@ pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: I
     }
 }
 
-/// With an arbiter a node runs by votes alone: once this one has left, the peer has none (R2).
-fn leaves_peer_without_votes(node: &Node, now: Instant) -> bool {
+/// With an arbiter a node runs by votes alone: once this one has left, a peer without the arbiter's has none
+/// (R2). Whether that is so; the log is told.
+pub fn warn_of_leaving(node: &Node, settings: &Settings, now: Instant) -> bool {
     let absent = node.arbiter(now).is_some_and(|arbiter| arbiter.state != ArbiterState::Present);
-    absent && !node.peer().state().is_gone()
+    let alone = absent && !node.peer().state().is_gone();
+    if alone {
+        warn!("no arbiter votes: once this node is gone {} may run nothing", settings.peer);
+    }
+    alone
 }
 
 /// Says as well what a silent peer's groups have to wait for.

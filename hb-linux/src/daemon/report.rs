@@ -18,7 +18,7 @@ use super::third_voter;
 use super::watch::Watch;
 use crate::config::Settings;
 use crate::control::snapshot::{
-    Cause, Configuration, Digest, Failover, Group, GroupState, Link, LinkKind, LinkState,
+    Cause, Configuration, Digest, Failover, Group, GroupState, KeyUse, Link, LinkKind, LinkState,
     NodeState, Peer, PeerState, RoundTrip, Snapshot, Stalls,
 };
 
@@ -53,7 +53,16 @@ pub fn snapshot(node: &Node, settings: &Settings, watch: &Watch, now: Instant) -
             longest_ms: (statistics.stalls > 0).then(|| statistics.longest_stall.millis()),
         },
         configuration: Some(configuration(node)),
+        keys: settings.keys.iter().map(|key| key_use(node, settings, key.id)).collect(),
     }
+}
+
+fn key_use(node: &Node, settings: &Settings, id: u8) -> KeyUse {
+    let name = |voter| match voter {
+        Voter::Arbiter => "arbiter",
+        node => third_voter::name_of(settings, node),
+    };
+    KeyUse { id, needed_by: node.key_user(id).map(|voter| name(voter).to_owned()) }
 }
 
 fn configuration(node: &Node) -> Configuration {

@@ -17,7 +17,7 @@ const UNKNOWN: &str = "unknown";
 /// Whose vote it is in the list of votes, beside the nodes' names.
 const ARBITER: &str = "arbiter";
 
-fn name_of(settings: &Settings, voter: Voter) -> &str {
+pub(super) fn name_of(settings: &Settings, voter: Voter) -> &str {
     if voter == settings.me { &settings.node } else { &settings.peer }
 }
 
@@ -144,21 +144,35 @@ pub(super) fn obstacle(
     now: Instant,
 ) -> Option<Obstacle> {
     let obstacle = node.obstacle(group, now)?;
-    let ends_in = match obstacle {
+    let ends_in = ends_in(&obstacle);
+    let what = InWords::of(&obstacle, node, &settings.peer).to_string();
+    Some(Obstacle { what, ends_in_ms: ends_in.map(Duration::millis) })
+}
+
+/// When an obstacle goes by itself; `None` when it doesn't, or nobody can tell.
+pub(super) const fn ends_in(obstacle: &ProtoObstacle) -> Option<Duration> {
+    match *obstacle {
         ProtoObstacle::OwnPromise { ends_in } | ProtoObstacle::ArbiterPromise { ends_in, .. } => {
             ends_in
         }
         ProtoObstacle::PeerUnknown { ends_in } => Some(ends_in),
-        _ => None,
-    };
-    let what = InWords { obstacle: &obstacle, peer: &settings.peer }.to_string();
-    Some(Obstacle { what, ends_in_ms: ends_in.map(Duration::millis) })
+        ProtoObstacle::ArbiterAbsent { .. }
+        | ProtoObstacle::ArbiterGuard
+        | ProtoObstacle::NoAgreement => None,
+    }
 }
 
 /// An obstacle as log and status say it, without its time.
 pub(super) struct InWords<'a> {
-    pub(super) obstacle: &'a ProtoObstacle,
-    pub(super) peer: &'a str,
+    obstacle: &'a ProtoObstacle,
+    peer: &'a str,
+    peer_is_gone: bool,
+}
+
+impl<'a> InWords<'a> {
+    pub(super) fn of(obstacle: &'a ProtoObstacle, node: &Node, peer: &'a str) -> Self {
+        Self { obstacle, peer, peer_is_gone: node.peer().state().is_gone() }
+    }
 }
 
 impl fmt::Display for InWords<'_> {
@@ -175,6 +189,12 @@ impl fmt::Display for InWords<'_> {
             ProtoObstacle::ArbiterPromise { to: None, .. } => {
                 f.write_str("the arbiter may have promised it to either node, and no longer knows")
             }
+            ProtoObstacle::ArbiterAbsent { state } if !self.peer_is_gone => write!(
+                f,
+                "the arbiter is {}, and {peer}'s vote does not count here: its guard is shorter, or it does not \
+                 hear us",
+                state.name()
+            ),
             ProtoObstacle::ArbiterAbsent { state } => write!(
                 f,
                 "neither {peer} nor the arbiter ({}) votes. If {peer}'s machine is surely off: \
@@ -190,3 +210,6 @@ impl fmt::Display for InWords<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::message::arbiter::{FenceShown, LineShown, ResetReason};
 use tracing::{error, info, warn};
 
-use super::third_voter::InWords;
+use super::third_voter::{InWords, ends_in};
 use crate::config::Settings;
 use crate::log::{CRIT, Limiter};
 
@@ -268,29 +268,28 @@ impl Votes {
     fn obstacles(&mut self, node: &Node, now: Instant) {
         for ((name, last), at) in self.groups.iter().zip(&mut self.obstacles).zip(0..) {
             let group = GroupId(at);
-            let waits = node.holder(group).is_none()
-                && node.stance(group) != Stance::Running
-                && node.peer().state().is_gone();
-            let found = node.obstacle(group, now).filter(|_| waits);
+            let nobody = node.holder(group).is_none() && node.stance(group) != Stance::Running;
+            let gone = node.peer().state().is_gone();
+            let found = node.obstacle(group, now).filter(|obstacle| {
+                // A peer that is there takes what was promised to it, or gives the promise back.
+                let promised = matches!(
+                    obstacle,
+                    Obstacle::OwnPromise { .. }
+                        | Obstacle::ArbiterPromise { .. }
+                        | Obstacle::PeerUnknown { .. }
+                );
+                nobody && (gone || !promised)
+            });
             if let Some(Some(_)) = last.look(found.map(without_time))
                 && let Some(obstacle) = found
             {
-                let words = InWords { obstacle: &obstacle, peer: &self.peer };
+                let words = InWords::of(&obstacle, node, &self.peer);
                 match ends_in(&obstacle) {
                     Some(left) => warn!("{name} waits for {} ms at most: {words}", left.millis()),
                     None => warn!("{name} waits: {words}"),
                 }
             }
         }
-    }
-}
-
-/// When an obstacle goes by itself.
-pub(super) const fn ends_in(obstacle: &Obstacle) -> Option<Duration> {
-    match *obstacle {
-        Obstacle::OwnPromise { ends_in } | Obstacle::ArbiterPromise { ends_in, .. } => ends_in,
-        Obstacle::PeerUnknown { ends_in } => Some(ends_in),
-        _ => None,
     }
 }
 

@@ -44,9 +44,8 @@ impl<'rig> Scenario<'rig> {
     }
 
     /// Gives every cluster of the story a plain dongle: its two voters become three.
-    #[must_use]
-    pub fn with_dongle(self) -> Self {
-        Self { with_dongle: true, ..self }
+    pub fn give_dongle(&mut self) {
+        self.with_dongle = true;
     }
 
     /// Makes the cluster; both machines are without power.
@@ -60,6 +59,12 @@ impl<'rig> Scenario<'rig> {
         self.cluster = cluster;
         self.mark = self.rig.now();
         Ok(())
+    }
+
+    /// Goes on with a cluster that another scenario has built on this rig.
+    pub fn go_on(&mut self, cluster: Cluster) {
+        self.cluster = cluster;
+        self.mark = self.rig.now();
     }
 
     /// Makes the cluster and gives both machines power, A first.
