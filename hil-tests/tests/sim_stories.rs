@@ -29,6 +29,12 @@ fn every_story() {
     assert_eq!(skipped, BTreeSet::from(SKIPPED), "the list of skipped stories is not true");
 }
 
+/// What the third voter is for. None is skipped.
+#[test]
+fn every_story_of_the_dongle() {
+    assert_eq!(tell_all(stories::DONGLE, "", runner::tell), BTreeSet::new());
+}
+
 /// The two voters' stories again with three, but for those that say why not.
 #[test]
 fn every_story_with_a_dongle() {
