@@ -53,9 +53,19 @@ fn a_broken_rule_is_exit_code_129() {
     assert!(again.text.contains("VIOLATION") && again.text.contains("Safety("), "{}", again.text);
 }
 
+/// With an arbiter: reset lines that move nothing and say that they did.
+#[test]
+fn evidence_that_lies_is_exit_code_129() {
+    let red = sim(&["--arbiter", "--runs", "40", "--plant", "evidence-lies"]);
+    assert_eq!(red.code, Some(129), "{}", red.text);
+    let again = the_hint_brings_it_back(&red);
+    assert!(again.text.contains("VIOLATION") && again.text.contains("Safety("), "{}", again.text);
+}
+
 #[test]
 fn the_same_runs_are_green_without_the_plant() {
     for args in [
+        &["--arbiter", "--runs", "40"][..],
         &["--kind", "singles", "--seed", "3"][..],
         &["--kind", "pairs", "--case", "1234"],
         &["--runs", "20"],

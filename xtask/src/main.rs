@@ -38,7 +38,7 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Run the simulator: --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --case N, --timeline, --shrink, …
+    /// Run the simulator: --arbiter, --seed S|COMMIT, --runs N, --kind soup|swaps|singles|pairs, --case N, --timeline, --shrink, --mutants, …
     #[command(disable_help_flag = true)]
     Sim {
         /// For the simulator; `--help` lists all

@@ -10,15 +10,21 @@ const PROFILE: &str = "sim";
 
 fn build_and_run(profile: &str, args: &[String]) -> ExitCode {
     let place = Place::here();
+    let mut target = place.target.clone();
     let mut build = place.cargo();
     build.args(["build", "--locked", "--profile", profile, "-p", "hil-tests", "--bin", "sim"]);
+    if args.iter().any(|arg| arg == "--mutants") {
+        // Programs whose rules can be broken stay away from all others.
+        target.push("mutants");
+        build.args(["--features", "hil-tests/mutants", "--target-dir"]).arg(&target);
+    }
     match build.status() {
         Ok(status) if status.success() => {}
         // Not 127 to 129, nor 2: nothing was judged.
         Ok(_) => return ExitCode::FAILURE,
         Err(error) => return fail(&place.cargo, &error),
     }
-    let sim = place.target.join(profile).join("sim");
+    let sim = target.join(profile).join("sim");
     // Replaces this process: the exit code is the run's own. What it keeps goes into the workspace.
     let error = std::process::Command::new(&sim).args(args).current_dir(&place.root).exec();
     fail(&sim, &error)

@@ -20,6 +20,7 @@ use hil_tests::sim::rig::Simulated;
 use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::{Outcome, run};
 use hil_tests::sim::shrink::shrink;
+use hil_tests::sim::total::Total;
 use hil_tests::sim::{day, fingerprints};
 
 #[derive(Parser)]
@@ -34,6 +35,9 @@ struct Options {
     /// soup, swaps, singles or pairs
     #[arg(long, default_value = "soup")]
     kind: Kind,
+    /// With the third voter
+    #[arg(long)]
+    arbiter: bool,
     /// Only this case of each seed's table
     #[arg(long)]
     case: Option<usize>,
@@ -52,6 +56,9 @@ struct Options {
     /// Simulate a quiet day and say how long that took
     #[arg(long, exclusive = true)]
     bench: bool,
+    /// Break each rule of the protocol in turn and say within how many seeds that is noticed
+    #[arg(long, conflicts_with_all = ["arbiter", "case", "shrink", "timeline", "story"])]
+    mutants: bool,
     /// Break the world on purpose: the run must turn red
     #[arg(long, hide = true)]
     plant: Option<Plant>,
@@ -59,28 +66,6 @@ struct Options {
 
 fn seed(word: &str) -> Result<u64, String> {
     seed_of(word).ok_or_else(|| "expected a number or a commit's 40 hex digits".to_owned())
-}
-
-/// What all runs add up to.
-#[derive(Default)]
-struct Total {
-    worst: u8,
-    ran: u64,
-    failed: u64,
-    frames: u64,
-    simulated_us: u64,
-    splits: u64,
-}
-
-impl Total {
-    fn add(&mut self, outcome: &Outcome) {
-        self.ran += 1;
-        self.failed += u64::from(!outcome.verdict.is_good());
-        self.worst = self.worst.max(outcome.verdict.exit_code());
-        self.frames += outcome.counts.frames_sent;
-        self.simulated_us += outcome.ended_at;
-        self.splits += u64::from(outcome.splits);
-    }
 }
 
 fn print_report(plan: &Plan, outcome: &Outcome) {
@@ -142,7 +127,11 @@ fn run_all(options: &Options) -> Result<u8, String> {
     let start = Instant::now();
     for step in 0..options.runs {
         let seed = options.seed.wrapping_add(step);
-        let mut plans = options.kind.plans(seed);
+        let mut plans = if options.arbiter {
+            options.kind.plans_with_arbiter(seed)
+        } else {
+            options.kind.plans(seed)
+        };
         if let Some(case) = options.case {
             let cases = plans.len();
             if case >= cases {
@@ -166,10 +155,14 @@ fn run_all(options: &Options) -> Result<u8, String> {
         println!("{} runs, and nothing fails: there is nothing to shrink", total.ran);
         return Ok(0);
     }
+    if total.ran > 1 {
+        print!("{total}");
+    }
     println!(
-        "{} runs of {}, {} failed: {} s simulated in {:.1} s, {} frames, {} splits of the classics' kind",
+        "{} runs of {}{}, {} failed: {} s simulated in {:.1} s, {} frames, {} splits of the classics' kind",
         total.ran,
         options.kind,
+        if options.arbiter { " with an arbiter" } else { "" },
         total.failed,
         total.simulated_us / 1_000_000,
         start.elapsed().as_secs_f64(),
@@ -190,12 +183,14 @@ fn place(kept: &Result<PathBuf, String>) -> String {
 }
 
 /// One story, as `--test sim_stories` tells it.
-fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
+fn tell(name: &str, options: &Options) -> Result<u8, String> {
+    let (seed, timeline) = (options.seed, options.timeline);
     let story =
         stories::named(name).ok_or_else(|| format!("--story: no story is called {name}"))?;
     let mut rig = Simulated::new(seed);
     let kept = PathBuf::from("target/rig-evidence/sim").join(name);
-    let verdict = runner::tell(story, &mut rig, &kept);
+    let tell = if options.arbiter { runner::tell_with_dongle } else { runner::tell };
+    let verdict = tell(story, &mut rig, &kept);
     if timeline {
         print!("{}", runner::merged(rig.timeline()));
     }
@@ -215,6 +210,31 @@ fn tell(name: &str, seed: u64, timeline: bool) -> Result<u8, String> {
     })
 }
 
+/// A line for each rule that can be broken: where `--kind` of `--runs` seeds first notices.
+#[cfg(feature = "mutants")]
+fn measure_mutants(kind: Kind, seeds: u64) -> Result<u8, String> {
+    use hil_tests::sim::mutants::{ALL, Rule, noticed};
+    // A broken rule breaks contracts, too: a panic is a verdict, and needs no words.
+    std::panic::set_hook(Box::new(|_| {}));
+    for rule in ALL {
+        let rule: Rule = rule;
+        match noticed(rule, kind, seeds) {
+            Some(found) => println!(
+                "{rule:?}: {kind} within {} seeds ({}): {:?}",
+                found.within, found.plan, found.verdict
+            ),
+            None => println!("{rule:?}: not noticed in {seeds} seeds of {kind}"),
+        }
+    }
+    Ok(0)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn measure_mutants(_: Kind, _: u64) -> Result<u8, String> {
+    Err("--mutants: this program was built without the knobs: use `cargo xtask sim --mutants`"
+        .into())
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     if options.fingerprints {
@@ -224,7 +244,8 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::from(!day::bench()));
     }
     let ended = match &options.story {
-        Some(name) => tell(name, options.seed, options.timeline),
+        None if options.mutants => measure_mutants(options.kind, options.runs),
+        Some(name) => tell(name, &options),
         None => run_all(&options),
     };
     match ended {

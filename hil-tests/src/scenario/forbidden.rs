@@ -103,6 +103,10 @@ fn silences(verb: &Verb) -> bool {
             | Verb::PanicKernel(_)
             | Verb::Cut(..)
             | Verb::Unplug(..)
+            | Verb::CutHalf(_)
+            | Verb::DeafenPort(_)
+            | Verb::MutePort(_)
+            | Verb::RemoveDongle
     )
 }
 

@@ -35,6 +35,14 @@ pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
     })
 }
 
+/// The same with a dongle in every cluster of the story ([`super::stories::WITHOUT_DONGLE`]).
+pub fn tell_with_dongle(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
+    tell_as(story.name, rig, evidence, |scenario| {
+        scenario.give_dongle();
+        (story.tell)(scenario).and_then(|()| scenario.finish())
+    })
+}
+
 /// As [`tell`], of something that is no story of the language's own; without its invariants, unless `told`
 /// ends with [`Scenario::finish`].
 pub fn tell_as(

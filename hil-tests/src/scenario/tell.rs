@@ -22,6 +22,8 @@ pub struct Scenario<'rig> {
     pub(super) story: Vec<Moment>,
     /// The story has ended well; what is left are the invariants.
     pub(super) finished: bool,
+    /// The story's clusters get a dongle, whatever it says.
+    with_dongle: bool,
 }
 
 impl<'rig> Scenario<'rig> {
@@ -37,7 +39,13 @@ impl<'rig> Scenario<'rig> {
             verbs: Vec::new(),
             story: Vec::new(),
             finished: false,
+            with_dongle: false,
         }
+    }
+
+    /// Gives every cluster of the story a plain dongle: its two voters become three.
+    pub fn give_dongle(&mut self) {
+        self.with_dongle = true;
     }
 
     /// Makes the cluster; both machines are without power.
@@ -45,6 +53,8 @@ impl<'rig> Scenario<'rig> {
     /// # Errors
     /// The rig can't.
     pub fn build(&mut self, cluster: Cluster) -> Told {
+        let dongle = self.with_dongle && cluster.arbiter.is_none();
+        let cluster = if dongle { cluster.arbiter() } else { cluster };
         self.rig.build(&cluster)?;
         self.cluster = cluster;
         self.mark = self.rig.now();
@@ -75,7 +85,12 @@ impl<'rig> Scenario<'rig> {
     pub fn begin(&mut self, cluster: Cluster) -> Told {
         self.start(cluster)?;
         self.expect_holder(0, Machine::A)?;
-        self.settle()
+        self.settle()?;
+        if self.with_dongle {
+            // What it may have promised before its start is over (R8).
+            self.run_for(self.cluster.timing.full());
+        }
+        Ok(())
     }
 
     /// When rig time began.

@@ -1,12 +1,14 @@
 //! What happens to machines and links: power, freezes, signals, cuts, operators, and the mend of it all.
 
 use super::clock::Clock;
+use super::dongle::LINE;
+use super::dongle::faults::DongleFault;
 use super::fault::{Command, Fault, Files, Mood, Weather, Who};
 use super::machine::Power;
 use super::world::{Happening, World};
 
 impl World {
-    fn power_on(&mut self, who: Who) {
+    pub(super) fn power_on(&mut self, who: Who) {
         let (from, to) = self.knobs.boot_us;
         let takes = self.rng.between(from, to);
         let (now, ppm) = (self.now, self.knobs.drift_ppm[who]);
@@ -25,8 +27,13 @@ impl World {
         for link in 0..self.wires[who].len() {
             self.wires[who][link].go_dead(self.now);
         }
+        let was_off = self.machines[who].power == Power::Off;
         self.machines[who].lose_everything();
         self.machines[who].power = Power::Off;
+        self.checks.false_evidence[who] = false;
+        if !was_off {
+            self.sense_falls(who);
+        }
         self.check_holders();
     }
 
@@ -52,6 +59,7 @@ impl World {
             _ => {}
         }
         if !freeze {
+            self.machines[who].woken_at = now;
             self.plan_turn(who);
         }
     }
@@ -84,6 +92,7 @@ impl World {
             daemon.stopped = stop;
         }
         if !stop {
+            self.machines[who].woken_at = self.now;
             self.plan_turn(who);
         }
     }
@@ -97,8 +106,15 @@ impl World {
         self.tell_all(|| format!("*** {fault}"));
         self.trace.number(self.now);
         match fault {
-            Fault::PowerOff(who) => self.power_off(who),
-            Fault::PowerOn(who) => self.power_on(who),
+            Fault::PowerOff(who) => {
+                self.machines[who].in_reset = false;
+                self.power_off(who);
+                self.look_at_feeds();
+            }
+            Fault::PowerOn(who) => {
+                self.power_on(who);
+                self.look_at_feeds();
+            }
             Fault::Reset(who) => {
                 if self.machines[who].power != Power::Off {
                     self.reset(who);
@@ -131,24 +147,37 @@ impl World {
             Fault::Weather { from, link, weather } => {
                 self.settle_lines();
                 self.wires[from][link].weather = weather;
+                if link == LINE {
+                    self.weather_at_dongle(from, weather);
+                }
             }
             Fault::Scripts(who, mood) => self.machines[who].mood = mood,
             Fault::Operator(who, command) => self.command(who, command),
             Fault::Reload(who, files) => self.reload(who, files),
             Fault::WallStep(who, ms) => self.machines[who].clock.wall_offset_ms += ms,
+            Fault::PeerIsOff(who) => self.command(who, Command::PeerIsOff),
+            Fault::Dongle(fault) => self.apply_to_dongle(fault),
         }
         self.check_holders();
     }
 
     fn cut(&mut self, from: Who, link: usize, cut: bool) {
         self.settle_lines();
-        self.wires[from][link].cut = cut;
+        if link == LINE && self.dongle.is_some() {
+            self.cut_at_dongle(from, cut);
+        } else {
+            self.wires[from][link].cut = cut;
+        }
     }
 
     fn cut_all(&mut self, cut: bool) {
         for from in 0..2 {
             for link in 0..self.wires[from].len() {
                 self.cut(from, link, cut);
+            }
+            if self.dongle.is_some() {
+                // Both directions of its half of the line.
+                self.apply_to_dongle(DongleFault::Half(from, cut));
             }
         }
     }
@@ -168,6 +197,7 @@ impl World {
         self.tell_all(|| "*** everything is mended, for good".into());
         self.mended = true;
         self.apply(Fault::MendAll);
+        self.mend_dongle();
         for who in 0..2 {
             if self.machines[who].lied_to || self.machines[who].power == Power::Panicked {
                 // Only a person can find what a script lied about, or press the button.

@@ -7,10 +7,14 @@
 
 use hb_proto::event::{Cause, Failover};
 use hb_proto::id::GroupId;
+use hb_proto::time::Duration;
+use hb_proto::wire::message::arbiter::LineShown;
 
 use super::fault::{Fault, Mood, NAMES, Who};
+use super::knobs::trio::Stopped;
 use super::queue::At;
 use super::world::World;
+use crate::scenario::ResetWire;
 
 /// So long what happened to a node may go on delaying a start: a start that failed is forgotten after 5 s
 /// (`Patience` of the knobs), an order that hung after 3 s and a SIGKILL.
@@ -33,15 +37,21 @@ impl World {
             | Fault::CrashLoop(who, _)
             | Fault::Scripts(who, _)
             | Fault::Operator(who, _)
+            | Fault::PeerIsOff(who)
             | Fault::Reload(who, _) => (who, 0),
             // It begins with a turn that comes within a second, if the daemon runs at all.
             Fault::Stall(who, _, span) => (who, span + 1_000_000),
+            _ if self.dongle.is_some() && is_of_all(fault) => {
+                self.disturb_all();
+                return;
+            }
             Fault::PowerOn(_)
             | Fault::Cut { .. }
             | Fault::Mend { .. }
             | Fault::CutAll
             | Fault::MendAll
             | Fault::Weather { .. }
+            | Fault::Dongle(_)
             | Fault::WallStep(..) => return,
         };
         let until = self.now + lasts + AFTERMATH_US;
@@ -62,15 +72,16 @@ impl World {
         if ill || other_files || began < self.checks.disturbed_until[who] {
             return;
         }
+        let Some(budget) = self.budget_with_arbiter(who, group, failover.budget) else { return };
         self.counts.takeovers_judged += 1;
-        if took > failover.budget && self.checks.beyond_budget.is_none() {
+        if took > budget && self.checks.beyond_budget.is_none() {
             let text = format!(
                 "at {}.{:06} s: {} took group {} over in {took}; its own budget is {}, and nothing excuses that",
                 self.now / 1_000_000,
                 self.now % 1_000_000,
                 NAMES[who],
                 group.0,
-                failover.budget
+                budget
             );
             self.tell_all(|| format!("BEYOND ITS BUDGET {text}"));
             self.checks.beyond_budget = Some(text);
@@ -78,10 +89,59 @@ impl World {
     }
 }
 
+/// What takes or delays a vote of three voters, whichever node it happens to.
+const fn is_of_all(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Cut { .. }
+            | Fault::Mend { .. }
+            | Fault::CutAll
+            | Fault::MendAll
+            | Fault::Weather { .. }
+            | Fault::Dongle(_)
+    )
+}
+
+impl World {
+    /// With an arbiter a takeover needs its vote, and so everything that carries it: quiet for as long as
+    /// promises of before can last.
+    fn disturb_all(&mut self) {
+        let full = self.knobs.timing.full().micros().min(60_000_000);
+        let until = self.now + AFTERMATH_US + 3 * full;
+        for who in 0..2 {
+            self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(until);
+        }
+    }
+
+    /// What a takeover is held against with an arbiter: the node's own budget where a fence can be proved;
+    /// where it can't, by time (protocol.md §3). `None` where a vote is missing: two failures.
+    fn budget_with_arbiter(&self, who: Who, group: GroupId, own: Duration) -> Option<Duration> {
+        let (Some(arbiter), Some(dongle)) = (self.knobs.arbiter, self.dongle.as_deref()) else {
+            return Some(own);
+        };
+        let cut = self.wires.iter().flatten().any(|wire| wire.cut);
+        // A dead peer's feed may be the only one, and it is the failure that is judged.
+        if cut || !dongle.is_sound() || matches!(arbiter.stopped, Stopped::Unsafe(_)) {
+            return None;
+        }
+        let proves = dongle.provable[1 - who];
+        let lines = dongle.unit.memory.map(|memory| memory.nodes.map(|node| node.line));
+        let tested = lines.is_some_and(|lines| lines == [LineShown::Commissioned; 2]);
+        let wired = dongle.reset_wires == [ResetWire::Sound; 2];
+        if arbiter.reset_lines && proves && tested && wired {
+            return Some(own);
+        }
+        let config = &self.configs[who];
+        let budget = config.budget(group.index())?;
+        let full = config.timing.full();
+        (full < Duration::MAX)
+            .then(|| config.timing.deadtime.max(full) + budget.start + budget.announce)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hb_proto::event::Event;
-    use hb_proto::time::Duration;
 
     use super::*;
     use crate::sim::fault::Planned;

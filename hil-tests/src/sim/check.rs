@@ -9,8 +9,7 @@
 
 use hb_proto::action::{Outcome, TicketId, Verb};
 use hb_proto::event::{Cause, Event};
-use hb_proto::group::Phase;
-use hb_proto::id::{BootId, GroupId};
+use hb_proto::id::BootId;
 use hb_proto::node::Accepted;
 use hb_proto::time::Duration;
 use hb_proto::wire::Reject;
@@ -19,14 +18,17 @@ use super::daemon::Daemon;
 use super::fault::{NAMES, Who};
 use super::machine::What;
 use super::queue::At;
-use super::wire::Port;
 use super::world::World;
 
+mod driver;
 #[cfg(test)]
 mod tests;
+pub mod trio;
 
 /// One second from contact to one holder.
 const HEAL_US: u64 = 1_000_000;
+/// The arbiter's number as a sender (protocol.md §5).
+const ARBITER: u8 = 2;
 /// Turns of one daemon in one simulated second, beyond which its loop spins.
 const TURNS_A_SECOND: u32 = 20_000;
 
@@ -40,6 +42,8 @@ pub struct Violation {
 /// A frame that a node was handed.
 #[derive(Clone, Copy, Debug)]
 pub struct Handed {
+    /// 0 for A, 1 for B, 2 for the arbiter.
+    sender: u8,
     name: (u32, u32),
     whole: bool,
     clean: bool,
@@ -57,7 +61,8 @@ impl Handed {
             }
             _ => (0, 0),
         };
-        Self { name, whole, clean, result }
+        let sender = frame.first().map_or(3, |byte| byte >> 3 & 3);
+        Self { sender, name, whole, clean, result }
     }
 }
 
@@ -97,6 +102,22 @@ pub struct Checks {
     pub(super) disturbed_until: [At; 2],
     /// The first takeover that took longer than its own budget, though nothing excuses it.
     pub beyond_budget: Option<String>,
+    /// Groups (a bit each) that a machine has by a human's vote (R14).
+    pub(super) human: [u16; 2],
+    /// This life of the node was told that its peer is off.
+    pub(super) human_word: [bool; 2],
+    /// A machine was said to be down, and wasn't ([`trio::Excuse::FalseEvidence`]); until its next reset.
+    pub(super) false_evidence: [bool; 2],
+    /// The machine's newest life has read files without an arbiter, though there is one.
+    pub(super) classic: [bool; 2],
+    /// The life of each node that its peer asked to fence last.
+    pub(super) fence_asked: [u32; 2],
+    /// Since when nobody serves a group, and from when on that counts; the longest.
+    pub(super) dark_since: [Option<At>; 16],
+    pub(super) dark_from: Option<At>,
+    pub longest_dark_us: u64,
+    /// From a thaw until the addresses of a machine that nothing had stopped were gone.
+    pub longest_thaw_to_drop_us: u64,
 }
 
 impl World {
@@ -154,6 +175,10 @@ impl World {
             self.counts.rejected[reason.index()] += 1;
         }
         self.trace.number(frame.name.1.into());
+        if frame.sender == ARBITER {
+            self.note_handed_of_arbiter(who, daemon, frame);
+            return;
+        }
         if frame.result == Ok(Accepted::First) {
             self.counts.firsts += 1;
             if frame.name <= daemon.newest_first {
@@ -170,6 +195,20 @@ impl World {
         }
         daemon.newest_handed = frame.name;
         self.note_contact(who);
+    }
+
+    fn note_handed_of_arbiter(&mut self, who: Who, daemon: &mut Daemon, frame: Handed) {
+        if frame.result != Ok(Accepted::First) {
+            return;
+        }
+        self.counts.firsts += 1;
+        let newest = std::mem::replace(&mut daemon.first_of_arbiter, frame.name);
+        if frame.name <= newest {
+            self.violate(format!(
+                "{} took frame {:?} of the arbiter as new after {newest:?}",
+                NAMES[who], frame.name
+            ));
+        }
     }
 
     fn note_contact(&mut self, who: Who) {
@@ -193,7 +232,9 @@ impl World {
             let flow = self.checks.flow_since;
             let healing = self.now - since.max(flow[0]).max(flow[1]);
             self.checks.longest_heal_us = self.checks.longest_heal_us.max(healing);
-            if healing > HEAL_US + 2 * self.knobs.delay_us {
+            // With an arbiter two holders are judged as such (`trio`), not by how soon they heal.
+            let judged = self.knobs.arbiter.is_none();
+            if judged && healing > HEAL_US + 2 * self.knobs.delay_us {
                 self.violate(format!(
                     "group {group} has two holders {healing} µs after frames flow both ways again"
                 ));
@@ -213,6 +254,9 @@ impl World {
                 self.trace.number(u64::from(held) << 8 | (group << 1 | who) as u64);
                 self.tell(who, || format!("has {held:b} of group {group}"));
                 self.note_held(who, group, before, held);
+                if before & !held & self.addresses(group) != 0 {
+                    self.note_dropped(who, group);
+                }
                 let gained = held & !before & self.addresses(group);
                 if gained != 0 {
                     self.note_taken(who, group);
@@ -226,8 +270,7 @@ impl World {
         if self.checks.last_holder[group].replace(who) != Some(who) {
             self.checks.moves[group] += 1;
         }
-        let excused = self.is_split(who) || self.checks.split_start[who][group];
-        if self.has_address(1 - who, group) && !excused {
+        if self.has_address(1 - who, group) && !self.is_excused(who, group) {
             let silence = self.silence(who);
             self.violate(format!(
                 "{} takes the address of group {group}, which {} has; it was handed a frame {silence} µs ago",
@@ -237,7 +280,19 @@ impl World {
         }
     }
 
+    fn check_dark(&mut self, group: usize) {
+        let Some(from) = self.checks.dark_from else { return };
+        let dark = !self.serves(0, group) && !self.serves(1, group);
+        let since = &mut self.checks.dark_since[group];
+        if let Some(began) = *since {
+            let span = self.now.saturating_sub(began.max(from));
+            self.checks.longest_dark_us = self.checks.longest_dark_us.max(span);
+        }
+        *since = if dark { since.or(Some(self.now)) } else { None };
+    }
+
     fn check_double(&mut self, group: usize) {
+        self.check_dark(group);
         let both = self.has_address(0, group) && self.has_address(1, group);
         match (both, self.checks.double[group]) {
             (true, None) => {
@@ -275,6 +330,7 @@ impl World {
         match verb {
             Verb::Start => {
                 self.counts.starts += 1;
+                self.note_vote(who, daemon, group);
                 if confirmed != bit - 1 {
                     self.violate(format!(
                         "{} starts {what:?} while {confirmed:b} is confirmed started",
@@ -290,7 +346,7 @@ impl World {
                 } else if left != 0 && honest && !split {
                     self.counts.late_starts += 1;
                 }
-                if left != 0 && honest && !split && !self.checks.split_start[who][group] {
+                if left != 0 && honest && !self.is_excused(who, group) {
                     let silence = self.silence(who);
                     self.violate(format!(
                         "{} starts {what:?} while {} still has {left:b} of it; it was handed a frame {silence} µs ago",
@@ -346,87 +402,12 @@ impl World {
             Event::Releasing { cause: Cause::AuthorityLost, .. } => self.counts.lost_authority += 1,
             _ => {}
         }
+        if self.knobs.arbiter.is_some() {
+            self.count_rules_of_event(who, &event);
+        }
         self.trace.number(event_code(&event));
         self.record_event(who, event);
         self.tell(who, || format!("{event:?}"));
-    }
-
-    /// After the wake-up's actions, before anything that arrived was looked at: a daemon that slept beyond
-    /// deadtime while its peer was there has no ground left, so no address either (R10).
-    pub(super) fn after_wakeup(&mut self, who: Who, daemon: &Daemon, before: (Duration, bool)) {
-        self.count_turn(who);
-        let (late, peer_was_gone) = before;
-        let deadtime = self.knobs.timing.deadtime.max(self.checks.longest_deadtime);
-        if late <= deadtime || peer_was_gone || !daemon.node.is_clean() {
-            return;
-        }
-        for group in 0..self.knobs.groups.len() {
-            if self.has_address(who, group) {
-                self.violate(format!(
-                    "{} slept {late} and still has the address of group {group} when it looks at what arrived",
-                    NAMES[who]
-                ));
-            }
-        }
-    }
-
-    /// A stalled reader must never kill a living peer: nobody is judged dead while frames wait to be read.
-    /// The driver reads again once; who loses the processor twice in one turn (`late` still) is counted.
-    pub(super) fn note_judgement(&mut self, who: Who, daemon: &Daemon, was_gone: bool, late: bool) {
-        let dies = !was_gone && daemon.node.peer().state().is_gone();
-        if !dies || !daemon.ports.iter().any(Port::is_ready) {
-            return;
-        }
-        self.counts.false_deaths += 1;
-        if !late && !daemon.again {
-            self.violate(format!(
-                "{} takes its peer for dead while frames of it wait to be read",
-                NAMES[who]
-            ));
-        }
-    }
-
-    fn count_turn(&mut self, who: Who) {
-        self.counts.turns += 1;
-        let (second, turns) = &mut self.checks.turns[who];
-        if *second != self.now / 1_000_000 {
-            (*second, *turns) = (self.now / 1_000_000, 0);
-        }
-        *turns += 1;
-        if *turns > TURNS_A_SECOND {
-            self.violate(format!(
-                "{}'s loop spins: {TURNS_A_SECOND} turns in a second",
-                NAMES[who]
-            ));
-        }
-    }
-
-    /// The one boolean: never true while something runs here without ground, a start is under way without
-    /// ground, or before the clean start.
-    pub(super) fn note_feeding(&mut self, who: Who, daemon: &Daemon, may: bool) {
-        if !may {
-            self.counts.starving += 1;
-            return;
-        }
-        if !daemon.node.is_clean() {
-            self.violate(format!("{} may feed its watchdog before the clean start", NAMES[who]));
-        }
-        for group in 0..self.knobs.groups.len() {
-            let machine = &self.machines[who];
-            let id = GroupId(group as u8);
-            let honest = !machine.lied_to && !self.orphans_work(who, id.0);
-            let runs = machine.held[group] != 0
-                && daemon
-                    .node
-                    .group(id)
-                    .is_some_and(|here| honest || here.phase() != Phase::Stopped);
-            if runs && daemon.node.ground(id, self.local_of(who)).is_none() {
-                self.violate(format!(
-                    "{} may feed its watchdog while group {group} runs without authority",
-                    NAMES[who]
-                ));
-            }
-        }
     }
 
     /// A life begins: it must be above every earlier one.
@@ -434,6 +415,11 @@ impl World {
         self.counts.lives += 1;
         self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(self.now);
         self.checks.haresources[who] = self.configs[who].digests.haresources;
+        if self.knobs.arbiter.is_some() {
+            self.checks.classic[who] = self.configs[who].arbiter.is_none();
+            self.checks.human_word[who] = false;
+            self.counts.trio.rules[7] += 1;
+        }
         self.tell(who, || format!("life {boot} begins"));
     }
 

@@ -39,7 +39,7 @@ impl Clock {
     #[must_use]
     pub const fn when(&self, local: Instant) -> At {
         let ahead = local.micros().saturating_sub(self.local);
-        if ahead > 1 << 42 {
+        if ahead > 1 << 42 || self.stopped && ahead > 0 {
             return At::MAX;
         }
         let (ahead, rate) = (ahead as i64, MILLION + self.ppm);

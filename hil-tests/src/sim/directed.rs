@@ -1,5 +1,7 @@
 //! Plans that leave nothing to chance but times: every single failure, every ordered pair of failures.
 
+pub mod trio;
+
 use super::fault::{Command, Fault, Files, Mood, Planned, Point, Weather, Who};
 use super::generate::{Plan, SECOND, sorted};
 use super::kind::{Kind, Origin};
@@ -22,11 +24,19 @@ struct Failure {
     in_pairs: bool,
     /// Lasts until everything is mended.
     for_ever: bool,
+    /// One failure: with an arbiter it must not stop the service.
+    is_one: bool,
 }
 
 impl Failure {
     fn once(fault: Fault) -> Self {
-        Self { label: fault.to_string(), events: vec![(0, fault)], in_pairs: true, for_ever: false }
+        Self {
+            label: fault.to_string(),
+            events: vec![(0, fault)],
+            in_pairs: true,
+            for_ever: false,
+            is_one: true,
+        }
     }
 
     /// Begins, and after `span` ends.
@@ -34,7 +44,7 @@ impl Failure {
         let begins = begin.iter().map(|&fault| (0, fault));
         let events = begins.chain(end.iter().map(|&fault| (span, fault))).collect();
         let label = format!("{} ({word})", begin[0]);
-        Self { label, events, in_pairs: true, for_ever: span == At::MAX }
+        Self { label, events, in_pairs: true, for_ever: span == At::MAX, is_one: true }
     }
 }
 
@@ -114,7 +124,7 @@ fn of_scripts(knobs: &Knobs, who: Who) -> Vec<Failure> {
             (span, Fault::Scripts(who, Mood::Healthy)),
         ];
         // The two failures that it is made of are in the table of pairs.
-        Failure { label, events, in_pairs: false, for_ever: false }
+        Failure { label, events, in_pairs: false, for_ever: false, is_one: true }
     };
     let ill = |mood| {
         let healthy = Fault::Scripts(who, Mood::Healthy);
@@ -161,7 +171,7 @@ fn directed(label: String, origin: Origin, knobs: Knobs, events: &[(At, Fault)])
             .map(|&(at, fault)| Planned { at: from.saturating_add(at), fault })
             .filter(|planned| planned.at < mended_at),
     );
-    Plan { label, origin, knobs, faults: sorted(faults), mended_at }
+    Plan { label, origin, knobs, faults: sorted(faults), mended_at, served_from: None }
 }
 
 /// Knobs of directed runs: the plain pair, with what changes the outcome varied by the seed.
@@ -186,7 +196,7 @@ pub fn singles(seed: u64) -> Vec<Plan> {
     let cases = failures(&knobs).into_iter().enumerate();
     cases
         .map(|(case, Failure { label, events, .. })| {
-            let origin = Origin { kind: Kind::Singles, seed, case };
+            let origin = Origin { kind: Kind::Singles, arbiter: false, seed, case };
             directed(label, origin, knobs.clone(), &events)
         })
         .collect()
@@ -212,7 +222,7 @@ pub fn pairs(seed: u64) -> Vec<Plan> {
         let shifted = second.events.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
         let events: Vec<_> = first.events.iter().copied().chain(shifted).collect();
         let label = format!("{}, then after {gap} µs {}", first.label, second.label);
-        let origin = Origin { kind: Kind::Pairs, seed, case };
+        let origin = Origin { kind: Kind::Pairs, arbiter: false, seed, case };
         directed(label, origin, knobs.clone(), &events)
     };
     ordered_pairs(&failures).into_iter().enumerate().map(plan).collect()

@@ -102,7 +102,9 @@ mod tests {
 
     #[test]
     fn a_red_run_leaves_its_timeline_both_logs_and_how_to_bring_it_back() {
-        let mut plan = Origin { kind: Kind::Singles, seed: 3, case: 0 }.plan().expect("the first");
+        let mut plan = Origin { kind: Kind::Singles, arbiter: false, seed: 3, case: 0 }
+            .plan()
+            .expect("the first");
         plan.knobs.plant = Some(Plant::Panic);
         let verdict = run(&plan, false).verdict;
         assert!(!verdict.is_good());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::dongle::faults::DongleFault;
 use super::queue::At;
 
 /// Which machine: 0 is A, 1 is B.
@@ -103,6 +104,8 @@ pub enum Command {
     Leave,
     /// Starts heartbeat, if it isn't running.
     Start,
+    /// `hb takeover --peer-is-off`.
+    PeerIsOff,
 }
 
 /// What an operator changes in one node's files before restarting it. heartbeatd reads its files when
@@ -115,11 +118,20 @@ pub enum Files {
     OtherHaresources,
     /// Twice the keepalive, warntime, deadtime and initdead: the longer deadtime counts for both.
     TwiceAsSlow,
+    /// Twice the guard, with an arbiter (R14).
+    MoreGuard,
+    /// Half the lease (R14).
+    LessLease,
+    /// No arbiter: a classic node beside one that has it (R2).
+    NoArbiter,
 }
 
 impl Files {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Same, Self::OtherHaresources, Self::TwiceAsSlow];
+    /// What two voters' files can be.
+    pub const CLASSIC: [Self; 3] = [Self::Same, Self::OtherHaresources, Self::TwiceAsSlow];
+    /// What three voters' files can be besides: other terms.
+    pub const TERMS: [Self; 4] =
+        [Self::TwiceAsSlow, Self::MoreGuard, Self::LessLease, Self::NoArbiter];
 }
 
 /// One thing that happens.
@@ -170,11 +182,14 @@ pub enum Fault {
     Reload(Who, Files),
     /// Somebody sets the wall clock by so many milliseconds.
     WallStep(Who, i64),
+    /// `hb takeover --peer-is-off`, be it true or not.
+    PeerIsOff(Who),
+    Dongle(DongleFault),
 }
 
 impl Fault {
     /// Kinds, for counting and for switching on and off.
-    pub const KINDS: [&'static str; 16] = [
+    pub const KINDS: [&'static str; 27] = [
         "power off",
         "reset",
         "freeze",
@@ -191,7 +206,21 @@ impl Fault {
         "wall step",
         "kernel panic",
         "reload",
+        "dongle reset",
+        "dongle hang",
+        "dongle removed",
+        "spare dongle",
+        "dongle line",
+        "dongle port",
+        "dongle feed",
+        "reset line",
+        "line test",
+        "peer is off",
+        "terms",
     ];
+
+    /// How many of them two voters know: those before the dongle's.
+    pub const CLASSIC: usize = 16;
 
     /// Position in [`Fault::KINDS`]; repairs count as none.
     #[must_use]
@@ -213,7 +242,10 @@ impl Fault {
             Self::Operator(..) => 12,
             Self::WallStep(..) => 13,
             Self::PanicKernel(_) => 14,
+            Self::Reload(_, Files::MoreGuard | Files::LessLease | Files::NoArbiter) => 26,
             Self::Reload(..) => 15,
+            Self::PeerIsOff(_) => 25,
+            Self::Dongle(fault) => return fault.kind(),
             Self::PowerOn(_)
             | Self::Thaw(_)
             | Self::Continue(_)
@@ -260,6 +292,8 @@ impl fmt::Display for Fault {
             Self::WallStep(who, ms) => {
                 write!(f, "{}'s wall clock is set by {ms} ms", NAMES[who])
             }
+            Self::PeerIsOff(who) => write!(f, "operator on {}: the peer is off", NAMES[who]),
+            Self::Dongle(fault) => fault.fmt(f),
         }
     }
 }

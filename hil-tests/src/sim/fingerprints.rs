@@ -22,7 +22,7 @@ pub const KNOWN: [(Kind, u64, usize, u64); 6] = [
 #[must_use]
 pub fn compared() -> Vec<(String, bool)> {
     let now = |(kind, seed, case, known): (Kind, u64, usize, u64)| {
-        let plan = Origin { kind, seed, case }.plan();
+        let plan = Origin { kind, arbiter: false, seed, case }.plan();
         let hash = plan.map_or(0, |plan| run(&plan, false).hash);
         let [a, b, c, d] = [48, 32, 16, 0].map(|shift| hash >> shift & 0xFFFF);
         let hash_text = format!("0x{a:04x}_{b:04x}_{c:04x}_{d:04x}");

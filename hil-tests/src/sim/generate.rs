@@ -1,5 +1,7 @@
 //! Where random plans come from: soups of faults, and topology swaps.
 
+pub mod trio;
+
 use super::directed::{plain, settled};
 use super::fault::{Command, Fault, Files, Mood, Planned, Point, Weather, Who};
 use super::kind::{Kind, Origin};
@@ -19,6 +21,9 @@ pub struct Plan {
     pub faults: Vec<Planned>,
     /// When faults stop for good.
     pub mended_at: At,
+    /// The claim of protocol.md §1 for one failure: from this moment on, when everything runs quietly,
+    /// nobody is without the service for longer than a failover takes, and somebody serves in the end.
+    pub served_from: Option<At>,
 }
 
 pub(super) const SECOND: u64 = 1_000_000;
@@ -33,7 +38,7 @@ pub(super) fn sorted(mut faults: Vec<Planned>) -> Vec<Planned> {
 pub fn soup(seed: u64) -> Plan {
     let mut rng = Rng::new(super::rng::spread(seed) ^ 0x50_0F);
     let knobs = Knobs::drawn(&mut rng);
-    let allowed: Vec<usize> = (0..Fault::KINDS.len()).filter(|_| rng.coin()).collect();
+    let allowed: Vec<usize> = (0..Fault::CLASSIC).filter(|_| rng.coin()).collect();
     let later = rng.pick(&[0, 100_000, 3 * SECOND]);
     let mut faults = vec![
         Planned { at: 0, fault: Fault::PowerOn(rng.between(0, 1) as usize) },
@@ -52,8 +57,9 @@ pub fn soup(seed: u64) -> Plan {
     }
     let mended_at = from + length;
     faults.retain(|planned| planned.at < mended_at);
-    let origin = Origin { kind: Kind::Soup, seed, case: 0 };
-    Plan { label: format!("soup {seed}"), origin, knobs, faults: sorted(faults), mended_at }
+    let origin = Origin { kind: Kind::Soup, arbiter: false, seed, case: 0 };
+    let label = format!("soup {seed}");
+    Plan { label, origin, knobs, faults: sorted(faults), mended_at, served_from: None }
 }
 
 /// How long something lasts: around the times that matter.
@@ -133,7 +139,7 @@ fn stir(rng: &mut Rng, knobs: &Knobs, kind: usize, at: At, faults: &mut Vec<Plan
             plan(end, Fault::Reset(who));
         }
         "reload" => {
-            plan(at, Fault::Reload(who, rng.pick(&Files::ALL)));
+            plan(at, Fault::Reload(who, rng.pick(&Files::CLASSIC)));
             plan(end, Fault::Reload(who, Files::Same));
         }
         _ => plan(at, Fault::WallStep(who, rng.between(0, 200_000_000) as i64 - 100_000_000)),
@@ -216,6 +222,7 @@ pub fn swaps(seed: u64) -> Plan {
     }
     let mended_at = at + rng.between(0, longest);
     faults.retain(|planned| planned.at < mended_at);
-    let origin = Origin { kind: Kind::Swaps, seed, case: 0 };
-    Plan { label: format!("swaps {seed}"), origin, knobs, faults: sorted(faults), mended_at }
+    let origin = Origin { kind: Kind::Swaps, arbiter: false, seed, case: 0 };
+    let label = format!("swaps {seed}");
+    Plan { label, origin, knobs, faults: sorted(faults), mended_at, served_from: None }
 }

@@ -44,6 +44,17 @@ impl Kind {
             Self::Pairs => directed::pairs(seed),
         }
     }
+
+    /// The same with an arbiter.
+    #[must_use]
+    pub fn plans_with_arbiter(self, seed: u64) -> Vec<Plan> {
+        match self {
+            Self::Soup => vec![generate::trio::soup(seed)],
+            Self::Swaps => vec![generate::trio::swaps(seed)],
+            Self::Singles => directed::trio::singles(seed),
+            Self::Pairs => directed::trio::pairs(seed),
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -67,6 +78,8 @@ impl FromStr for Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
     pub kind: Kind,
+    /// Three voters.
+    pub arbiter: bool,
     /// The generator's seed, not what the world's dice are made of.
     pub seed: u64,
     /// Position in [`Kind::plans`].
@@ -77,7 +90,12 @@ impl Origin {
     /// The plan itself; none if the seed has no such case.
     #[must_use]
     pub fn plan(self) -> Option<Plan> {
-        self.kind.plans(self.seed).into_iter().nth(self.case)
+        let plans = if self.arbiter {
+            self.kind.plans_with_arbiter(self.seed)
+        } else {
+            self.kind.plans(self.seed)
+        };
+        plans.into_iter().nth(self.case)
     }
 
     /// What the dice of the run's world are made of: a number of its own for each case.
@@ -89,8 +107,9 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, seed, case } = self;
-        write!(f, "--kind {kind} --seed {seed} --case {case}")
+        let Self { kind, arbiter, seed, case } = self;
+        let arbiter = if *arbiter { "--arbiter " } else { "" };
+        write!(f, "{arbiter}--kind {kind} --seed {seed} --case {case}")
     }
 }
 
@@ -102,11 +121,13 @@ mod tests {
     #[test]
     fn every_plan_is_found_again_by_its_origin() {
         for kind in Kind::ALL {
-            for (at, plan) in kind.plans(3).iter().enumerate().step_by(97) {
-                assert_eq!(plan.origin, Origin { kind, seed: 3, case: at });
-                assert_eq!(plan.origin.plan().as_ref(), Some(plan));
+            for (arbiter, plans) in [(false, kind.plans(3)), (true, kind.plans_with_arbiter(3))] {
+                for (at, plan) in plans.iter().enumerate().step_by(97) {
+                    assert_eq!(plan.origin, Origin { kind, arbiter, seed: 3, case: at });
+                    assert_eq!(plan.origin.plan().as_ref(), Some(plan));
+                }
+                assert_eq!(Origin { kind, arbiter, seed: 3, case: 99_999 }.plan(), None);
             }
-            assert_eq!(Origin { kind, seed: 3, case: 99_999 }.plan(), None);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a run is made of besides its faults: drawn from the seed, printed before the run.
 
+pub mod trio;
+
 use std::fmt;
 
 use hb_proto::config::{Config, Digests, GroupConfig, LinkKind, Patience, ResourceKind, Timing};
@@ -8,9 +10,11 @@ use hb_proto::time::Duration;
 
 use super::fault::{Files, NAMES};
 use super::machine::What;
+use super::mutants::Rule;
 use super::plant::Plant;
 use super::queue::At;
 use super::rng::Rng;
+use trio::ArbiterKnobs;
 
 /// 5 % is what protocol.md §3 allows between two clocks; ±2.5 % each would be 5.13 %.
 const DRIFT_PPM: u64 = 24_300;
@@ -58,6 +62,10 @@ pub struct Knobs {
     pub delay_us: u64,
     /// A defect that somebody planted to see the judge go red.
     pub plant: Option<Plant>,
+    /// The dongle; none for two voters.
+    pub arbiter: Option<ArbiterKnobs>,
+    /// A rule that is broken in all voters, to see who notices (feature `mutants`).
+    pub broken: Option<Rule>,
 }
 
 fn millis(ms: u64) -> Duration {
@@ -104,6 +112,8 @@ impl Knobs {
             patience: quick_patience(),
             delay_us: 0,
             plant: None,
+            arbiter: None,
+            broken: None,
         }
     }
 
@@ -157,6 +167,8 @@ impl Knobs {
             delay_us: timing.lease.micros() * rng.pick(&[0, 1, 35]) / 10,
             timing,
             plant: None,
+            arbiter: None,
+            broken: None,
         }
     }
 
@@ -180,7 +192,7 @@ impl Knobs {
             links: self.links.iter().copied().collect(),
             groups: groups.collect(),
             auto_failback: self.auto_failback,
-            arbiter: None,
+            arbiter: self.arbiter.map(|arbiter| arbiter.config(&self.links)),
             patience: self.patience,
             digests: Digests { haresources: 1, settings: 1 },
         }
@@ -205,6 +217,19 @@ impl Knobs {
                 };
                 config.digests.settings += 1;
             }
+            Files::MoreGuard => {
+                config.timing.guard = self.timing.guard + self.timing.guard;
+                config.digests.settings += 1;
+            }
+            Files::LessLease => {
+                config.timing.lease = self.timing.lease.percent(50);
+                config.digests.settings += 1;
+            }
+            Files::NoArbiter => {
+                config.arbiter = None;
+                config.timing.guard = Duration::ZERO;
+                config.digests.settings += 1;
+            }
         }
         config
     }
@@ -225,7 +250,7 @@ impl Knobs {
             patience.stop_retry_wait.micros() * 30 * retries,
             |s| u64::from(s) * 2_000_000 + self.boot_us.1,
         );
-        vec![
+        let mut budget = vec![
             ("power and boot", self.boot_us.1 + 1_000_000),
             ("restart of the daemon", self.respawn_us.unwrap_or(0)),
             ("an order that hung, each resource", hung * most),
@@ -238,7 +263,16 @@ impl Knobs {
             ("deadtime, lease and handover", 6 * self.timing.deadtime.micros()),
             ("start and stop of a group, thrice", 6 * most * script),
             ("slowest clock", self.timing.initdead.micros() / 20),
-        ]
+        ];
+        if let Some(arbiter) = &self.arbiter {
+            budget.push(("the dongle boots", arbiter.boot_us.1 + arbiter.own_watchdog_us));
+            // Old files may have doubled guard and lease; an unbounded guard never ends by time.
+            let full = self.timing.lease.times(4) + self.timing.guard.times(4);
+            if full < Duration::MAX {
+                budget.push(("promises of before, and to nobody knows whom", full.micros()));
+            }
+        }
+        budget
     }
 }
 
@@ -326,7 +360,8 @@ impl fmt::Display for Knobs {
             p.address_allowance,
             p.script_allowance,
             p.announce_allowance
-        )
+        )?;
+        self.arbiter.map_or(Ok(()), |arbiter| arbiter.fmt(f))
     }
 }
 

@@ -6,10 +6,13 @@
 //! is dead runs nothing; its next life begins with the promise (R8), and is judged again.
 
 use hb_proto::authority::Promisee;
-use hb_proto::id::GroupId;
+use hb_proto::id::{GroupId, Voter};
+use hb_proto::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::fault::{NAMES, Who};
 use super::knobs::voter;
+use super::queue::At;
 use super::world::World;
 
 /// Two conversions between clocks, each rounded by a microsecond.
@@ -19,7 +22,9 @@ impl World {
     pub(super) fn check_promises(&mut self) {
         for user in 0..2 {
             for group in 0..self.knobs.groups.len() as u8 {
-                if let Some(text) = self.broken_promise(user, GroupId(group)) {
+                let group = GroupId(group);
+                let broken = self.broken_promise(user, group);
+                if let Some(text) = broken.or_else(|| self.broken_by_arbiter(user, group)) {
                     self.violate(text);
                 }
             }
@@ -30,10 +35,13 @@ impl World {
     fn broken_promise(&mut self, user: Who, group: GroupId) -> Option<String> {
         let giver = 1 - user;
         let (x, v) = (&self.machines[user], &self.machines[giver]);
-        if x.clock_stood || v.clock_stood {
+        let (x_node, v_node) = (&x.daemon.as_deref()?.node, &v.daemon.as_deref()?.node);
+        // An unbounded promise stands however clocks stood; but for a human's word (R14).
+        let unbounded = x_node.config().timing.guard == Duration::MAX;
+        let unbounded = unbounded && !self.checks.human_word[giver];
+        if (x.clock_stood || v.clock_stood) && !unbounded {
             return None;
         }
-        let (x_node, v_node) = (&x.daemon.as_deref()?.node, &v.daemon.as_deref()?.node);
         // Files that differ may know of different groups.
         x_node.group(group).and(v_node.group(group))?;
         let counted = x_node.promises(group).counted_until(voter(giver));
@@ -53,8 +61,14 @@ impl World {
                 counted - self.now
             ));
         }
+        if let Some(text) = self.too_short(user, given.promise_ends(), counted, &v.clock) {
+            return Some(format!(
+                "{}'s promise to {} for group {} {text}",
+                names.1, names.0, group.0
+            ));
+        }
         let ends = given.promise_ends().map_or(0, |ends| v.clock.when(ends));
-        (ends + ROUNDING_US < counted).then(|| {
+        (ends.saturating_add(ROUNDING_US) < counted).then(|| {
             format!(
                 "{} counts {}'s promise for group {} for {} µs longer than it lasts",
                 names.0,
@@ -66,10 +80,89 @@ impl World {
     }
 }
 
+impl World {
+    /// Whether a promise that `user` counts until `counted` (true time) ends less than guard later, by its
+    /// giver's clock. Without guard there is nothing to ask.
+    fn too_short(
+        &self,
+        user: Who,
+        ends: Option<Instant>,
+        counted: At,
+        clock: &Clock,
+    ) -> Option<String> {
+        let guard = self.machines[user].daemon.as_deref()?.node.config().timing.guard;
+        if guard == Duration::ZERO {
+            return None;
+        }
+        // The user's clock stands still: it counts until it goes on, and only no end at all suffices.
+        let counted = if counted == At::MAX { Instant::NEVER } else { clock.local(counted) };
+        let needed = counted + guard;
+        let ends = ends.unwrap_or(Instant::ZERO);
+        (ends + Duration::from_micros(ROUNDING_US) < needed)
+            .then(|| format!("ends {} before the end of its use and guard", needed.since(ends)))
+    }
+
+    /// The same of what `user` counts of the arbiter's. *Unknown* keeps it as well (R8): nobody else gets
+    /// the group meanwhile. Another dongle in its place need not know of it before it is heard by both.
+    fn broken_by_arbiter(&mut self, user: Who, group: GroupId) -> Option<String> {
+        let dongle = self.dongle.as_deref()?;
+        let arbiter = dongle.unit.arbiter.as_deref()?;
+        let x = &self.machines[user];
+        let unbounded = self.knobs.timing.guard == Duration::MAX;
+        // Whoever has heard nobody for a lease (or knows no lease yet) binds itself to *unknown* when it
+        // next hears a node, before it promises anything (R8): until then it need not know.
+        let now = dongle.unit.clock.local(self.now);
+        let heard =
+            [Voter::A, Voter::B].iter().filter_map(|&of| arbiter.ledger().voice(of)).map(|v| v.at);
+        let deaf = heard.max().is_none_or(|at| now.since(at) >= arbiter.terms().lease);
+        // R12's own assumption is broken where a supervised line proves another board's fall: the arbiter
+        // believes it until the requester's silence, or its next life, says "miswired". Not judged is what
+        // it has not heard of the target since; that nobody starts anything meanwhile is.
+        let misled = dongle.pulsed[user].is_some_and(|(at, hit)| {
+            !hit && dongle.heard[user].at <= at && dongle.wired_to(user).is_some()
+        });
+        let believed = misled || self.checks.false_evidence[user];
+        if x.clock_stood && !unbounded || believed || deaf {
+            return None;
+        }
+        let node = &x.daemon.as_deref()?.node;
+        node.group(group)?;
+        let here = x.clock.local(self.now);
+        let counted = node.promises(group).counted_until(Voter::Arbiter);
+        if counted <= here {
+            return None;
+        }
+        let counted = x.clock.when(counted);
+        let settings = node.arbiter(here).and_then(|report| report.settings);
+        let same = settings.is_some_and(|settings| settings.id == dongle.unit.id);
+        let given = arbiter.ledger().promises(group);
+        let (name, number) = (NAMES[user], group.0);
+        let bound_at = dongle.unit.clock.local(dongle.bound_at);
+        let began = bound_at + arbiter.terms().full + Duration::from_millis(2);
+        let bounded = arbiter.terms().full < Duration::MAX;
+        let mine = given.promised_to(now) == Some(Promisee::To(voter(user)));
+        let began_with = mine && bounded && given.promise_ends().is_some_and(|ends| ends <= began);
+        let text = match given.promised_to(now) {
+            // What it began bound to, the first hello lengthens (R14); nobody is promised anything before.
+            Some(Promisee::To(_)) if began_with => None,
+            Some(Promisee::To(to)) if to == voter(user) => self
+                .too_short(user, given.promise_ends(), counted, &dongle.unit.clock)
+                .map(|text| format!("the arbiter's promise to {name} for group {number} {text}")),
+            Some(Promisee::Unknown) => None,
+            None if !same => None,
+            other => Some(format!(
+                "{name} counts the arbiter's promise for group {number} for {} µs more, and it has promised it to {other:?}",
+                counted - self.now
+            )),
+        };
+        self.counts.promises += 1;
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::clock::Clock;
     use crate::sim::fault::{Fault, Planned};
     use crate::sim::knobs::Knobs;
 

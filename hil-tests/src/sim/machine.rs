@@ -77,6 +77,10 @@ pub struct Machine {
     pub frozen: bool,
     pub frozen_at: At,
     pub clock: Clock,
+    /// When it was last thawed, or its daemon continued, in this power-up.
+    pub woken_at: At,
+    /// A reset line holds it down: its power stays.
+    pub in_reset: bool,
     /// It stood still with its machine since the last power-up.
     pub clock_stood: bool,
     /// The last life on its disk.
@@ -119,6 +123,8 @@ impl Machine {
             power: Power::Off,
             frozen: false,
             frozen_at: 0,
+            woken_at: 0,
+            in_reset: false,
             clock_stood: false,
             clock: Clock::new(0, 1 + rng.between(0, 1 << 40), ppm),
             stored_boot: rng.between(0, 300) as u32,
@@ -170,6 +176,7 @@ impl Machine {
         self.watchdog = Watchdog::default();
         self.frozen = false;
         self.clock_stood = false;
+        self.woken_at = 0;
         self.epoch += 1;
     }
 

@@ -14,6 +14,9 @@ pub enum Plant {
     AddressesStay,
     /// No script that starts anything is ever answered: nothing is safe to start, nothing serves.
     NeverAnswers,
+    /// The dongle's reset lines move nothing, and it believes that they did: with an arbiter two machines
+    /// run one group as soon as a hung one is fenced.
+    EvidenceLies,
     /// The driver panics in its first turn after [`PANIC_AT`].
     Panic,
 }
@@ -23,7 +26,8 @@ pub const PANIC_AT: u64 = 5_000_000;
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::AddressesStay, Self::NeverAnswers, Self::Panic];
+    pub const ALL: [Self; 4] =
+        [Self::AddressesStay, Self::NeverAnswers, Self::EvidenceLies, Self::Panic];
 
     /// As `--plant` takes it.
     #[must_use]
@@ -31,6 +35,7 @@ impl Plant {
         match self {
             Self::AddressesStay => "addresses-stay",
             Self::NeverAnswers => "never-answers",
+            Self::EvidenceLies => "evidence-lies",
             Self::Panic => "panic",
         }
     }

@@ -28,6 +28,8 @@ impl World {
         let helper = machine.spawn_helper();
         let node = Node::new(self.configs[who].clone(), self.keys.clone(), boot, now);
         let mut node = node.expect("the knobs make configurations that pass the check");
+        #[cfg(feature = "mutants")]
+        node.break_rule(self.knobs.broken);
         // Stored and synced before its first frame, too (R8).
         let full = self.configs[who].timing.full();
         machine.longest_promise = machine.longest_promise.max(full);
@@ -87,6 +89,8 @@ impl World {
         let machine = &mut self.machines[who];
         let Some(daemon) = machine.daemon.take() else { return };
         let epoch = machine.epoch;
+        self.port_closes(who);
+        let machine = &mut self.machines[who];
         if let Some(helper) = machine.helpers.iter_mut().find(|one| one.id == daemon.helper) {
             helper.orphan = true;
             let at = self.now + self.rng.between(1, self.knobs.helper_us);

@@ -1,5 +1,7 @@
 //! The simulator under the scenario language: time passes only in `run_for`.
 
+mod dongle;
+
 use std::path::Path;
 
 use hb_proto::config::ResourceKind;
@@ -75,7 +77,7 @@ fn knobs(cluster: &Cluster) -> Knobs {
     if let Some(odd) = cluster.mismatch {
         groups.push(GroupKnob { home: odd.index(), resources: vec![ResourceKind::Address] });
     }
-    Knobs {
+    let knobs = Knobs {
         timing: config.timing,
         links: config.links.iter().copied().collect(),
         groups,
@@ -87,7 +89,12 @@ fn knobs(cluster: &Cluster) -> Knobs {
         respawn_us: None,
         respawn_waits: true,
         patience: config.patience,
+        watchdog_s: cluster.watchdog_s,
         ..Knobs::plain()
+    };
+    match dongle::knobs(cluster) {
+        Some(arbiter) => knobs.with_dongle(arbiter),
+        None => knobs,
     }
 }
 
@@ -148,6 +155,7 @@ impl Up<'_> {
         };
         let answer = match word {
             "standby" => daemon.node.request_standby(now, None),
+            "takeover --peer-is-off" => daemon.node.request_takeover_peer_is_off(now),
             _ => daemon.node.request_takeover(now, None),
         };
         answer.map_err(|refusal| Cannot::Refused(refusal.to_string()))?;
@@ -184,7 +192,10 @@ impl Up<'_> {
             }
             Verb::Standby(m) => return self.command(m.index(), "standby"),
             Verb::Takeover(m) => return self.command(m.index(), "takeover"),
-            other => return self.act_here(other),
+            Verb::TakeoverPeerIsOff(m) => {
+                return self.command(m.index(), "takeover --peer-is-off");
+            }
+            other => return self.act_on_dongle(other).unwrap_or_else(|| self.act_here(other)),
         };
         self.world.apply(fault);
         Ok(())
@@ -238,20 +249,6 @@ const fn why_missing(verb: &Verb) -> &'static str {
     match verb {
         Verb::Break(..) => "the line model has no break condition yet",
         Verb::SetBaud(..) => "both ends of its lines have one speed",
-        Verb::ResetDongle
-        | Verb::HangDongle
-        | Verb::RemoveDongle
-        | Verb::InsertDongle { .. }
-        | Verb::CutHalf(_)
-        | Verb::HealHalf(_)
-        | Verb::DeafenPort(_)
-        | Verb::MutePort(_)
-        | Verb::HealPort(_)
-        | Verb::CutFeed(_)
-        | Verb::HealFeed(_)
-        | Verb::WireReset(..)
-        | Verb::TestReset(_)
-        | Verb::TakeoverPeerIsOff(_) => "there is no arbiter yet",
         Verb::Reload(_) => "heartbeatd reads its files at its start only",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",
@@ -296,8 +293,9 @@ impl Rig for Simulated {
     }
 
     fn build(&mut self, cluster: &Cluster) -> Done {
-        if cluster.arbiter.is_some() {
-            return Err(missing("arbiter", "there is no arbiter yet"));
+        for machine in Machine::BOTH {
+            let checked = cluster.config(machine).check();
+            checked.map_err(|why| Cannot::Broken(format!("hb check refuses this: {why}")))?;
         }
         let mut world = World::new(self.seed, knobs(cluster), Vec::new(), true);
         world.configs = Machine::BOTH.map(|machine| cluster.config(machine));

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hb_proto::time::Duration;
 
+use super::check::trio::Excuse;
 use super::fault::{Command, Fault, NAMES};
 use super::generate::Plan;
 use super::queue::At;
@@ -60,6 +61,10 @@ pub struct Outcome {
     pub longest_split_us: u64,
     pub longest_heal_us: u64,
     pub most_moves: u32,
+    /// From a thaw until a machine that nothing had stopped had dropped its addresses (`guard_unsafe`).
+    pub longest_thaw_to_drop_us: u64,
+    /// Longest time without service, where the plan claims that a failover is all it takes.
+    pub longest_dark_us: u64,
     pub timeline: Vec<String>,
 }
 
@@ -87,19 +92,35 @@ pub fn run(plan: &Plan, talks: bool) -> Outcome {
         longest_split_us: checks.longest_split_us,
         longest_heal_us: checks.longest_heal_us,
         most_moves: checks.moves.into_iter().max().unwrap_or(0),
+        longest_thaw_to_drop_us: checks.longest_thaw_to_drop_us,
+        longest_dark_us: checks.longest_dark_us,
         timeline: world.trace.lines().to_vec(),
     }
 }
 
 /// What was wrong, and how long after the last mend everything was right for good.
 fn judge(world: &mut World, plan: &Plan, budget_us: u64) -> (Option<Verdict>, u64) {
+    world.checks.dark_from = plan.served_from;
     world.run_until(plan.mended_at);
+    world.check_holders();
     let moves = world.checks.moves;
-    if let Some(verdict) = broken(world).or_else(|| ping_pong_in_faults(world, plan)) {
+    if let Some(verdict) = broken(world)
+        .or_else(|| ping_pong_in_faults(world, plan))
+        .or_else(|| stopped_by_one(world, plan))
+    {
         return (Some(verdict), 0);
     }
     world.mend_everything();
     settle(world, &moves, budget_us)
+}
+
+/// No single failure stops the service (protocol.md §1).
+fn stopped_by_one(world: &World, plan: &Plan) -> Option<Verdict> {
+    plan.served_from?;
+    let unserved = |group: &usize| !world.serves(0, *group) && !world.serves(1, *group);
+    let group = (0..world.knobs.groups.len()).find(unserved)?;
+    let missing = missing(world).unwrap_or_default();
+    Some(Verdict::Liveness(format!("one failure stopped group {group}: {missing}")))
 }
 
 /// A panic's message.
@@ -203,7 +224,10 @@ fn missing(world: &World) -> Option<String> {
             _ => found.push(format!("group {group}: A has {:b}, B has {:b}", held[0], held[1])),
         }
     }
-    (!found.is_empty()).then(|| found.join("; "))
+    if found.is_empty() {
+        return world.missing_votes();
+    }
+    Some([found, world.missing_votes().into_iter().collect()].concat().join("; "))
 }
 
 impl fmt::Display for Outcome {
@@ -243,6 +267,7 @@ impl fmt::Display for Outcome {
             c.unheard,
             c.promises
         )?;
+        self.trio(f)?;
         writeln!(
             f,
             "  settled {} after the last fault (budget {}); fingerprint {:016x}",
@@ -253,6 +278,39 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl Outcome {
+    /// What only a run with the third voter has to tell.
+    fn trio(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = &self.counts.trio;
+        if t.arbiter_lives == 0 {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "  dongle: {} lives ({} above another's), {} stores, {} frames forwarded, {} absences, {} pulses, {} machines held in reset, {} fences confirmed, {} times miswired; longest from thaw to drop {}",
+            t.arbiter_lives,
+            t.arbiter_restarts,
+            t.stores,
+            t.forwarded,
+            t.forgot,
+            t.pulses,
+            t.fenced,
+            t.confirmed,
+            t.miswired,
+            Duration::from_micros(self.longest_thaw_to_drop_us)
+        )?;
+        let rules: Vec<_> = (1..).zip(t.rules).map(|(n, times)| format!("R{n} {times}")).collect();
+        writeln!(f, "  rules reached: {}", rules.join(", "))?;
+        let excused = Excuse::ALL.into_iter().zip(t.excused).filter(|(_, times)| *times > 0);
+        let excused: Vec<_> =
+            excused.map(|(excuse, times)| format!("{times} by {}", excuse.name())).collect();
+        if !excused.is_empty() {
+            writeln!(f, "  two holders, excused: {}", excused.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,7 +318,7 @@ mod tests {
     use crate::sim::kind::{Kind, Origin};
 
     fn plan() -> Plan {
-        Origin { kind: Kind::Singles, seed: 1, case: 0 }
+        Origin { kind: Kind::Singles, arbiter: false, seed: 1, case: 0 }
             .plan()
             .expect("every table has a first row")
     }

@@ -63,7 +63,12 @@ fn simplify_knobs(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     attempt(&|plan| plan.knobs.drift_ppm = [0, 0]);
     attempt(&|plan| plan.knobs.latency_us = plain.latency_us);
     attempt(&|plan| plan.knobs.sched_us = 1);
-    attempt(&|plan| plan.knobs.watchdog_s = None);
+    attempt(&|plan| {
+        // With an arbiter guard rests on it (R10).
+        if plan.knobs.arbiter.is_none() {
+            plan.knobs.watchdog_s = None;
+        }
+    });
     attempt(&|plan| plan.knobs.groups.truncate(1));
     attempt(&|plan| plan.knobs.boot_us = plain.boot_us);
     attempt(&|plan| plan.knobs.delay_us = 0);

@@ -1,11 +1,14 @@
 //! The world: two machines, the links between them, and what happens when.
 
 use hb_proto::config::Config;
+use hb_proto::id::Voter;
 use hb_proto::time::Instant;
 use hb_proto::wire::Reject;
 use hb_proto::wire::auth::{Key, KeyRing};
+use hb_proto::wire::message::arbiter::ResetReason;
 
 use super::check::{Checks, Handed};
+use super::dongle::{Dongle, LINE};
 use super::fault::{Fault, NAMES, Planned, Who};
 use super::knobs::Knobs;
 use super::machine::{Machine, Power};
@@ -40,6 +43,42 @@ pub(super) enum Happening {
     /// A crash loop's next crash.
     Crash(Who, u32),
     Fault(usize),
+    /// The dongle's loop comes round.
+    DongleTurn(u64),
+    /// The last byte of a run of the dongle's arrives at a machine.
+    DongleLine(Who),
+    DongleBoots(u32, ResetReason),
+    /// Its own watchdog, if it still hangs.
+    DongleBites(u32),
+    /// A reset output of it goes up again, and what it read meanwhile.
+    PulseEnds {
+        epoch: u32,
+        node: Voter,
+        evidence: bool,
+    },
+    /// A machine's reset line goes up again.
+    ResetEnds(Who, u32),
+}
+
+/// What a run with the third voter has seen besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TrioCounts {
+    pub arbiter_lives: u64,
+    /// Lives that it began because another dongle's were ahead (R9).
+    pub arbiter_restarts: u64,
+    pub stores: u64,
+    pub forwarded: u64,
+    pub forgot: u64,
+    pub pulses: u64,
+    /// Machines that a reset line held down.
+    pub fenced: u64,
+    pub confirmed: u64,
+    pub miswired: u64,
+    pub false_evidence: u64,
+    /// How often each of [`super::rules::RULES`] was reached.
+    pub rules: [u64; 14],
+    /// Two holders, by [`super::check::trio::Excuse`].
+    pub excused: [u64; 4],
 }
 
 /// What a run has seen.
@@ -73,6 +112,7 @@ pub struct Counts {
     /// Takeovers after a death that were held against the node's own budget.
     pub takeovers_judged: u64,
     pub faults: [u64; Fault::KINDS.len()],
+    pub trio: TrioCounts,
 }
 
 /// Two machines and what is between them.
@@ -82,6 +122,8 @@ pub struct World {
     pub machines: [Machine; 2],
     /// `wires[from][link]`.
     pub wires: [Vec<Wire>; 2],
+    /// In the first serial line; then `wires[from][0]` ends at it.
+    pub dongle: Option<Box<Dongle>>,
     pub checks: Checks,
     pub counts: Counts,
     pub trace: Trace,
@@ -113,12 +155,17 @@ impl World {
         for (at, planned) in plan.iter().enumerate() {
             queue.plan(planned.at, Happening::Fault(at));
         }
-        Self {
+        let machines = [0, 1].map(|who| {
+            let ppm = knobs.drift_ppm[who];
+            Machine::new(ppm, knobs.sched_us, &mut rng)
+        });
+        let dongle = knobs
+            .arbiter
+            .map(|arbiter| Box::new(Dongle::new(&arbiter, knobs.links[LINE], &mut rng)));
+        let mut world = Self {
             now: 0,
-            machines: [0, 1].map(|who| {
-                let ppm = knobs.drift_ppm[who];
-                Machine::new(ppm, knobs.sched_us, &mut rng)
-            }),
+            machines,
+            dongle,
             wires: [wires(), wires()],
             checks: Checks::default(),
             counts: Counts::default(),
@@ -135,7 +182,9 @@ impl World {
             flying: Vec::new(),
             free: Vec::new(),
             knobs,
-        }
+        };
+        world.look_at_feeds();
+        world
     }
 
     /// A line of the merged timeline, in true time.
@@ -216,6 +265,14 @@ impl World {
                 let Planned { fault, .. } = self.plan[at];
                 self.apply(fault);
             }
+            Happening::DongleTurn(token) => self.dongle_turn(token),
+            Happening::DongleLine(to) => self.settle_from_dongle(to),
+            Happening::DongleBoots(epoch, reason) => self.dongle_boots(epoch, reason),
+            Happening::DongleBites(epoch) => self.dongle_bites(epoch),
+            Happening::PulseEnds { epoch, node, evidence } => {
+                self.pulse_ends(epoch, node, evidence);
+            }
+            Happening::ResetEnds(who, epoch) => self.reset_ends(who, epoch),
         }
     }
 
@@ -312,6 +369,10 @@ impl World {
     }
 
     fn settle(&mut self, from: Who, link: usize) {
+        if link == LINE && self.dongle.is_some() {
+            self.settle_at_dongle(from);
+            return;
+        }
         let to = 1 - from;
         let machine = &mut self.machines[to];
         let (frozen, on) = (machine.frozen, machine.power == Power::On);
@@ -328,6 +389,7 @@ impl World {
             for link in 0..self.wires[from].len() {
                 self.settle(from, link);
             }
+            self.settle_from_dongle(from);
         }
     }
 }

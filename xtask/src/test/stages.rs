@@ -136,7 +136,7 @@ fn miri(place: &Place) -> Outcome {
 }
 
 /// Tests of hil-tests that need no namespaces. Everything else in `hil-tests/tests` is the rig's.
-const SIMULATOR_TESTS: [&str; 3] = ["sim", "sim_judge", "sim_stories"];
+const SIMULATOR_TESTS: [&str; 4] = ["sim", "sim_judge", "sim_stories", "sim_trio"];
 
 /// The test profile optimises what the simulator consists of. Known runs are compared in the release
 /// profile, too, which has other checks and another optimiser.

@@ -3,6 +3,7 @@
 use super::{Scenario, Told};
 
 mod daemon;
+mod dongle;
 mod faults;
 mod links;
 mod operator;
@@ -80,8 +81,46 @@ pub const ALL: &[Story] = stories![
     faults::a_kernel_panic_is_a_death,
 ];
 
+/// The stories of the third voter: protocol.md §1's table.
+pub const DONGLE: &[Story] = stories![
+    dongle::the_holder_dies_and_is_fenced,
+    dongle::the_standby_dies_and_the_holder_stays,
+    dongle::the_dongle_goes_and_comes_back,
+    dongle::a_dongle_that_is_reset_or_hangs_moves_nothing,
+    dongle::every_network_is_cut_and_the_holder_stays,
+    dongle::a_half_of_the_line_is_cut,
+    dongle::a_deaf_and_a_mute_port,
+    dongle::an_isolated_holder_gives_way,
+    dongle::an_isolated_standby_stays_passive,
+    dongle::a_stopped_holder_is_fenced_before_the_other_starts,
+    dongle::a_broken_reset_line_costs_guard,
+    dongle::swapped_reset_lines_make_no_second_holder,
+    dongle::without_the_dongle_a_death_needs_a_human,
+    dongle::without_dongle_and_network_nobody_serves,
+    dongle::a_spare_dongle_votes_again,
+    dongle::one_power_feed_is_enough,
+];
+
+/// Stories that are not told again with a dongle, and why.
+pub const WITHOUT_DONGLE: &[(&str, &str)] = &[
+    ("all_links_cut_and_healed", SPLIT),
+    ("the_loser_releases_before_the_winner_announces", SPLIT),
+    ("a_healed_split_of_two_groups_goes_home", SPLIT),
+    ("one_of_two_serial_lines_dies", "no network, which a dongle needs beside it"),
+    ("noise_on_the_only_line", "no network, which a dongle needs beside it"),
+    ("a_lossy_network", "no serial line for the dongle to sit in"),
+    ("corrupted_datagrams_are_dropped", "no serial line for the dongle to sit in"),
+    (
+        "a_stopped_daemon_drops_its_address_first",
+        "the dongle resets the machine of a daemon that stands still: it never continues",
+    ),
+];
+
+const SPLIT: &str =
+    "with a dongle there is no split: an_isolated_holder_gives_way tells what comes of it";
+
 /// The story of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Story> {
-    ALL.iter().find(|story| story.name == name)
+    ALL.iter().chain(DONGLE).find(|story| story.name == name)
 }

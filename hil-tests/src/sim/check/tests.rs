@@ -36,7 +36,7 @@ fn red(world: &World) -> &str {
 }
 
 fn handed(seq: u32) -> Handed {
-    Handed { name: (9_999, seq), whole: true, clean: true, result: Ok(Accepted::First) }
+    Handed { sender: 0, name: (9_999, seq), whole: true, clean: true, result: Ok(Accepted::First) }
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! The simulator with the third voter: soups, swaps, the commit's seed, every single failure, every
+//! ordered pair of failures. Two holders are red whatever happens, but for the exemptions that
+//! `sim/check/trio.rs` names.
+
+mod sim_support;
+
+use std::process::Command;
+
+use hil_tests::sim::check::trio::Excuse;
+use hil_tests::sim::fault::{Fault, Planned};
+use hil_tests::sim::generate;
+use hil_tests::sim::kind::Kind;
+use hil_tests::sim::knobs::Knobs;
+use hil_tests::sim::rng::seed_of;
+use hil_tests::sim::run::run;
+use hil_tests::sim::world::World;
+use sim_support::{all_good, total_of};
+
+#[test]
+fn two_thousand_soups() {
+    let total = total_of((1..=2000).map(generate::trio::soup));
+    let kinds: Vec<_> = total.kinds().collect();
+    assert_eq!(
+        kinds,
+        Fault::KINDS,
+        "a generator that stops stirring something in would pass for ever"
+    );
+    println!("{total}");
+    assert!(total.takeovers_judged > 50, "{} takeovers judged", total.takeovers_judged);
+    for (number, runs) in (1..).zip(total.runs_to) {
+        assert!(runs > 20, "R{number} was reached in {runs} runs only: they prove little of it");
+    }
+}
+
+#[test]
+fn the_commits_own_seed() {
+    let out = Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let commit = out.ok().filter(|out| out.status.success());
+    let Some(commit) = commit.and_then(|out| String::from_utf8(out.stdout).ok()) else {
+        println!("SKIP: not in a git repository: no commit, so no seed of its own");
+        return;
+    };
+    let seed = seed_of(commit.trim()).expect("git prints 40 hex digits");
+    println!("commit {}: seed {seed}", commit.trim());
+    all_good((0..50).map(|step| generate::trio::soup(seed.wrapping_add(step))));
+}
+
+#[test]
+fn topology_swaps_with_quick_restarts() {
+    let total = total_of((1..=1000).map(generate::trio::swaps));
+    assert_eq!(total.excused, [0; Excuse::ALL.len()], "nothing is to be excused here");
+}
+
+/// No single failure stops the service, and none makes two of it, in any mode of R10.
+#[test]
+fn every_single_failure() {
+    let total = total_of((1..=8).flat_map(|seed| Kind::Singles.plans_with_arbiter(seed)));
+    assert_eq!(total.excused, [0; Excuse::ALL.len()], "one failure excuses nothing");
+    assert!(total.takeovers_judged > 50, "{} takeovers judged", total.takeovers_judged);
+}
+
+/// No pair of failures makes two holders.
+#[test]
+fn every_ordered_pair_of_failures() {
+    let total = total_of(Kind::Pairs.plans_with_arbiter(1));
+    assert_eq!(total.excused, [0; Excuse::ALL.len()], "two failures excuse nothing");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_byte_for_byte() {
+    for seed in [1, 7, 43] {
+        let (plan, again) = (generate::trio::soup(seed), generate::trio::soup(seed));
+        assert_eq!(plan, again);
+        let (first, second) = (run(&plan, true), run(&again, true));
+        assert_eq!(first.hash, second.hash);
+        assert_eq!(first.timeline, second.timeline);
+        assert_eq!(run(&plan, false).hash, first.hash, "watching changes nothing");
+        assert_ne!(run(&generate::trio::soup(seed + 1), false).hash, first.hash);
+    }
+}
+
+/// A trio that runs quietly moves nothing, pulls no line, and every vote is there all the time.
+#[test]
+fn a_quiet_hour_is_quiet() {
+    let on = |who| Planned { at: 0, fault: Fault::PowerOn(who) };
+    let mut world = World::new(1, Knobs::plain_trio(), vec![on(0), on(1)], false);
+    world.run_until(3_600_000_000);
+    assert_eq!(world.checks.violation, None);
+    assert_eq!((world.checks.splits, world.checks.moves[0]), (0, 1));
+    assert!(world.serves(0, 0) && !world.has_address(1, 0));
+    assert_eq!((world.counts.trio.pulses, world.counts.trio.arbiter_lives), (0, 1));
+}
