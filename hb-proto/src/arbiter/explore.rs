@@ -1,0 +1,36 @@
+//! An arbiter for an exhaustive explorer, as [`crate::node::Node`] has it.
+
+use super::{Arbiter, Decisions};
+use crate::authority::explore::{Renumber, rename};
+use crate::id::Voter;
+use crate::time::{Duration, Instant};
+
+impl Arbiter {
+    /// Goes on from `d`; what it had decided before.
+    pub fn swap_decisions(&mut self, d: Decisions) -> Decisions {
+        core::mem::replace(&mut self.d, d)
+    }
+
+    /// As [`crate::node::Node::canonical`].
+    #[must_use]
+    pub fn canonical(&self, now: Instant, by: Duration, number: &Renumber<'_>) -> Decisions {
+        let mut d = self.d.clone();
+        d.ledger.renumber(number);
+        d.ledger.level(now);
+        for (of, node) in Voter::ALL.into_iter().zip(&mut d.nodes) {
+            rename(&mut node.direct_newest, of, number);
+        }
+        for port in &mut d.ports {
+            debug_assert!(!port.own_waits && port.waiting.is_empty(), "drain before");
+            if port.busy_until <= now {
+                port.busy_until = Instant::ZERO;
+            }
+        }
+        if d.keepalive_at > now {
+            d.keepalive_at = now + d.keepalive;
+        }
+        d.hello_at = Instant::ZERO;
+        d.outbox.level();
+        d.rebased(by)
+    }
+}

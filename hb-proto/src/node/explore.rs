@@ -1,0 +1,60 @@
+//! A node for an exhaustive explorer: it goes on from any decision state, and states that can't be told
+//! apart by what follows become equal.
+
+use super::{Decisions, Node};
+use crate::authority::explore::{Renumber, rename};
+use crate::time::{Duration, Instant};
+
+impl Node {
+    /// Goes on from `d`; what it had decided before.
+    pub fn swap_decisions(&mut self, d: Decisions) -> Decisions {
+        core::mem::replace(&mut self.d, d)
+    }
+
+    /// Number of the newest frame of this life; 0 before the first.
+    #[must_use]
+    pub const fn newest_seq(&self) -> u32 {
+        self.d.ledger.newest_seq()
+    }
+
+    /// Its decisions in a form that is the same for all histories which lead to the same future: seen
+    /// from an epoch `by` later, frames renumbered, what is over forgotten. `now` is when it was last
+    /// woken or passed over; everything was drained, and it isn't woken again within a keepalive.
+    ///
+    /// Two things are coarser than the node itself: the next frame of the schedule is due a keepalive after
+    /// `now`, and it is a hello.
+    #[must_use]
+    pub fn canonical(&self, now: Instant, by: Duration, number: &Renumber<'_>) -> Decisions {
+        let mut d = self.d.clone();
+        let (me, peer) = (self.config.me, self.config.me.peer());
+        d.ledger.renumber(number);
+        d.ledger.level(now);
+        for link in &mut d.links {
+            rename(&mut link.newest, peer, number);
+            link.busy_until = over(link.busy_until, now);
+        }
+        let mut tickets = 0;
+        d.groups.iter_mut().for_each(|group| group.renumber_ticket(&mut tickets));
+        d.tickets = tickets;
+        for plan in &mut d.plans {
+            plan.bridge_until = over(plan.bridge_until, now);
+            plan.yield_until = over(plan.yield_until, now);
+            plan.acquiring = plan.acquiring.map(|(cause, ..)| (cause, Instant::ZERO, None));
+        }
+        let boot = d.ledger.boot();
+        let own = |seq| number(me, crate::authority::FrameName { boot, seq });
+        d.left = d.left.map(|(seq, at)| (own(seq), at));
+        let keepalive = self.config.timing.keepalive;
+        if d.keepalive_at > now {
+            d.keepalive_at = now + keepalive;
+        }
+        d.hello_at = Instant::ZERO;
+        d.outbox.level();
+        d.arbiter.level(number);
+        d.rebased(by)
+    }
+}
+
+fn over(at: Instant, now: Instant) -> Instant {
+    if at <= now { Instant::ZERO } else { at }
+}
