@@ -1,7 +1,7 @@
 //! An arbiter for an exhaustive explorer, as [`crate::node::Node`] has it.
 
 use super::{Arbiter, Decisions};
-use crate::authority::explore::{Renumber, rename};
+use crate::authority::explore::{Renumber, lately, rename};
 use crate::id::Voter;
 use crate::time::{Duration, Instant};
 
@@ -16,8 +16,18 @@ impl Arbiter {
     pub fn canonical(&self, now: Instant, by: Duration, number: &Renumber<'_>) -> Decisions {
         let mut d = self.d.clone();
         d.ledger.renumber(number);
-        d.ledger.level(now);
+        let (deadtime, lease) = (self.deadtime(), d.ledger.terms().lease);
+        d.ledger.level(now, deadtime);
+        d.started_at = lately(d.started_at, now, deadtime);
+        d.heard_at = lately(d.heard_at, now, lease);
+        // The watch after a pulse asks when exactly a node was last heard.
+        let watches = d.nodes.iter().any(|node| node.fence.due().is_some());
         for (of, node) in Voter::ALL.into_iter().zip(&mut d.nodes) {
+            for at in [&mut node.heard_at, &mut node.direct_at].into_iter().flatten() {
+                if !watches {
+                    *at = lately(*at, now, deadtime);
+                }
+            }
             rename(&mut node.direct_newest, of, number);
         }
         for port in &mut d.ports {

@@ -2,7 +2,7 @@
 //! apart by what follows become equal.
 
 use super::{Decisions, Node};
-use crate::authority::explore::{Renumber, rename};
+use crate::authority::explore::{Renumber, lately, rename};
 use crate::time::{Duration, Instant};
 
 impl Node {
@@ -28,8 +28,14 @@ impl Node {
         let mut d = self.d.clone();
         let (me, peer) = (self.config.me, self.config.me.peer());
         d.ledger.renumber(number);
-        d.ledger.level(now);
+        let timing = &self.config.timing;
+        let deadtime = d.peer.deadtime(timing);
+        d.ledger.level(now, deadtime);
+        d.peer.level(now, deadtime.max(timing.initdead));
         for link in &mut d.links {
+            for at in [&mut link.heard_at, &mut link.lopsided_since].into_iter().flatten() {
+                *at = lately(*at, now, deadtime);
+            }
             rename(&mut link.newest, peer, number);
             link.busy_until = over(link.busy_until, now);
         }
@@ -39,18 +45,19 @@ impl Node {
         for plan in &mut d.plans {
             plan.bridge_until = over(plan.bridge_until, now);
             plan.yield_until = over(plan.yield_until, now);
+            plan.peer_idle_since = plan.peer_idle_since.map(|at| lately(at, now, deadtime));
             plan.acquiring = plan.acquiring.map(|(cause, ..)| (cause, Instant::ZERO, None));
         }
         let boot = d.ledger.boot();
         let own = |seq| number(me, crate::authority::FrameName { boot, seq });
         d.left = d.left.map(|(seq, at)| (own(seq), at));
-        let keepalive = self.config.timing.keepalive;
+        let keepalive = timing.keepalive;
         if d.keepalive_at > now {
             d.keepalive_at = now + keepalive;
         }
         d.hello_at = Instant::ZERO;
         d.outbox.level();
-        d.arbiter.level(number);
+        d.arbiter.level(now, timing.deadtime, number);
         d.rebased(by)
     }
 }

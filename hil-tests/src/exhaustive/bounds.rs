@@ -65,6 +65,20 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Steps after which nothing asks how long ago something was: longer than full lasts, and than a late
+    /// frame is under way. Held against both when a model is made.
+    #[must_use]
+    pub fn horizon(&self) -> u8 {
+        let late = if self.late > 0 { self.late_steps + 3 } else { 0 };
+        late.max(7)
+    }
+
+    /// Number of the newest frame of a life that has sent as many.
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        u32::from(self.horizon()) + 1
+    }
+
     /// Nothing goes wrong.
     #[must_use]
     pub fn quiet(name: impl Into<String>) -> Self {

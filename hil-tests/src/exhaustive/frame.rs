@@ -11,8 +11,6 @@ use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::arbiter::{self, ArbiterMessage, ArbiterStatus};
 use hb_proto::wire::message::{self, Echo, Header, Message, Status};
 
-use super::party::NEWEST;
-
 /// What a frame says.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Body {
@@ -69,7 +67,12 @@ impl Frame {
 
     /// The same with its number, and those that it echoes, renumbered. `lives` are the lives of each voter
     /// that an echo may name.
-    pub fn renumbered(mut self, number: &Renumber<'_>, lives: [u8; Voter::COUNT]) -> Self {
+    pub fn renumbered(
+        mut self,
+        number: &Renumber<'_>,
+        lives: [u8; Voter::COUNT],
+        newest: u32,
+    ) -> Self {
         self.seq = number(self.sender, FrameName { boot: self.boot, seq: self.seq });
         let sender = self.sender;
         let echoes = match &mut self.body {
@@ -79,7 +82,7 @@ impl Frame {
         };
         for of in Voter::ALL.into_iter().filter(|&of| of != sender) {
             let echo = &mut echoes[Status::echo_slot(sender, of)];
-            *echo = echo.map(|echo| renumbered_echo(echo, of, number, lives[of.index()]));
+            *echo = echo.map(|echo| renumbered_echo(echo, of, number, lives[of.index()], newest));
         }
         self
     }
@@ -93,9 +96,9 @@ fn status_of(message: &mut ArbiterMessage) -> &mut ArbiterStatus {
 }
 
 /// An echo tells its frame only to who knows what to look for: here that is a few dozen.
-fn renumbered_echo(echo: Echo, of: Voter, number: &Renumber<'_>, lives: u8) -> Echo {
+fn renumbered_echo(echo: Echo, of: Voter, number: &Renumber<'_>, lives: u8, newest: u32) -> Echo {
     for boot in (1..=u32::from(lives)).filter_map(BootId::new) {
-        for seq in 1..=NEWEST + 1 {
+        for seq in 1..=newest + 1 {
             if echo.names(boot, seq) {
                 return Echo::of(boot, number(of, FrameName { boot, seq }));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hb_proto::id::Voter;
 use stateright::{Model, Property};
 
-use super::party::{GUARD, HORIZON, LEASE};
+use super::party::{GUARD, LEASE};
 use super::world::{Broken, Event, Power, State, World};
 
 /// Steps after which a mended cluster must have come to rest.
@@ -71,9 +71,10 @@ impl World {
     /// For what the model counts on: times that are forgotten can't matter any more.
     pub fn check_bounds(&self) {
         let full = LEASE.percent(105) + GUARD;
-        let full_steps = full.micros().div_ceil(1_000_000);
-        assert!(full_steps < HORIZON, "a promise may be forgotten before it ends");
-        assert!(u64::from(self.bounds.late_steps) + 2 < HORIZON, "late frames lose their order");
+        let (full_steps, horizon) = (full.micros().div_ceil(1_000_000), self.bounds.horizon());
+        assert!(full_steps < u64::from(horizon), "a promise may be forgotten before it ends");
+        let late = self.bounds.late == 0 || self.bounds.late_steps + 2 < horizon;
+        assert!(late, "late frames lose their order");
     }
 
     fn lives(&self, state: &State, who: Voter) -> bool {
@@ -118,7 +119,8 @@ impl World {
     fn runs_by(&self, state: &State, by: Voter) -> bool {
         [Voter::A, Voter::B].into_iter().any(|x| {
             let counts = self.summary(state, x).counts;
-            let only = Voter::ALL.into_iter().all(|v| (counts[v.index()].micros() > 0) == (v == by));
+            let only =
+                Voter::ALL.into_iter().all(|v| (counts[v.index()].micros() > 0) == (v == by));
             only && self.serves(state, x)
         })
     }
@@ -186,12 +188,10 @@ impl World {
 
     /// A machine that was reset meanwhile boots.
     fn switched_on(&self, state: State) -> State {
-        let off = |who: &Voter| {
-            matches!(state.machines[who.index()].power, Power::Off | Power::Killed)
-        };
-        let begin = |state: State, who: Voter| {
-            self.after(&state, Event::Begin { who, kept_power: false })
-        };
+        let off =
+            |who: &Voter| matches!(state.machines[who.index()].power, Power::Off | Power::Killed);
+        let begin =
+            |state: State, who: Voter| self.after(&state, Event::Begin { who, kept_power: false });
         [Voter::A, Voter::B].into_iter().filter(off).fold(state, begin)
     }
 }

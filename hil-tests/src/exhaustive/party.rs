@@ -19,11 +19,6 @@ use super::frame::{Frame, keys};
 
 /// The group.
 pub const WEB: GroupId = GroupId(0);
-/// Steps after which nothing asks how long ago something was: longer than full, and than a late frame is
-/// under way. Checked by [`super::model`] when a model is made.
-pub const HORIZON: u64 = 9;
-/// Number of the newest frame of a life that has sent as many.
-pub const NEWEST: u32 = HORIZON as u32 + 1;
 
 /// A step on a clock that runs as it should.
 const STEP: Duration = Duration::from_secs(1);
@@ -145,9 +140,8 @@ fn boot_id(boot: u8) -> BootId {
 
 impl Parties {
     pub fn new(bounds: &Bounds) -> Self {
-        let node = |me| {
-            Node::new(config(me), keys(), boot_id(1), Instant::ZERO).expect("a configuration")
-        };
+        let node =
+            |me| Node::new(config(me), keys(), boot_id(1), Instant::ZERO).expect("a configuration");
         let arbiter = Arbiter::new(
             Self::dongle(),
             keys(),
@@ -175,7 +169,7 @@ impl Parties {
 
     /// What its clock shows after a step, once the step is part of the past.
     pub fn now(&self, voter: Voter) -> Instant {
-        Instant::ZERO + self.step_of(voter).times(HORIZON)
+        Instant::ZERO + self.step_of(voter).times(u64::from(self.bounds.horizon()))
     }
 
     // ---- a life begins

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
 use super::bounds::Bounds;
 use super::model::{ALWAYS, Exhaustive};
@@ -38,7 +38,12 @@ pub fn explore(bounds: &Bounds, threads: usize) -> Found {
     let world = Arc::new(World::new(bounds.clone()));
     world.check_bounds();
     let began = Instant::now();
-    let checker = Exhaustive(Arc::clone(&world)).checker().threads(threads).spawn_bfs().join();
+    let checker = Exhaustive(Arc::clone(&world))
+        .checker()
+        .threads(threads)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
     let took = began.elapsed();
     let mut discoveries: Vec<_> = checker.discoveries().into_iter().collect();
     discoveries.sort_by_key(|(name, _)| *name);

@@ -27,7 +27,9 @@ pub fn tell(world: &World, path: Path<State, Event>) -> String {
         match after.broken {
             Broken::Nothing => {}
             Broken::TwoRun => told.push_str("        BOTH MACHINES RUN THE GROUP\n"),
-            Broken::FencedHeard => told.push_str("        A NODE WAS RESET THAT THE DONGLE HEARS\n"),
+            Broken::FencedHeard => {
+                told.push_str("        A NODE WAS RESET THAT THE DONGLE HEARS\n")
+            }
         }
     }
     told

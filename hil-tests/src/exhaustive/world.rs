@@ -10,11 +10,10 @@ use hb_proto::wire::message::arbiter::ResetReason;
 use super::bounds::Bounds;
 use super::frame::Frame;
 use super::intern::{Interner, Memo};
-use super::party::{Ages, Did, Local, NEWEST, Parties, Sent, Summary, WATCHDOG_STEPS};
+use super::party::{Ages, Did, Local, Parties, Sent, Summary, WATCHDOG_STEPS};
 
 /// The directed wires, by which losses, cuts and late frames are chosen.
-pub const WIRES: [&str; 6] =
-    ["A→B", "B→A", "A→dongle", "dongle→A", "B→dongle", "dongle→B"];
+pub const WIRES: [&str; 6] = ["A→B", "B→A", "A→dongle", "dongle→A", "B→dongle", "dongle→B"];
 /// The links: their two wires.
 pub const LINKS: [&str; 3] = ["the network", "A's line", "B's line"];
 const ALL_WIRES: u8 = 0b11_1111;
@@ -81,7 +80,10 @@ pub struct State {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Everybody that runs wakes up once. What these wires (bits) carry is lost; what this one does is late.
-    Step { lost: u8, late: Option<u8> },
+    Step {
+        lost: u8,
+        late: Option<u8>,
+    },
     /// What was late arrives in the next step.
     Arrive,
     PowerLoss(Voter),
@@ -89,10 +91,18 @@ pub enum Event {
     Freeze(Voter),
     Thaw(Voter),
     /// A life begins; for the arbiter, after a reset that kept power or after none.
-    Begin { who: Voter, kept_power: bool },
+    Begin {
+        who: Voter,
+        kept_power: bool,
+    },
     /// These wires (bits), of this link.
-    Cut { link: u8, wires: u8 },
-    Mend { link: u8 },
+    Cut {
+        link: u8,
+        wires: u8,
+    },
+    Mend {
+        link: u8,
+    },
 }
 
 impl fmt::Debug for Event {
@@ -304,7 +314,9 @@ impl World {
             }
             events.push(Event::Cut { link, wires: all });
             if bounds.one_way {
-                events.extend([0b01_0101, 0b10_1010].map(|way| Event::Cut { link, wires: all & way }));
+                events.extend(
+                    [0b01_0101, 0b10_1010].map(|way| Event::Cut { link, wires: all & way }),
+                );
             }
         }
     }
@@ -424,10 +436,10 @@ impl World {
         }
         self.watchdogs(&mut next);
         let number = |of, name| ages.number(of, name);
+        let newest = self.bounds.newest();
         let renumber = |frames: Vec<Flying>| -> Vec<Flying> {
-            let again = |(to, via, frame): Flying| {
-                (to, via, frame.renumbered(&number, ages.boots))
-            };
+            let again =
+                |(to, via, frame): Flying| (to, via, frame.renumbered(&number, ages.boots, newest));
             frames.into_iter().map(again).collect()
         };
         next.flying = self.flying.number(renumber(under_way));
@@ -465,7 +477,8 @@ impl World {
         };
         let shifts = |who: &Voter| {
             // A life that is over grows old; one that can't send for a while keeps its numbers.
-            gone(*who) || running(*who) && self.summary(state, *who).newest_seq == NEWEST
+            gone(*who)
+                || running(*who) && self.summary(state, *who).newest_seq == self.bounds.newest()
         };
         let shifts = Voter::ALL.iter().filter(|who| shifts(who));
         Ages { boots: state.boots, shifts: shifts.fold(0, |set, who| set | 1 << who.index()) }

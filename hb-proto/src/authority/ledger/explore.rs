@@ -3,9 +3,9 @@
 use heapless::Vec;
 
 use super::{FrameName, Ledger};
-use crate::authority::explore::Renumber;
+use crate::authority::explore::{Renumber, lately};
 use crate::id::Voter;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 impl Ledger {
     /// Renumbers every frame that is remembered; of own frames that became one, one is kept.
@@ -36,8 +36,13 @@ impl Ledger {
     }
 
     /// Times that are over at `now` become one: nothing asks how long ago.
-    pub(crate) fn level(&mut self, now: Instant) {
+    pub(crate) fn level(&mut self, now: Instant, deadtime: Duration) {
+        for (_, at) in &mut self.sent {
+            // An echo of it is fresh no more.
+            *at = lately(*at, now, self.terms.lease);
+        }
         for voice in self.voices.iter_mut().flatten() {
+            voice.at = lately(voice.at, now, deadtime);
             if voice.fresh_until <= now {
                 voice.fresh_until = Instant::ZERO;
             }
