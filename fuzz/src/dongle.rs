@@ -59,6 +59,11 @@ impl Dongle {
         Self { arbiter, stored: memory, heard: [None; 2], came: [Vec::new(), Vec::new()] }
     }
 
+    /// Whether it took a frame of a node in this life.
+    pub fn has_heard(&self) -> bool {
+        self.heard.iter().any(Option::is_some)
+    }
+
     /// Wakes it at `now` and hands everything in, as a driver does.
     pub fn settle(&mut self, now: Instant, input: &Input) -> Output {
         let mut output = Output::default();
@@ -150,7 +155,10 @@ impl Dongle {
     fn may_leave(&self, port: Port, bytes: &[u8], forwarded: bool) {
         if forwarded {
             let came = &self.came[port.other().index()];
-            assert!(came.iter().any(|frame| frame == bytes), "what leaves came in by the other port");
+            assert!(
+                came.iter().any(|frame| frame == bytes),
+                "what leaves came in by the other port"
+            );
             return;
         }
         let opened = message::open(bytes, &KEYS).expect("own frames are genuine");

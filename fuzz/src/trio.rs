@@ -113,7 +113,12 @@ impl Story {
             dongle: None,
             dongle_boot: 0,
             memory: None,
-            lines: *u.choose(&[Lines::None, Lines::Supervised, Lines::Supervised, Lines::Broken])?,
+            lines: *u.choose(&[
+                Lines::None,
+                Lines::Supervised,
+                Lines::Supervised,
+                Lines::Broken,
+            ])?,
             cut: [false; WIRES],
             flying: Vec::new(),
             human: false,
@@ -165,8 +170,18 @@ impl Story {
             22 => self.flying.reverse(),
             _ => self.flying.clear(),
         }
+        self.trace();
         self.judge();
         Ok(())
+    }
+
+    fn trace(&self) {
+        if std::env::var_os("HB_FUZZ_TRACE").is_none() { return; }
+        let g = hb_proto::id::GroupId(0);
+        let h = |at: usize| { let h=&self.hosts[at]; let m=h.machine.as_ref(); let now=self.clock(at);
+            m.map(|m| format!("boot {} held {:?} frozen {} clean {} stance {:?} prom {:?} {:?} counts {:?}", m.node.boot(), h.held, h.frozen, m.node.is_clean(), m.node.stance(g), m.node.promises(g).promised_to(now), m.node.promises(g).promise_ends().map(|e| e.since(now).millis()), Voter::ALL.map(|v| m.node.promises(g).counted_until(v).since(now).millis()))) };
+        let d = self.dongle.as_ref().map(|d| { let p=d.arbiter.ledger().promises(g); let now=self.clock(2); format!("boot {} {:?} {:?} terms {:?} line {:?}", d.arbiter.boot(), p.promised_to(now), p.promise_ends().map(|e| e.since(now).millis()), d.arbiter.terms(), d.arbiter.memory().nodes.map(|n| n.line)) });
+        eprintln!("{} ms cut {:?}\n  A {:?}\n  B {:?}\n  D {:?}", self.now.millis(), self.cut, h(0), h(1), d);
     }
 
     fn pass_some_time(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
@@ -208,7 +223,8 @@ impl Story {
     }
 
     fn take_all(&mut self, wanted: impl Fn(&To) -> bool) -> Vec<(To, Vec<u8>)> {
-        let (taken, left) = std::mem::take(&mut self.flying).into_iter().partition(|f| wanted(&f.0));
+        let (taken, left) =
+            std::mem::take(&mut self.flying).into_iter().partition(|f| wanted(&f.0));
         self.flying = left;
         taken
     }

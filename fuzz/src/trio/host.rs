@@ -78,7 +78,12 @@ impl Host {
     }
 
     /// Wakes the daemon up; what it sends. `now` by its own clock, `truly` in true time.
-    pub fn turn(&mut self, now: Instant, truly: Duration, mut input: Input) -> Vec<(LinkId, Vec<u8>)> {
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        truly: Duration,
+        mut input: Input,
+    ) -> Vec<(LinkId, Vec<u8>)> {
         let Some(machine) = self.machine.as_mut().filter(|_| !self.frozen) else {
             return Vec::new();
         };

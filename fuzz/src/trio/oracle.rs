@@ -30,7 +30,13 @@ impl Story {
         let counted = |by: Voter| machine.node.promises(group).counted_until(by);
         let other = self.hosts[1 - at].machine.as_ref();
         let peer = other.map(|other| other.node.promises(group));
-        let dongle = self.dongle.as_ref().map(|dongle| dongle.arbiter.ledger().promises(group));
+        // R8: one that has heard nobody yet may not know for how long another was bound in its place; it is
+        // bound from its first contact on, and can promise nothing before.
+        let dongle = self
+            .dongle
+            .as_ref()
+            .filter(|dongle| dongle.has_heard())
+            .map(|dongle| dongle.arbiter.ledger().promises(group));
         for (giver, promises) in [(1 - at, peer), (2, dongle)] {
             let left = counted(Voter::ALL[giver]).since(self.clock(at)).micros();
             let Some(promises) = promises.filter(|_| left > 0) else { continue };
