@@ -64,11 +64,18 @@ impl Timing {
         deadtime.percent(80)
     }
 
-    /// How long a promise binds its giver: lease × (1 + drift) + guard (protocol.md §2).
+    /// How long a promise binds its giver: lease × (1 + drift) + guard (protocol.md §2), each in the whole
+    /// milliseconds that a hello says, rounded up.
     #[must_use]
     pub fn full(&self) -> Duration {
-        self.lease.percent(100 + u64::from(self.drift_percent)) + self.guard
+        full(self.lease.whole_millis(), self.drift_percent, self.guard.whole_millis())
     }
+}
+
+/// lease × (1 + drift) + guard: how long after its last frame a life that used a promise can have run on.
+#[must_use]
+pub fn full(lease: Duration, drift_percent: u8, guard: Duration) -> Duration {
+    lease.percent(100 + u64::from(drift_percent)) + guard
 }
 
 /// How a link carries bytes.

@@ -46,6 +46,8 @@ pub enum Mutant {
     R12Twice,
     /// A node that armed nothing is pulsed.
     R13Unarmed,
+    /// A node that has just begun to listen witnesses another one's silence.
+    R13Young,
     /// A human's vote outlives the peer's return.
     R14Outlives,
 }

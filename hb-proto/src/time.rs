@@ -123,6 +123,16 @@ impl Duration {
         self.micros / 1000
     }
 
+    /// The next whole millisecond: what a time is on the wire that must not be shorter there. Unbounded
+    /// stays so.
+    #[must_use]
+    pub const fn whole_millis(self) -> Self {
+        match self.micros.div_ceil(1000).checked_mul(1000) {
+            Some(micros) => Self { micros },
+            None => Self::MAX,
+        }
+    }
+
     /// `self × factor`, saturating.
     #[must_use]
     pub const fn times(self, factor: u64) -> Self {

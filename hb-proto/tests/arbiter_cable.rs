@@ -134,7 +134,12 @@ fn hello(seq: u32, status: Status) -> Vec<u8> {
         wants: 0,
         knows: None,
         echo: None,
-        for_arbiter: Some(ForArbiter { homes_b: 0, knows: None }),
+        for_arbiter: Some(ForArbiter {
+            homes_b: 0,
+            knows: None,
+            voteless: false,
+            longest: Duration::ZERO,
+        }),
     };
     let header = Header { sender: Voter::A, link: LinkId(0), boot: boot(3), seq };
     let mut frame = [0; MAX_FRAME];

@@ -219,6 +219,8 @@ fn full_outlasts_lease() {
         let lease = Duration::from_micros(micros);
         let timing =
             hb_proto::config::Timing { lease, ..hb_proto::config::Timing::classic_defaults() };
+        // Whole milliseconds, as hellos say them.
+        let micros = lease.whole_millis().micros();
         let overflows = micros.checked_mul(105).is_none();
         assert!(overflows || timing.full() >= lease, "{lease}");
         // 5 % of drift, as protocol.md §3 allows for: neither less nor more.

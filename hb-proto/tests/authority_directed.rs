@@ -6,11 +6,11 @@
 mod mutants;
 mod soup;
 
-use hb_proto::authority::{Ledger, Promisee, Stance};
+use hb_proto::authority::{Ledger, Promisee, Sender, Stance};
 use hb_proto::id::{BootId, LinkId, Voter};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::message::{Header, Status};
-use soup::{Clock, G, LEASE, status_for, terms};
+use soup::{Clock, G, status_for, terms};
 
 const A: usize = 0;
 const B: usize = 1;
@@ -19,6 +19,15 @@ const FULL: u64 = 420;
 
 fn at(ms: u64) -> Instant {
     Instant::from_millis(ms)
+}
+
+fn known() -> Sender {
+    soup::sender(terms(Duration::ZERO))
+}
+
+/// Its haresources is not known to be the same.
+fn unlike() -> Sender {
+    Sender { may_promise: false, ..known() }
 }
 
 /// Three voters, long started, that have promised nothing. B is the group's home.
@@ -41,7 +50,7 @@ impl Trio {
     }
 
     fn receive(&mut self, to: usize, frame: &(Header, Status), now: u64) {
-        self.0[to].process(at(now), &frame.0, &frame.1, LEASE, true).expect("newer");
+        self.0[to].process(at(now), &frame.0, &frame.1, &known()).expect("newer");
     }
 
     fn tell(&mut self, from: usize, to: usize, now: u64) {
@@ -131,7 +140,7 @@ fn r6_a_promise_that_was_not_renewed_is_not_shown_with_a_newer_echo() {
     assert_eq!(trio.counts(A, B), at(1410));
     // The peer's files differ from here on: B promises no more.
     let asks = trio.frame(A, B, 1200);
-    trio.0[B].process(at(1201), &asks.0, &asks.1, LEASE, false).expect("newer");
+    trio.0[B].process(at(1201), &asks.0, &asks.1, &unlike()).expect("newer");
     trio.tell(B, A, 1210);
     assert_eq!(trio.counts(A, B), at(1410), "not 1600: B is free at 1431");
     assert_eq!(trio.promised_to(B, 1431), None);
@@ -261,7 +270,7 @@ fn r8_a_life_that_only_a_young_one_does_not_know_ends_nothing() {
     trio.receive(B, &late, 1021);
     trio.tell(B, A, 1022);
     let (header, status) = trio.frame(A, B, 1024);
-    let heard = trio.0[B].process(at(1025), &header, &status, LEASE, false).expect("newer");
+    let heard = trio.0[B].process(at(1025), &header, &status, &unlike()).expect("newer");
     assert!(heard.new_life && heard.fresh);
     assert!(trio.authorised(A, 1400));
     assert_eq!(trio.promised_to(B, 1400), Some(Promisee::To(Voter::A)));
@@ -317,7 +326,7 @@ fn r5_the_first_life_that_is_heard_is_no_new_life() {
     trio.restart(B, 1020);
     trio.tell(B, A, 1025);
     let asks = trio.frame(A, B, 1030);
-    trio.0[B].process(at(1031), &asks.0, &asks.1, LEASE, false).expect("newer");
+    trio.0[B].process(at(1031), &asks.0, &asks.1, &unlike()).expect("newer");
     assert!(trio.authorised(A, 1032));
     assert_eq!(trio.promised_to(B, 1032), Some(Promisee::To(Voter::A)));
 }
@@ -338,13 +347,13 @@ fn r5_numbers_that_mean_different_groups_release_nothing() {
     for now in [1000, 1010, 1020] {
         trio.tell(B, A, now);
         let asks = trio.frame(A, B, now + 2);
-        trio.0[B].process(at(now + 3), &asks.0, &asks.1, LEASE, false).expect("newer");
+        trio.0[B].process(at(now + 3), &asks.0, &asks.1, &unlike()).expect("newer");
     }
     assert_eq!(trio.promised_to(B, 1024), Some(Promisee::To(Voter::A)), "group 0");
     trio.0[A].set_stance(group(1), Stance::Idle);
     trio.tell(B, A, 1030);
     let idle = trio.frame(A, B, 1032);
-    trio.0[B].process(at(1033), &idle.0, &idle.1, LEASE, false).expect("newer");
+    trio.0[B].process(at(1033), &idle.0, &idle.1, &unlike()).expect("newer");
     assert_eq!(trio.promised_to(B, 1034), None, "who runs nothing runs none of ours");
 }
 
@@ -417,7 +426,7 @@ fn r4_the_allowance_for_drift_is_just_enough() {
         let received_at = clocks[1].at(true_us + step);
         to.expire(received_at);
         let header = Header { sender, link: LinkId(0), boot, seq };
-        to.process(received_at, &header, &status, LEASE, true).expect("newer");
+        to.process(received_at, &header, &status, &known()).expect("newer");
     };
     tell(&mut x, &mut v, [user, giver], now);
     tell(&mut v, &mut x, [giver, user], now + step);

@@ -159,7 +159,12 @@ fn sizes_in_the_text_are_the_encoders() {
         ..plain
     };
     let hmac = || Key::hmac(1, b"a");
-    let tail = ForArbiter { homes_b: u16::MAX, knows: Some(boot(1)) };
+    let tail = ForArbiter {
+        homes_b: u16::MAX,
+        knows: Some(boot(1)),
+        voteless: true,
+        longest: hb_proto::time::Duration::MAX,
+    };
     let longest = Hello { for_arbiter: Some(tail), ..worst };
     let [plain, worst, longest] =
         [plain, worst, longest].map(|hello| on_line(Message::Hello(hello), hmac()));
@@ -189,4 +194,33 @@ fn every_reason_of_refusal_stands_in_the_table() {
     for name in &named {
         assert!(Reject::ALL.iter().any(|reason| reason.name() == name), "there is no {name}");
     }
+}
+
+/// Every test that the list of holes names exists, and no hole is without one.
+#[test]
+fn every_hole_names_tests_that_exist() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let read = |path: &str| {
+        std::fs::read_to_string(format!("{root}/{path}")).unwrap_or_else(|e| panic!("{path}: {e}"))
+    };
+    let text = read("docs/testing/holes.md");
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    let mut named = 0;
+    for row in rows.iter().filter(|row| !row.contains("| test |")) {
+        let tests: Vec<_> = row.split('`').filter(|word| word.contains("::")).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            let (file, name) = test.split_once("::").expect("file::test");
+            let path = if file.contains('/') {
+                file.to_owned()
+            } else {
+                format!("hb-proto/tests/{file}.rs")
+            };
+            assert!(read(&path).contains(&format!("fn {name}()")), "{path} has no test {name}");
+            named += 1;
+        }
+    }
+    let holes =
+        rows.iter().filter(|row| row[2..].starts_with(|c: char| c.is_ascii_digit())).count();
+    assert_eq!((holes, named > 50), (30, true), "{holes} holes, {named} tests");
 }

@@ -178,7 +178,12 @@ fn with_arbiter() -> [Meaning; 3] {
         ..served
     };
     let [(.., Message::Hello(plain)), _] = hellos() else { panic!("a hello") };
-    let tail = ForArbiter { homes_b: 1 << 1 | 1 << 15, knows: Some(boot(3)) };
+    let tail = ForArbiter {
+        homes_b: 1 << 1 | 1 << 15,
+        knows: Some(boot(3)),
+        voteless: true,
+        longest: hb_proto::time::Duration::from_millis(20_920),
+    };
     let hello = Hello { for_arbiter: Some(tail), ..plain };
     [
         ("served", 3, header(Voter::A, 0, 17, 70_000), Message::Status(served)),
@@ -222,7 +227,7 @@ fn arbiter_meanings() -> [ArbiterMeaning; 2] {
         uptime_s: 86_400,
         reset: ResetReason::BrownOut,
         off_schedule: true,
-        wants_hello: false,
+        wants_hello: [false, true],
     };
     let settings = ArbiterSettings {
         lease_ms: 400,

@@ -12,7 +12,7 @@
 //! | R4NoGuard | 10 | | R12Twice | 5 |
 //!
 //! R2Promised, R4Unfresh, R5Stale, R6Unrenewed, R7Earlier, R8Spare, R10GoesOn, R11Stalled, R12Heard,
-//! R13Unarmed and R14Outlives are not noticed by it: policy, guard or the watchdog mask them, or an operator
+//! R13Unarmed, R13Young and R14Outlives are not noticed by it: policy, guard or the watchdog mask them, or an operator
 //! is needed. Directed tests notice each (`each_broken_rule_is_noticed`).
 
 mod trio;
@@ -109,6 +109,7 @@ fn boil(seed: u64) -> Result<(u64, u32), String> {
         trio.dongle.wired = [None, None];
     }
     trio.noise = Some(Lcg::new(seed + 1_000_000));
+    trio.name = format!("seed {seed}");
     for step in 0..60 {
         fault(&mut trio, &mut random);
         let most = if random.percent(30) { 6000 } else { 700 };
@@ -160,7 +161,7 @@ fn what_the_soup_notices() {
     use hb_proto::mutant::Mutant::{
         R1Two, R2Classic, R2Promised, R3Asks, R4NoGuard, R4Unfresh, R5Stale, R6Unrenewed,
         R7Earlier, R8Free, R8Spare, R9Unclean, R10GoesOn, R11Stalled, R12Heard, R12Twice,
-        R12Unconfirmed, R13Unarmed, R14Outlives,
+        R12Unconfirmed, R13Unarmed, R13Young, R14Outlives,
     };
     let rules = [
         R1Two,
@@ -181,6 +182,7 @@ fn what_the_soup_notices() {
         R12Heard,
         R12Twice,
         R13Unarmed,
+        R13Young,
         R14Outlives,
     ];
     for rule in rules {

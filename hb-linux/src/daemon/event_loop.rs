@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use hb_proto::action::Action;
+use hb_proto::config::MAX_LINKS;
 use hb_proto::id::{BootId, LinkId};
 use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
@@ -34,7 +35,7 @@ const ROUNDS_A_TURN: usize = 64;
 /// How often lost media are tried again, and the log catches up.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Descriptors that can be ready at once.
-const EVENTS_MAX: usize = hb_proto::config::MAX_LINKS + 4;
+const EVENTS_MAX: usize = MAX_LINKS + 4;
 
 const CONTROL: u64 = 100;
 const HELPER: u64 = 101;
@@ -72,6 +73,10 @@ pub struct Daemon {
     leave: UnixStream,
     reload: UnixStream,
     tend_at: Instant,
+    /// When there is something to do even if nothing arrives; `None` while that isn't known.
+    due: Option<Instant>,
+    /// The clock's newest reading, microseconds before the sleep.
+    now: Instant,
     /// The last turn ended early because it had lost the processor.
     again: bool,
 }
@@ -89,7 +94,7 @@ impl Daemon {
     pub(super) fn new(
         node: Node,
         settings: Settings,
-        clock: Clock,
+        mut clock: Clock,
         links: Vec<Link>,
         server: Server,
         effects: Effects,
@@ -97,6 +102,7 @@ impl Daemon {
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let words = Words::of(&settings);
+        let now = clock.now();
         let (leave, reload) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
             node,
@@ -112,6 +118,8 @@ impl Daemon {
             leave,
             reload,
             tend_at: Instant::ZERO,
+            due: None,
+            now,
             again: false,
         };
         for at in 0..daemon.links.len() {
@@ -147,27 +155,45 @@ impl Daemon {
         let timeout = self.sleep();
         let ready = match epoll::wait(&self.epoll, &mut space, Some(&timeout)) {
             Ok((ready, _)) => ready,
-            Err(Errno::INTR) => return Ok(Turn::GoOn),
+            Err(Errno::INTR) => {
+                self.now = self.clock.now();
+                return Ok(Turn::GoOn);
+            }
             Err(errno) => return Err(errno),
         };
         let mut now = self.clock.now();
-        self.node.handle_wakeup(now);
-        // After a stall addresses go before anything that arrived is looked at (R10).
-        if let Some(turn) = self.carry_out(now, Then::Drain) {
+        let woken = now;
+        let (mut server_ready, mut news) = (false, self.due.is_none_or(|due| due <= woken));
+        // After a stall addresses go before anything that arrived is looked at (R10). Before anything is
+        // due there can't have been one, and nothing has lost its ground.
+        if news
+            && self.node.handle_wakeup(now)
+            && let Some(turn) = self.carry_out(now, Then::Drain)
+        {
             return Ok(turn);
         }
-        let woken = now;
-        let mut server_ready = false;
         for event in ready.iter() {
             match event.data.u64() {
                 CONTROL => server_ready = true,
                 HELPER => self.hear_helper(event.flags, now),
                 LEAVE => self.leave(),
                 RELOAD => self.reload(),
-                link => self.read_link(link as usize),
+                link => {
+                    news |= self.read_link(link as usize);
+                    continue;
+                }
             }
+            news = true;
         }
+        if !news {
+            // A UART hands a frame over in pieces, and one of them came: nothing has changed. At the
+            // fastest setting every other wake-up is one of these.
+            self.now = woken;
+            return Ok(Turn::GoOn);
+        }
+        self.due = None;
         now = self.clock.now();
+        self.now = now;
         let late = now.since(woken) > self.node.config().timing.keepalive.percent(12);
         if late && !std::mem::replace(&mut self.again, late) {
             // Not scheduled for a while since the drain began: what arrived meanwhile is read before
@@ -188,29 +214,31 @@ impl Daemon {
             self.watch.open();
         }
         self.watch.tend(self.node.may_feed_watchdog(now), now);
+        self.now = now;
         Ok(Turn::GoOn)
     }
 
+    /// Until when to sleep. What was due next is due still, unless something came.
     fn sleep(&mut self) -> Timespec {
-        let dues = [
-            self.node.poll_timeout(),
-            self.server.poll_timeout(),
-            self.effects.poll_timeout(),
-            self.tend_at,
-        ];
-        let due = dues.into_iter().min().unwrap_or(Instant::NEVER);
-        let span = due.since(self.clock.now()).micros();
+        let due = self.due.unwrap_or_else(|| {
+            let others = self.server.poll_timeout().min(self.effects.poll_timeout());
+            self.node.poll_timeout().min(others).min(self.tend_at)
+        });
+        self.due = Some(due);
+        let span = due.since(self.now).micros();
         Timespec { tv_sec: (span / 1_000_000) as i64, tv_nsec: (span % 1_000_000 * 1000) as i64 }
     }
 
-    fn read_link(&mut self, at: usize) {
-        let Some(link) = self.links.get_mut(at) else { return };
-        let id = LinkId(at as u8);
+    /// Takes in what a link has; whether that was a frame, damage, or the loss of the port.
+    fn read_link(&mut self, at: usize) -> bool {
+        let Some(link) = self.links.get_mut(at) else { return false };
+        let (id, mut news) = (LinkId(at as u8), false);
         match link {
             Link::Datagram(port) => {
                 let mut datagram = [0; media::MAX_FRAME];
                 for _ in 0..FRAMES_A_TURN {
                     let Receive::Received(len) = port.receive(&mut datagram) else { break };
+                    news = true;
                     // Read after the frame (protocol.md R6). A refusal is counted and told as an event.
                     let _ = self.node.handle_frame(self.clock.now(), id, &datagram[..len]);
                 }
@@ -219,6 +247,7 @@ impl Daemon {
                 for _ in 0..FRAMES_A_TURN {
                     let Ok(bytes @ 1..) = framed.fill() else { break };
                     while let Some(frame) = framed.next_frame() {
+                        news = true;
                         match frame {
                             // Refusals are counted and told as events.
                             Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
@@ -233,7 +262,9 @@ impl Daemon {
         }
         if let Some(failure) = self.links[at].port().failure() {
             warn!("{}: {failure}; trying again each second", self.links[at].port().name());
+            news = true;
         }
+        news
     }
 
     fn hear_helper(&mut self, flags: EventFlags, now: Instant) {
@@ -329,23 +360,40 @@ impl Daemon {
         None
     }
 
+    /// All copies of a frame are made first and leave back to back: the peer, woken by the first, then
+    /// finds the others there as well, instead of waking up for each.
     fn transmit(&mut self) {
-        let mut frame = [0; MAX_FRAME];
-        // Read before the write (protocol.md R6).
-        let mut now = self.clock.now();
-        while let Some(transmit) = self.node.poll_transmit(now, &mut frame) {
-            let link = &mut self.links[transmit.link.index()];
-            let was_open = link.fd().is_some();
-            match link.send(&frame[..transmit.len]) {
-                Ok(()) => {}
-                Err(WireError::Busy | WireError::Lost(_)) => {
-                    self.node.handle_blocked(now, transmit.link);
+        let mut frames = [[0; MAX_FRAME]; MAX_LINKS];
+        loop {
+            // Read before the writes (protocol.md R6).
+            let now = self.clock.now();
+            let mut made = 0;
+            let mut transmits = [None; MAX_LINKS];
+            for (transmit, frame) in transmits.iter_mut().zip(&mut frames) {
+                *transmit = self.node.poll_transmit(now, frame);
+                if transmit.is_none() {
+                    break;
                 }
+                made += 1;
             }
-            if let Some(failure) = link.port().failure().filter(|_| was_open) {
-                warn!("{}: {failure}; trying again each second", link.port().name());
+            for (transmit, frame) in transmits.into_iter().flatten().zip(&frames) {
+                self.send(now, transmit.link, &frame[..transmit.len]);
             }
-            now = self.clock.now();
+            if made < MAX_LINKS {
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, now: Instant, id: LinkId, frame: &[u8]) {
+        let link = &mut self.links[id.index()];
+        let was_open = link.fd().is_some();
+        match link.send(frame) {
+            Ok(()) => {}
+            Err(WireError::Busy | WireError::Lost(_)) => self.node.handle_blocked(now, id),
+        }
+        if let Some(failure) = link.port().failure().filter(|_| was_open) {
+            warn!("{}: {failure}; trying again each second", link.port().name());
         }
     }
 

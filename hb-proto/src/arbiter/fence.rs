@@ -17,19 +17,44 @@ pub(super) struct Fence {
     pulse: Option<Pulse>,
 }
 
+/// Whether a pulse is known to have stopped its machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Evidence {
+    /// Not yet; counts for [`CONFIRM_WINDOW`].
+    Awaited,
+    /// It is.
+    Given,
+    /// What was given turned out to be wrong: none counts any more.
+    Refuted,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Pulse {
     boot: BootId,
     at: Instant,
-    confirmed: bool,
+    evidence: Evidence,
     /// The other node is being watched: should it fall silent instead, the lines are swapped.
     watched: bool,
 }
 
+impl Pulse {
+    /// From when on the other node must be heard, if the pulse didn't hit it: its last words are over, and
+    /// this arbiter listens, which it didn't during a stall of its own.
+    fn silent_from(&self, attentive_since: Instant) -> Instant {
+        self.at.max(attentive_since) + LAST_WORDS
+    }
+
+    /// When it can be told whether the other node lives on.
+    fn watched_until(&self, attentive_since: Instant, deadtime: Duration) -> Instant {
+        self.silent_from(attentive_since) + deadtime
+    }
+}
+
 impl Fence {
-    /// When the watch over the other node may end.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.pulse.filter(|pulse| pulse.watched).map(|pulse| pulse.at + CONFIRM_WINDOW)
+    /// When the watch over the other node ends.
+    pub(super) fn due(&self, attentive_since: Instant, deadtime: Duration) -> Option<Instant> {
+        let pulse = self.pulse.filter(|pulse| pulse.watched)?;
+        Some(pulse.watched_until(attentive_since, deadtime))
     }
 
     pub(super) fn rebased(self, by: Duration) -> Self {
@@ -72,13 +97,11 @@ impl Arbiter {
     /// Evidence: what was promised to the life that was pulsed is over.
     fn confirm(&mut self, now: Instant, node: Voter) {
         let Some(view) = self.d.nodes.get_mut(node.index()) else { return };
-        let Some(pulse) = view.fence.pulse.as_mut().filter(|pulse| !pulse.confirmed) else {
-            return;
+        let awaited = |pulse: &&mut Pulse| {
+            pulse.evidence == Evidence::Awaited && now.since(pulse.at) <= CONFIRM_WINDOW
         };
-        if now.since(pulse.at) > CONFIRM_WINDOW {
-            return;
-        }
-        pulse.confirmed = true;
+        let Some(pulse) = view.fence.pulse.as_mut().filter(awaited) else { return };
+        pulse.evidence = Evidence::Given;
         view.armed = false;
         self.d.ledger.void_promises_to(node);
         self.tell(Event::Confirmed { node });
@@ -86,9 +109,7 @@ impl Arbiter {
 
     pub(super) fn unconfirm(&mut self, node: Voter) {
         if let Some(pulse) = &mut self.d.nodes[node.index()].fence.pulse {
-            pulse.confirmed = false;
-            // What comes now is no evidence any more.
-            pulse.at = pulse.at - CONFIRM_WINDOW - CONFIRM_WINDOW;
+            pulse.evidence = Evidence::Refuted;
         }
     }
 
@@ -111,7 +132,7 @@ impl Arbiter {
     /// A life that was declared over answers what was sent after its end: the evidence was wrong.
     pub(super) fn doubt_evidence(&mut self, now: Instant, node: Voter, boot: BootId) {
         let pulse = self.d.nodes[node.index()].fence.pulse;
-        let over = pulse.filter(|pulse| pulse.confirmed && pulse.boot >= boot);
+        let over = pulse.filter(|p| p.evidence == Evidence::Given && p.boot >= boot);
         // Its last words may still answer what was sent before the pulse.
         let lease = self.d.ledger.terms().lease;
         if over.is_some_and(|pulse| now.since(pulse.at) > lease + lease) {
@@ -123,7 +144,7 @@ impl Arbiter {
     pub(super) fn fence_shown(&self, node: Voter) -> FenceShown {
         match self.d.nodes[node.index()].fence.pulse {
             None => FenceShown::None,
-            Some(Pulse { confirmed: true, .. }) => FenceShown::Confirmed,
+            Some(Pulse { evidence: Evidence::Given, .. }) => FenceShown::Confirmed,
             Some(_) => FenceShown::Sent,
         }
     }
@@ -139,7 +160,7 @@ impl Arbiter {
             self.watch_requester(now, target);
             let Some(boot) = self.fence_is_due(now, target) else { continue };
             self.d.memory.node(target).pulsed = Some(boot);
-            let pulse = Pulse { boot, at: now, confirmed: false, watched: true };
+            let pulse = Pulse { boot, at: now, evidence: Evidence::Awaited, watched: true };
             self.d.nodes[target.index()].fence.pulse = Some(pulse);
             self.d.pulse = Some(target);
             self.tell(Event::Pulsed { node: target, boot });
@@ -148,7 +169,7 @@ impl Arbiter {
 
     /// Which life of `target` is to be reset now, if one is.
     fn fence_is_due(&self, now: Instant, target: Voter) -> Option<BootId> {
-        let (view, other) = (&self.d.nodes[target.index()], target.peer());
+        let other = target.peer();
         let asker = &self.d.nodes[other.index()];
         let silent = now.since(self.silent_since(target)) >= self.deadtime();
         // One that is heard itself, hears us, and doesn't hear the target: this arbiter isn't deaf, and
@@ -157,8 +178,7 @@ impl Arbiter {
         if !witness || !silent && !self.is_broken(Mutant::R12Heard) || self.d.pulse.is_some() {
             return None;
         }
-        let armed = view.armed || self.is_broken(Mutant::R13Unarmed);
-        let automatic = self.heard_boot(target).filter(|_| armed);
+        let automatic = self.heard_boot(target).filter(|_| self.is_to_be_reset_unasked(target));
         let boot = asker.request.or(automatic)?;
         let memory = &self.d.memory.nodes[target.index()];
         let newer = self.known_boot(target).is_some_and(|known| known > boot);
@@ -167,23 +187,29 @@ impl Arbiter {
         (!newer && !again && wired).then_some(boot)
     }
 
+    /// R13: it armed the external watchdog, and its peer has listened without a break since before it fell
+    /// silent. One that has just started, or has just been connected, doesn't hear it either, which says
+    /// nothing of a machine that may be in the middle of its repair.
+    fn is_to_be_reset_unasked(&self, target: Voter) -> bool {
+        let (view, witness) = (&self.d.nodes[target.index()], &self.d.nodes[target.peer().index()]);
+        let listened = witness.attentive_since.is_some_and(|since| Some(since) <= view.heard_at);
+        (view.armed || self.is_broken(Mutant::R13Unarmed))
+            && (listened || self.is_broken(Mutant::R13Young))
+    }
+
     /// The requester falls silent instead of the target.
     fn watch_requester(&mut self, now: Instant, target: Voter) {
-        let Some(pulse) = self.d.nodes[target.index()].fence.pulse.filter(|pulse| pulse.watched)
+        let watched = self.d.nodes[target.index()].fence.pulse.filter(|pulse| pulse.watched);
+        let attentive_since = self.d.attentive_since;
+        let Some(pulse) =
+            watched.filter(|pulse| now >= pulse.watched_until(attentive_since, self.deadtime()))
         else {
             return;
         };
-        let requester = target.peer();
-        let last = self.d.nodes[requester.index()].heard_at;
-        let stopped = last.is_none_or(|at| at <= pulse.at + LAST_WORDS);
-        if now.since(pulse.at) < self.deadtime() + LAST_WORDS || self.d.attentive_since > pulse.at {
-            return;
-        }
-        if stopped {
+        let last = self.d.nodes[target.peer().index()].heard_at;
+        if last.is_none_or(|at| at <= pulse.silent_from(attentive_since)) {
             self.miswired(now);
-        } else if now.since(pulse.at) >= CONFIRM_WINDOW
-            && let Some(pulse) = &mut self.d.nodes[target.index()].fence.pulse
-        {
+        } else if let Some(pulse) = &mut self.d.nodes[target.index()].fence.pulse {
             pulse.watched = false;
         }
     }

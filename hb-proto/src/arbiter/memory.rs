@@ -3,7 +3,9 @@
 //!
 //! Keep it where it survives a reset of the chip, checked by a CRC. What it says of *promises* is believed
 //! only over a reset that kept power ([`ResetReason::kept_power`]): a dongle that had none may have been
-//! in a drawer while another one voted in its place, and then its memory is of another time.
+//! in a drawer while another one voted in its place, and then its memory is of another time. So a driver
+//! reports the worst reason since memory was last stored: a boot loader's own reset, just after power came,
+//! is [`ResetReason::PowerOn`].
 
 use crate::authority::Promisee;
 use crate::config::MAX_GROUPS;

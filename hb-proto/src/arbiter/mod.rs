@@ -28,7 +28,7 @@ pub use send::Transmit;
 use heapless::Deque;
 
 use crate::authority::{Ledger, Promisee, Terms};
-use crate::config::MAX_GROUPS;
+use crate::config::{MAX_GROUPS, full};
 use crate::id::{BootId, Voter};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
@@ -153,8 +153,13 @@ struct NodeView {
     facts: Option<NodeFacts>,
     /// Its newest frame asks to reset its peer in this life.
     request: Option<BootId>,
-    /// The links on which it hears its peer.
+    /// It hears its peer on some link.
     hears_peer: bool,
+    /// Since when this life of its has heard this arbiter without a break: a witness for what came since.
+    attentive_since: Option<Instant>,
+    /// Its present life began after this arbiter began to listen: an earlier one has answered it. Nobody
+    /// else can have promised it anything.
+    young: bool,
     /// It armed the external watchdog.
     armed: bool,
     /// It feeds the arbiter with power.
@@ -176,8 +181,13 @@ pub struct Decisions {
     started_at: Instant,
     /// End of its own last stall.
     attentive_since: Instant,
-    /// When the promises began that somebody else may have given (R8): longer terms lengthen them.
+    /// When the promises began that somebody else may have given (R8), and the longest terms on which
+    /// these are known to be.
     forgot_at: Instant,
+    forgot_full: Duration,
+    /// Both nodes have answered since, in lives whose terms are known: what is left of those promises is
+    /// on these terms.
+    settled: bool,
     /// When any node was last heard; at first the start.
     heard_at: Instant,
     decided_at: Instant,
@@ -185,8 +195,6 @@ pub struct Decisions {
     keepalive_at: Instant,
     hello_at: Instant,
     hello_due: bool,
-    /// Since when the nodes announce shorter times than those in force.
-    shrinks_at: Option<Instant>,
     /// A pulse to be given.
     pulse: Option<Voter>,
     restart_above: Option<BootId>,
@@ -257,13 +265,14 @@ impl Arbiter {
             started_at: now,
             attentive_since: now,
             forgot_at: now,
+            forgot_full: terms.full,
+            settled: false,
             heard_at: now,
             decided_at: now,
             keepalive,
             keepalive_at: now,
             hello_at: now,
             hello_due: true,
-            shrinks_at: None,
             pulse: None,
             restart_above: None,
             restarted: false,
@@ -345,7 +354,6 @@ impl Arbiter {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.d.decided_at = now;
         self.d.ledger.expire(now);
-        self.shrink_terms(now);
         self.watch_nodes(now);
         self.decide_fences(now);
         for group in memory::all_groups() {
@@ -385,11 +393,11 @@ impl Arbiter {
     pub fn poll_timeout(&self) -> Instant {
         let silences = Voter::ALL.into_iter().filter(|node| node.is_node()).flat_map(|node| {
             let fence = &self.d.nodes[node.index()].fence;
-            [Some(self.silent_since(node) + self.deadtime()), fence.due()]
+            let watch = fence.due(self.d.attentive_since, self.deadtime());
+            [Some(self.silent_since(node) + self.deadtime()), watch]
         });
         let waits = self.d.ports.iter().map(PortState::due);
-        let later = [self.d.shrinks_at.map(|at| at + self.d.ledger.terms().full)];
-        let due = silences.chain(later).flatten().filter(|&at| at > self.d.decided_at);
+        let due = silences.flatten().filter(|&at| at > self.d.decided_at);
         due.chain(waits.flatten())
             .chain(self.d.outbox.change_due())
             .chain([self.d.keepalive_at])
@@ -401,6 +409,12 @@ impl Arbiter {
     #[cfg(feature = "mutants")]
     pub fn break_rule(&mut self, rule: Option<crate::mutant::Mutant>) {
         self.d.ledger.break_rule(rule);
+    }
+
+    /// For a test that can't wait 13 years: the next frame is numbered after `seq`.
+    #[cfg(feature = "mutants")]
+    pub const fn skip_to(&mut self, seq: u32) {
+        self.d.ledger.skip_to(seq);
     }
 
     fn is_broken(&self, rule: crate::mutant::Mutant) -> bool {
@@ -440,8 +454,7 @@ impl Arbiter {
 
 /// The terms that a memory calls for. A lease of zero, nothing known yet, promises nothing.
 fn terms_of(config: &Config, memory: &Memory) -> Terms {
-    let stretched = memory.lease.percent(100 + u64::from(config.drift_percent));
-    Terms { lease: memory.lease, full: stretched + memory.guard }
+    Terms { lease: memory.lease, full: full(memory.lease, config.drift_percent, memory.guard) }
 }
 
 impl Decisions {
@@ -452,6 +465,7 @@ impl Decisions {
         for node in &mut self.nodes {
             node.heard_at = node.heard_at.map(|at| at.rebased(by));
             node.direct_at = node.direct_at.map(|at| at.rebased(by));
+            node.attentive_since = node.attentive_since.map(|at| at.rebased(by));
             node.fence = node.fence.rebased(by);
         }
         self.started_at = self.started_at.rebased(by);
@@ -461,7 +475,6 @@ impl Decisions {
         self.decided_at = self.decided_at.rebased(by);
         self.keepalive_at = self.keepalive_at.rebased(by);
         self.hello_at = self.hello_at.rebased(by);
-        self.shrinks_at = self.shrinks_at.map(|at| at.rebased(by));
         self.outbox = self.outbox.rebased(by);
         for port in &mut self.ports {
             port.rebase(by);

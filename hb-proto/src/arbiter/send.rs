@@ -97,8 +97,7 @@ impl Arbiter {
             reset: self.d.reset,
             off_schedule: !scheduled,
             wants_hello: [Voter::A, Voter::B]
-                .into_iter()
-                .any(|node| self.is_heard(node, now) && self.d.nodes[node.index()].facts.is_none()),
+                .map(|node| self.is_heard(node, now) && self.d.nodes[node.index()].facts.is_none()),
         };
         let hello = self.d.hello_due || scheduled && now >= self.d.hello_at;
         if hello {

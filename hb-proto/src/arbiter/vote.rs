@@ -2,7 +2,8 @@
 
 use super::memory::all_groups;
 use super::{Arbiter, Event, terms_of};
-use crate::authority::{Promisee, Terms};
+use crate::authority::{Promisee, Sender, Terms};
+use crate::config::full;
 use crate::id::{BootId, GroupId, Voter};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
@@ -21,6 +22,8 @@ pub(super) struct NodeFacts {
     guard: Duration,
     deadtime: Duration,
     keepalive: Duration,
+    /// For how long anybody's promise may last, as far as the node can tell.
+    longest: Duration,
 }
 
 impl NodeFacts {
@@ -34,6 +37,7 @@ impl NodeFacts {
             guard: duration_of_ms(settings.guard_ms),
             deadtime: capped(settings.deadtime_ms),
             keepalive: capped(settings.keepalive_ms).max(KEEPALIVE_FLOOR),
+            longest: hello.for_arbiter.map_or(Duration::ZERO, |tail| tail.longest),
         }
     }
 }
@@ -47,28 +51,46 @@ impl Arbiter {
     ) -> Result<(), Reject> {
         let from = header.sender;
         self.notice_absence(now);
-        let former = self.d.ledger.voice(from).map(|voice| voice.newest.boot);
-        if former.is_none_or(|boot| boot < header.boot) {
-            self.d.nodes[from.index()].facts = None;
+        let former = self.d.ledger.voice(from).copied();
+        let view = &mut self.d.nodes[from.index()];
+        if former.is_none_or(|voice| voice.newest.boot < header.boot) {
+            (view.facts, view.attentive_since) = (None, None);
+            view.young |= former.is_some_and(|voice| voice.echoed.is_some());
             self.d.hello_due = true;
         }
         self.fence_heard(now, from, header.boot);
         if let Message::Hello(hello) = message {
             self.learn(now, from, hello);
         }
-        let may_promise = self.may_promise_to(from, now);
+        let went_on = self.d.ledger.is_fresh(from, now);
+        let sender = self.as_sender(from, now);
         let status = message.status();
-        let processed = self.d.ledger.process(now, header, status, Duration::ZERO, may_promise)?;
-        if processed.fresh {
-            self.doubt_evidence(now, from, header.boot);
-        }
+        let processed = self.d.ledger.process(now, header, status, &sender)?;
         self.d.heard_at = now;
         let view = &mut self.d.nodes[from.index()];
         view.heard_at = Some(now);
         view.request = status.fence;
         view.hears_peer = status.hears != 0;
         view.armed = status.armed;
+        let since = view.attentive_since.filter(|_| went_on).or(Some(now));
+        view.attentive_since = since.filter(|_| processed.fresh);
+        if processed.fresh {
+            self.doubt_evidence(now, from, header.boot);
+            self.both_answer(now);
+        }
         Ok(())
+    }
+
+    /// A node as its hello describes it; before one it gets no promise.
+    fn as_sender(&mut self, from: Voter, now: Instant) -> Sender {
+        let (drift, own) = (self.config.drift_percent, self.d.ledger.terms().full);
+        let facts = self.d.nodes[from.index()].facts;
+        Sender {
+            // It promises nothing to an arbiter.
+            lease: Duration::ZERO,
+            full: facts.map_or(own, |facts| full(facts.lease, drift, facts.guard)),
+            may_promise: self.may_promise_to(from, now),
+        }
     }
 
     /// R8: whoever has heard no node for a lease may have been a spare on a shelf, or between two cables,
@@ -85,31 +107,32 @@ impl Arbiter {
     pub(super) fn forget(&mut self, now: Instant) {
         let full = self.d.ledger.terms().full;
         self.d.ledger.forget_promisees(now + full);
-        self.d.forgot_at = now;
+        (self.d.forgot_at, self.d.forgot_full, self.d.settled) = (now, full, false);
         self.d.memory.haresources = None;
         for node in [Voter::A, Voter::B] {
+            self.d.nodes[node.index()].young = false;
             self.unconfirm(node);
         }
         self.tell(Event::Forgot);
     }
 
-    /// R14: longer times count from now on, and for what a former life may have promised; shorter ones
-    /// when nothing that was promised on the longer ones can still stand.
+    /// R14: longer times count from now on, and for what a former life, or another arbiter, may have promised.
     fn learn(&mut self, now: Instant, from: Voter, hello: &Hello) {
         let facts = NodeFacts::of(hello);
-        let first = self.d.nodes[from.index()].facts.replace(facts) != Some(facts);
-        self.d.hello_due |= first;
+        let view = &mut self.d.nodes[from.index()];
+        self.d.hello_due |= view.facts.replace(facts) != Some(facts);
+        let may_be_old = !view.young && !self.d.settled;
         let memory = &mut self.d.memory;
-        let before = *memory;
+        let before = in_force(memory);
         memory.lease = memory.lease.max(facts.lease);
         memory.guard = memory.guard.max(facts.guard);
         memory.deadtime = memory.deadtime.max(facts.deadtime);
-        if before != *memory {
+        if before != in_force(memory) {
             self.apply_terms();
         }
-        let smaller =
-            self.announced().is_some_and(|announced| announced != in_force(&self.d.memory));
-        self.d.shrinks_at = if smaller { self.d.shrinks_at.or(Some(now)) } else { None };
+        if may_be_old {
+            self.lengthen_unknown(now, &facts);
+        }
         let known = self.d.nodes.iter().filter_map(|node| node.facts);
         self.d.keepalive =
             known.map(|facts| facts.keepalive).min().unwrap_or(self.config.keepalive);
@@ -124,30 +147,44 @@ impl Arbiter {
     fn apply_terms(&mut self) {
         let terms = terms_of(&self.config, &self.d.memory);
         self.d.ledger.set_terms(terms);
-        self.d.ledger.starting_promises_last_until(self.d.forgot_at + terms.full);
         self.d.hello_due = true;
     }
 
-    /// The largest times that both nodes announce; `None` unless both do.
-    fn announced(&self) -> Option<[Duration; 3]> {
-        let [Some(a), Some(b)] = self.d.nodes.map(|node| node.facts) else { return None };
-        Some([a.lease.max(b.lease), a.guard.max(b.guard), a.deadtime.max(b.deadtime)])
+    /// R8: this life of a node may count what somebody else promised before this arbiter listened. If that
+    /// was on longer terms than were known here, what was begun with lasts as long, even where it was taken
+    /// for over. What else the node knows of lengthens what still stands.
+    fn lengthen_unknown(&mut self, now: Instant, facts: &NodeFacts) {
+        let own = full(facts.lease, self.config.drift_percent, facts.guard);
+        let from = self.d.forgot_at;
+        if own > self.d.forgot_full {
+            self.d.forgot_full = own;
+            self.d.ledger.starting_promises_lasted_until(now, from + own);
+        }
+        self.d.ledger.starting_promises_last_until(from + facts.longest);
     }
 
-    /// R14, shrink: users first. Both announce less, and what was promised before is over.
-    pub(super) fn shrink_terms(&mut self, now: Instant) {
-        let Some(since) = self.d.shrinks_at else { return };
-        let Some([lease, guard, deadtime]) = self.announced() else {
-            self.d.shrinks_at = None;
-            return;
-        };
-        if now < since + self.d.ledger.terms().full {
+    /// Both nodes answer, in lives whose hellos are known; whatever was promised to earlier ones is over
+    /// (R9). So whatever stands can be used by these two alone, on their own terms and in their own numbers:
+    /// it need last no longer (R14), and if both mean the same by the numbers, those are its numbers (§5).
+    fn both_answer(&mut self, now: Instant) {
+        let answers = |node| self.d.ledger.is_fresh(node, now);
+        let [Some(a), Some(b)] = self.d.nodes.map(|node| node.facts) else { return };
+        if !answers(Voter::A) || !answers(Voter::B) {
             return;
         }
         let memory = &mut self.d.memory;
-        (memory.lease, memory.guard, memory.deadtime) = (lease, guard, deadtime);
-        self.d.shrinks_at = None;
-        self.apply_terms();
+        let announced = [a.lease.max(b.lease), a.guard.max(b.guard), a.deadtime.max(b.deadtime)];
+        if announced != in_force(memory) {
+            [memory.lease, memory.guard, memory.deadtime] = announced;
+            self.apply_terms();
+            self.d.settled = false;
+        }
+        if !core::mem::replace(&mut self.d.settled, true) {
+            self.d.ledger.starting_promises_end_by(now + self.d.ledger.terms().full);
+        }
+        if a.haresources == b.haresources {
+            self.d.memory.haresources = Some(a.haresources);
+        }
     }
 
     /// §5: a promise is about a group of one haresources. Whose is not known gets none; and another one

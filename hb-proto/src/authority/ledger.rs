@@ -8,13 +8,14 @@ mod explore;
 use heapless::Vec;
 
 use super::promises::{FrameName, Promisee, Promises};
+use super::voice::{Processed, Sender, Voice};
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
 use crate::mutant::Mutant;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::message::arbiter::{Promisees, Shown};
-use crate::wire::message::{Echo, GroupState, GroupStates, Header, Life, Status, next_seq};
+use crate::wire::message::{Echo, GroupState, GroupStates, Header, Status, next_seq};
 
 /// Frames whose sending time is remembered. An echo of an older one is not fresh, which is the safe
 /// side: at 100 ms they reach back 6.4 s, and an echo is rarely older than one keepalive.
@@ -40,36 +41,6 @@ pub struct Terms {
     pub lease: Duration,
     /// How long a promise binds its giver.
     pub full: Duration,
-}
-
-/// What is known of another voter: its newest frame.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Voice {
-    /// The frame's name.
-    pub newest: FrameName,
-    /// When it was processed.
-    pub at: Instant,
-    /// Until when it is fresh: one lease after the sending of what it echoes.
-    pub fresh_until: Instant,
-    /// Group states as it shows them.
-    pub groups: GroupStates,
-    /// Its life.
-    pub life: Life,
-    /// This voter's links on which it hears us.
-    pub hears: u8,
-    /// Our newest frame that it echoed in its present life.
-    pub echoed: Option<u32>,
-    /// It asks for a hello.
-    pub wants_hello: bool,
-}
-
-/// What a frame was, beyond its contents.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Processed {
-    /// The first frame of a life that was not known.
-    pub new_life: bool,
-    /// It echoes a frame that this life sent no longer than lease ago.
-    pub fresh: bool,
 }
 
 /// One voter's decision state about all groups.
@@ -133,6 +104,12 @@ impl Ledger {
         }
     }
 
+    /// For a test that can't wait for the end of the numbers.
+    #[cfg(feature = "mutants")]
+    pub const fn skip_to(&mut self, seq: u32) {
+        self.seq = seq;
+    }
+
     #[cfg(feature = "mutants")]
     pub(crate) fn is_broken(&self, rule: Mutant) -> bool {
         self.broken == Some(rule)
@@ -149,7 +126,18 @@ impl Ledger {
         self.promises.iter_mut().for_each(|promises| promises.starting_lasts_until(until));
     }
 
-    /// R14: the terms change. What was promised on longer ones ends no earlier.
+    /// R8: what this life began with was learnt to be longer than thought, by a voter that was there
+    /// before: groups that were taken for free since are bound again.
+    pub fn starting_promises_lasted_until(&mut self, now: Instant, until: Instant) {
+        self.promises.iter_mut().for_each(|promises| promises.starting_lasted_until(now, until));
+    }
+
+    /// R14: nothing that this life began with is of use to anybody after then.
+    pub fn starting_promises_end_by(&mut self, until: Instant) {
+        self.promises.iter_mut().for_each(|promises| promises.starting_ends_by(until));
+    }
+
+    /// R14: the terms change. What was promised on others ends as it was promised.
     pub fn set_terms(&mut self, terms: Terms) {
         self.terms = terms;
     }
@@ -248,8 +236,7 @@ impl Ledger {
         self.voice(of).is_some_and(|voice| voice.fresh_until > now)
     }
 
-    /// Processes a status that passed all checks up to replay. `lease` is what a promise of `header.sender`
-    /// is good for; `may_promise` is false while group numbers mean different things to the two (§5).
+    /// Processes a status that passed all checks up to replay.
     ///
     /// `now` must have been read after the frame was (R6).
     ///
@@ -260,8 +247,7 @@ impl Ledger {
         now: Instant,
         header: &Header,
         status: &Status,
-        lease: Duration,
-        may_promise: bool,
+        sender: &Sender,
     ) -> Result<Processed, Reject> {
         let from = header.sender;
         let frame = FrameName { boot: header.boot, seq: header.seq };
@@ -290,7 +276,7 @@ impl Ledger {
         // Numbers that mean different groups to the two release nothing either, unless the sender neither
         // runs nor asks for any.
         let none_asked = !self.groups().any(|group| status.groups.state(group).asks());
-        let comparable = may_promise || none_asked;
+        let comparable = sender.may_promise || none_asked;
         for group in self.groups() {
             if processed.new_life {
                 // A life that is merely new to this young one may be the one that counts what a former
@@ -304,13 +290,16 @@ impl Ledger {
             let stale = self.is_broken(Mutant::R5Stale) && !state.asks();
             let answers = processed.fresh || self.is_broken(unfresh) && state.asks() || stale;
             if answers && (comparable || state.asks()) {
-                self.answer(group, from, state, frame, now, may_promise);
+                self.answer(group, from, state, frame, now, sender);
+            } else if comparable && !state.asks() {
+                self.promises[group.index()].released_later(from, frame);
             }
             if let (GroupState::Promised, Some((seq, sent_at)), true) =
-                (state, answered, may_promise)
+                (state, answered, sender.may_promise)
             {
                 let seq = if self.is_broken(Mutant::R7Earlier) { u32::MAX } else { seq };
-                self.promises[group.index()].count(from, seq, sent_at, lease.min(self.terms.lease));
+                let lease = sender.lease.min(self.terms.lease);
+                self.promises[group.index()].count(from, seq, sent_at, lease);
             }
         }
         Ok(processed)
@@ -324,7 +313,7 @@ impl Ledger {
         state: GroupState,
         frame: FrameName,
         now: Instant,
-        may_promise: bool,
+        sender: &Sender,
     ) {
         if !from.is_node() {
             return;
@@ -338,7 +327,7 @@ impl Ledger {
             Stance::Running => false,
             Stance::Asking => state == GroupState::Running || self.homes[group.index()] == from,
         };
-        if may_promise
+        if sender.may_promise
             && gives_way
             && (self.promises[group.index()].may_promise(from, now)
                 || self.is_broken(Mutant::R1Two))
@@ -347,7 +336,7 @@ impl Ledger {
             if self.stance(group) == Stance::Asking {
                 self.set_stance(group, Stance::Idle);
             }
-            let mut full = self.terms.full;
+            let mut full = sender.full;
             if self.is_broken(Mutant::R4NoGuard) {
                 full = self.terms.lease;
             }

@@ -13,6 +13,8 @@
 pub mod explore;
 mod ledger;
 mod promises;
+mod voice;
 
-pub use ledger::{Ledger, MAX_SENT, Processed, Stance, Terms, Voice};
+pub use ledger::{Ledger, MAX_SENT, Stance, Terms};
 pub use promises::{FrameName, Promisee, Promises};
+pub use voice::{Processed, Sender, Voice};

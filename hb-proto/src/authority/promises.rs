@@ -62,6 +62,23 @@ impl Promises {
         }
     }
 
+    /// R8: terms that were in force before this life began are learnt late. What was taken for over isn't.
+    pub fn starting_lasted_until(&mut self, now: Instant, until: Instant) {
+        match &mut self.given {
+            Some(given) if given.renewed_by.is_none() => given.until = given.until.max(until),
+            Some(given) if given.until > now => {}
+            _ if until > now => self.forget(until),
+            _ => {}
+        }
+    }
+
+    /// R14: the lives that may use it are known, and their own terms: it need not last longer.
+    pub fn starting_ends_by(&mut self, until: Instant) {
+        if let Some(given) = self.given.as_mut().filter(|given| given.renewed_by.is_none()) {
+            given.until = given.until.min(until);
+        }
+    }
+
     /// Whom the promise outstanding at `now` binds this voter to.
     #[must_use]
     pub fn promised_to(&self, now: Instant) -> Option<Promisee> {
@@ -80,12 +97,15 @@ impl Promises {
         self.promised_to(now).is_none_or(|promisee| promisee == Promisee::To(to))
     }
 
-    /// R4: gives or renews, answering `frame` received at `now`. Call only if [`Promises::may_promise`].
+    /// R4: gives or renews, answering `frame` received at `now`. `full` is that of the life which asks.
+    /// Call only if [`Promises::may_promise`].
+    ///
+    /// A former end, be it later, is of no use to anybody: lives before the one that asks are over (R9), and
+    /// this one counts no promise of ours for longer than its lease, runs on for no longer than its guard.
     pub fn promise(&mut self, to: Voter, frame: FrameName, now: Instant, full: Duration) {
         debug_assert!(self.may_promise(to, now), "R1: one promise at a time");
-        let former = self.given.map_or(Instant::ZERO, |given| given.until);
-        let until = former.max(now + full);
-        self.given = Some(Given { to: Promisee::To(to), until, renewed_by: Some(frame) });
+        self.given =
+            Some(Given { to: Promisee::To(to), until: now + full, renewed_by: Some(frame) });
     }
 
     /// Handover (R11): the giver, confirmed stopped, binds itself to `to` before `to` has asked.
@@ -106,6 +126,19 @@ impl Promises {
             }
             given => given,
         };
+    }
+
+    /// R5, without freshness: `frame` of `from` neither asks nor runs. It ends a promise that an earlier frame
+    /// of the same life got in this life of ours. It was sent after that one, once the group was stopped and
+    /// nothing was counted any more; and as frames are processed in order, we have renewed nothing since that
+    /// a later request of its could count. A promise that our life began with is another matter: our former
+    /// life may have answered frames later than this one.
+    pub fn released_later(&mut self, from: Voter, frame: FrameName) {
+        let over = |given: &Given| {
+            given.to == Promisee::To(from)
+                && given.renewed_by.is_some_and(|got| got.boot == frame.boot && got.seq < frame.seq)
+        };
+        self.given = self.given.filter(|given| !over(given));
     }
 
     /// R8: whatever was promised, and whatever another arbiter may have promised in this one's place:
@@ -218,11 +251,45 @@ mod tests {
     }
 
     #[test]
-    fn r4_a_renewal_never_shortens() {
-        let mut d = free();
-        d.promise(Voter::A, frame(1, 5), at(10), Duration::from_secs(9));
+    fn r4_a_renewal_lasts_as_long_as_the_life_that_asks_could_use_it() {
+        let mut d = Promises::starting(Promisee::To(Voter::A), Instant::NEVER);
+        d.promise(Voter::A, frame(1, 5), at(10), FULL);
+        assert_eq!(d.promise_ends(), Some(at(430)), "what a former life promised is over by then");
         d.promise(Voter::A, frame(1, 6), at(20), FULL);
-        assert_eq!(d.promise_ends(), Some(at(9010)));
+        assert_eq!(d.promise_ends(), Some(at(440)));
+    }
+
+    #[test]
+    fn r5_a_later_frame_of_the_same_life_releases_what_this_life_gave() {
+        let mut d = free();
+        d.promise(Voter::A, frame(1, 5), at(10), FULL);
+        for (from, older) in
+            [(Voter::A, frame(1, 5)), (Voter::A, frame(2, 9)), (Voter::B, frame(1, 6))]
+        {
+            d.released_later(from, older);
+            assert!(d.promised_to(at(11)).is_some(), "{from:?} {older:?}");
+        }
+        d.released_later(Voter::A, frame(1, 6));
+        assert_eq!(d.promised_to(at(11)), None);
+        let mut starting = Promises::starting(Promisee::To(Voter::A), at(420));
+        starting.released_later(Voter::A, frame(1, 6));
+        assert!(
+            starting.promised_to(at(11)).is_some(),
+            "what a former life gave, for a later frame"
+        );
+    }
+
+    #[test]
+    fn r8_terms_learnt_late_bind_again_what_was_taken_for_over() {
+        let mut d = free();
+        d.starting_lasted_until(at(500), at(400));
+        assert_eq!(d.promised_to(at(399)), None, "that would have been over too");
+        d.starting_lasted_until(at(500), at(9000));
+        assert_eq!(d.promised_to(at(8999)), Some(Promisee::Unknown));
+        let mut given = free();
+        given.promise(Voter::A, frame(1, 5), at(10), FULL);
+        given.starting_lasted_until(at(20), at(9000));
+        assert_eq!(given.promise_ends(), Some(at(430)), "one promise at a time (R1)");
     }
 
     #[test]

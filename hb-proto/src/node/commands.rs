@@ -35,6 +35,9 @@ pub enum Refusal {
         /// Which group.
         group: GroupId,
     },
+    /// Standby: nobody's promise would count on the peer: there is no arbiter, and this node's guard is shorter
+    /// than its.
+    PeerVoteless,
     /// This node is leaving, or not clean yet.
     NotInService,
     /// `--peer-is-off`: there is no arbiter, and a silent peer's vote isn't needed.
@@ -61,6 +64,10 @@ impl fmt::Display for Refusal {
             Self::PeerFailed { .. } => {
                 f.write_str("its start failed on the peer: mend that, then run `hb takeover` there")
             }
+            Self::PeerVoteless => f.write_str(
+                "the peer could not run it: it has no arbiter, and its guard is longer than this node's. Set \
+                 the same guard on both",
+            ),
             Self::NotInService => f.write_str("this node is starting or leaving"),
             Self::NoArbiter => f.write_str(
                 "there is no arbiter: a silent peer's vote is not needed, `hb takeover` is enough",
@@ -93,7 +100,12 @@ impl Node {
         let groups = self.concerned(group, held, Refusal::NothingHeld)?;
         self.partner_or_refusal(now)?;
         if let Some(group) = groups.iter().find(|&group| !self.peer_can_take(now, group)) {
-            return Err(Refusal::PeerFailed { group });
+            let voteless = self.d.facts.is_some_and(|facts| facts.voteless);
+            return Err(if voteless {
+                Refusal::PeerVoteless
+            } else {
+                Refusal::PeerFailed { group }
+            });
         }
         for group in groups.iter() {
             self.d.plans[group.index()].standby = true;

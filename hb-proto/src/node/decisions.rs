@@ -5,7 +5,7 @@ use heapless::Vec;
 use super::send::Outbox;
 use super::third::{ArbiterView, Relays};
 use crate::authority::Ledger;
-use crate::config::{MAX_GROUPS, MAX_LINKS};
+use crate::config::{MAX_GROUPS, MAX_LINKS, full};
 use crate::event::Cause;
 use crate::group::Group;
 use crate::id::{BootId, GroupId};
@@ -26,6 +26,7 @@ pub(super) struct PeerFacts {
     pub(super) declines: u16,
     pub(super) failed: u16,
     pub(super) wants: u16,
+    pub(super) voteless: bool,
 }
 
 impl PeerFacts {
@@ -42,7 +43,13 @@ impl PeerFacts {
             declines: hello.declines,
             failed: hello.failed,
             wants: hello.wants,
+            voteless: hello.for_arbiter.is_some_and(|tail| tail.voteless),
         }
+    }
+
+    /// How long after a frame of its this life of the peer could run on by promises that it counted.
+    pub(super) fn full(&self, drift_percent: u8) -> Duration {
+        full(self.lease, drift_percent, self.guard)
     }
 }
 
@@ -86,6 +93,8 @@ pub(super) struct Plan {
 pub struct Decisions {
     pub(super) ledger: Ledger,
     pub(super) peer: Peer,
+    /// R8: how long from its start the next life of this node must be bound.
+    pub(super) longest: Duration,
     pub(super) facts: Option<PeerFacts>,
     pub(super) mismatch_told: bool,
     pub(super) links: Vec<Link, MAX_LINKS>,

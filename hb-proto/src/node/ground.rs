@@ -140,8 +140,10 @@ impl Node {
         self.d.ledger.groups().filter_map(due).min()
     }
 
-    /// R10: what runs without ground loses its addresses at once and is stopped in reverse.
-    pub(super) fn end_what_lost_authority(&mut self, now: Instant) {
+    /// R10: what runs without ground loses its addresses at once and is stopped in reverse. Whether
+    /// something did.
+    pub(super) fn end_what_lost_authority(&mut self, now: Instant) -> bool {
+        let mut ended = false;
         for group in self.d.ledger.groups() {
             let at = group.index();
             let runs = self.d.ledger.stance(group) == Stance::Running;
@@ -150,6 +152,7 @@ impl Node {
                 continue;
             }
             let plan = &mut self.d.plans[at];
+            ended = true;
             (plan.lost, plan.drop_pending, plan.handing_over) = (true, true, false);
             plan.acquiring = None;
             // The peer, should it run the group by now, need not give way to this node.
@@ -160,5 +163,6 @@ impl Node {
             self.d.groups[at].stop();
             self.tell(Event::Releasing { group, cause: Cause::AuthorityLost });
         }
+        ended
     }
 }

@@ -8,6 +8,8 @@ mod decisions;
 #[cfg(feature = "explore")]
 mod explore;
 mod ground;
+#[cfg(feature = "mutants")]
+mod knobs;
 mod policy;
 mod receive;
 mod report;
@@ -79,6 +81,7 @@ impl Node {
         let d = Decisions {
             ledger: Ledger::new(config.me, boot, homes, terms, Promisee::To(peer), now),
             peer: Peer::new(now),
+            longest: terms.full,
             facts: None,
             mismatch_told: false,
             links: config.links.iter().map(|_| Link::default()).collect(),
@@ -119,10 +122,18 @@ impl Node {
     /// R8: `full` is the longest that a promise of any earlier life of this node may bind it (stored by
     /// the driver); the promises that this life begins with last as long. Call right after [`Node::new`].
     pub fn remember_longest_promise(&mut self, now: Instant, full: Duration) {
+        self.d.longest = self.d.longest.max(full);
         self.d.ledger.starting_promises_last_until(now + full);
     }
 
     // ---- getters
+
+    /// R8: what the driver stores for [`Node::remember_longest_promise`] of the next life: at the start, synced
+    /// before the first frame; later it only shrinks, so that storing it late, or not at all, is safe.
+    #[must_use]
+    pub const fn longest_promise(&self) -> Duration {
+        self.d.longest
+    }
 
     /// What it was configured with.
     #[must_use]
@@ -182,13 +193,6 @@ impl Node {
     #[must_use]
     pub const fn peer_key(&self) -> Option<u8> {
         self.d.peer_key
-    }
-
-    /// For a test that wants to see who notices. Call before the first frame.
-    #[cfg(feature = "mutants")]
-    pub fn break_rule(&mut self, rule: Option<Mutant>) {
-        self.d.ledger.break_rule(rule);
-        self.d.clean |= self.d.ledger.is_broken(Mutant::R9Unclean);
     }
 
     /// Whether every group was confirmed stopped since the start (R9): the watchdog may be opened.
@@ -285,10 +289,12 @@ impl Node {
     /// First call after waking up, before anything that arrived is looked at.
     ///
     /// Records a stall of one's own, and ends what authority no longer covers: after a stall the
-    /// addresses go before anything else is done (architecture, rule 6).
-    pub fn handle_wakeup(&mut self, now: Instant) {
+    /// addresses go before anything else is done (architecture, rule 6). Whether there is something to
+    /// drain before that.
+    pub fn handle_wakeup(&mut self, now: Instant) -> bool {
         let late = now.since(self.poll_timeout());
-        if late > self.config.timing.keepalive.times(2) {
+        let stalled = late > self.config.timing.keepalive.times(2);
+        if stalled {
             self.statistics.stalls += 1;
             self.statistics.longest_stall = self.statistics.longest_stall.max(late);
             self.tell(Event::Stall { late });
@@ -304,7 +310,7 @@ impl Node {
                 self.bridge_won_conflicts(now);
             }
         }
-        self.end_what_lost_authority(now);
+        self.end_what_lost_authority(now) || stalled
     }
 
     /// An order was answered.

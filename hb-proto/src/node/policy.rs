@@ -54,7 +54,7 @@ impl Node {
         let up =
             self.d.ledger.voice(self.config.me.peer()).is_some_and(|voice| voice.life == Life::Up);
         up && self.peer_is_partner(now)
-            && self.d.facts.is_some_and(|facts| !has(facts.failed, group))
+            && self.d.facts.is_some_and(|facts| !has(facts.failed, group) && !facts.voteless)
     }
 
     fn decide_running(&mut self, now: Instant, group: GroupId) {
@@ -164,6 +164,10 @@ impl Node {
     }
 
     fn may_ask_partner(&self, now: Instant, group: GroupId) -> Option<Cause> {
+        if !self.has_vote(now) {
+            // The peer would wait for this node, and this node for a vote.
+            return None;
+        }
         let plan = &self.d.plans[group.index()];
         let declines = self.d.facts.is_some_and(|facts| has(facts.declines, group));
         let failed = self.d.facts.is_some_and(|facts| has(facts.failed, group));
@@ -223,9 +227,12 @@ impl Node {
         }
     }
 
-    /// Groups (one bit each) that this node doesn't ask for though it could.
-    pub(super) fn declines(&self) -> u16 {
-        self.set_of(Self::gives_up)
+    /// Groups (one bit each) that this node doesn't ask for though it is up.
+    pub(super) fn declines(&self, now: Instant) -> u16 {
+        let voteless = !self.has_vote(now);
+        self.set_of(|node, group| {
+            node.gives_up(group) || voteless && node.phase(group) == Phase::Stopped
+        })
     }
 
     /// Whether this node neither asks for the group nor goes on with it, though it could.

@@ -1,7 +1,7 @@
 //! What arrives.
 
 use super::{Node, PeerFacts};
-use crate::authority::{FrameName, Processed, Stance};
+use crate::authority::{FrameName, Processed, Sender, Stance};
 use crate::event::Event;
 use crate::id::{BootId, GroupId, LinkId, Voter};
 use crate::peer::PeerState;
@@ -130,12 +130,11 @@ impl Node {
         if let Message::Hello(hello) = message {
             self.learn(hello);
         }
-        let lease = self
-            .d
-            .facts
-            .map_or(Duration::ZERO, |facts| self.usable_lease(facts.lease, facts.guard));
-        let may_promise = self.matches();
-        let processed = self.d.ledger.process(now, header, message.status(), lease, may_promise)?;
+        let peer = self.peer_as_sender();
+        let processed = self.d.ledger.process(now, header, message.status(), &peer)?;
+        if processed.fresh {
+            self.forget_former_terms(now);
+        }
         self.statistics.frames += 1;
         self.d.peer_hears_arbiter = message.status().hears_arbiter;
         self.human_meets_peer(now, Some(message.status()));
@@ -145,6 +144,30 @@ impl Node {
             self.compare(now, group, before, message.status().groups.state(group));
         }
         Ok(())
+    }
+
+    /// The peer as its hello describes it; before one it gets no promise.
+    fn peer_as_sender(&self) -> Sender {
+        let full = self.d.ledger.terms().full;
+        self.d.facts.map_or(Sender { lease: Duration::ZERO, full, may_promise: false }, |facts| {
+            Sender {
+                lease: self.usable_lease(facts.lease, facts.guard),
+                full: facts.full(self.config.timing.drift_percent),
+                may_promise: self.matches(),
+            }
+        })
+    }
+
+    /// R14. The peer's present life answers, and its terms are known: what former lives of this node
+    /// promised on longer ones is of use to nobody beyond those. Earlier lives of the peer are over (R9).
+    fn forget_former_terms(&mut self, now: Instant) {
+        let own = self.d.ledger.terms().full;
+        let Some(facts) = self.d.facts.filter(|_| self.d.longest > own) else { return };
+        let full = facts.full(self.config.timing.drift_percent);
+        if full < self.d.longest {
+            self.d.longest = own.max(full);
+            self.d.ledger.starting_promises_end_by(now + full);
+        }
     }
 
     fn learn(&mut self, hello: &Hello) {

@@ -3,6 +3,7 @@
 use super::{ArbiterState, Ground, Node};
 use crate::authority::Stance;
 use crate::id::{BootId, GroupId, Voter};
+use crate::peer::PeerState;
 use crate::time::{Duration, Instant};
 use crate::wire::message::arbiter::{ArbiterSettings, ArbiterStatus};
 use crate::wire::message::duration_of_ms;
@@ -65,6 +66,11 @@ pub enum Obstacle {
     },
     /// The arbiter's guard is shorter than this node's: its promise counts for nothing yet.
     ArbiterGuard,
+    /// The peer was never heard in this life: it may be starting, and is waited for (initdead).
+    PeerUnknown {
+        /// By its time.
+        ends_in: Duration,
+    },
     /// There is a promise, but the two nodes don't announce the same arbiter, and the classic rule
     /// doesn't allow it.
     NoAgreement,
@@ -86,6 +92,20 @@ impl Node {
             settings: view.settings,
             agreed: self.agrees_on_arbiter(),
         })
+    }
+
+    /// R14: who still needs key number `id`, as far as can be told: this node signs with it, or a voter's newest
+    /// frame was signed with it, or a voter hasn't been heard. While there is one the key stays in authkeys.
+    #[must_use]
+    pub fn key_user(&self, id: u8) -> Option<Voter> {
+        let me = self.config.me;
+        let arbiter = self.config.arbiter.map(|_| (Voter::Arbiter, self.d.arbiter.key));
+        let others = [Some((me.peer(), self.d.peer_key)), arbiter];
+        if self.keys.signing_id() == id {
+            return Some(me);
+        }
+        let needs = |(_, key): &(Voter, Option<u8>)| key.is_none_or(|key| key == id);
+        others.into_iter().flatten().find(needs).map(|(voter, _)| voter)
     }
 
     /// On whose word this node may run the group, and for how long that is good if nothing more is heard.
@@ -130,7 +150,11 @@ impl Node {
         if view.settings.is_some_and(|s| duration_of_ms(s.guard_ms) < self.config.timing.guard) {
             return Some(Obstacle::ArbiterGuard);
         }
-        let withheld = self.withheld(group)?;
+        let Some(withheld) = self.withheld(group) else {
+            let due = self.d.peer.due(&self.config.timing);
+            let due = due.filter(|_| self.d.peer.state() == PeerState::Unknown)?;
+            return Some(Obstacle::PeerUnknown { ends_in: due.since(now) });
+        };
         // It promised no later than when this node last heard the peer, or than its own start.
         let full = view.settings.map_or(self.config.timing.full(), |settings| {
             let percent = 100 + u64::from(settings.drift_percent);

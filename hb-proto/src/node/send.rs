@@ -4,6 +4,7 @@
 mod explore;
 
 use super::{ArbiterState, Node, Stance};
+use crate::authority::Voice;
 use crate::config::LinkKind;
 use crate::event::Event;
 use crate::group::Phase;
@@ -67,7 +68,7 @@ pub(super) struct Outbox {
     pub(super) links: u8,
     /// What the newest frame said of states and links: a difference sends the next one at once.
     told: Told,
-    told_sets: (u16, u16, u16),
+    told_sets: (u16, u16, u16, bool),
     sent_at: Instant,
     /// A change waits for its turn until then.
     pub(super) change_due: Option<Instant>,
@@ -137,10 +138,11 @@ impl Node {
 
     /// A hello is due by time, by a change of what it says, or because the peer asks for one.
     fn notice_hello_due(&mut self, now: Instant, keepalive: Duration) {
-        let asked =
-            self.d.ledger.voice(self.config.me.peer()).is_some_and(|voice| voice.wants_hello);
+        let asks =
+            |voter| self.d.ledger.voice(voter).is_some_and(|voice: &Voice| voice.wants_hello);
+        let asked = asks(self.config.me.peer()) || asks(Voter::Arbiter);
         let lately = self.d.outbox.hello_sent_at.is_some_and(|at| now.since(at) < keepalive);
-        let sets = (self.declines(), self.failed(), self.wants());
+        let sets = self.told_sets(now);
         self.d.hello_due |= sets != self.d.outbox.told_sets || asked && !lately;
     }
 
@@ -174,12 +176,12 @@ impl Node {
         let giving_up = self.d.ledger.groups().any(at_stake);
         let hello = self.d.hello_due || giving_up || scheduled && now >= self.d.hello_at;
         let message =
-            if hello { Message::Hello(self.hello(status)) } else { Message::Status(status) };
+            if hello { Message::Hello(self.hello(now, status)) } else { Message::Status(status) };
         if hello {
             let every = self.config.timing.keepalive.times(HELLO_EVERY).min(HELLO_AT_LEAST);
             (self.d.hello_due, self.d.hello_at) = (false, now + every);
             self.d.outbox.hello_sent_at = Some(now);
-            self.d.outbox.told_sets = (self.declines(), self.failed(), self.wants());
+            self.d.outbox.told_sets = self.told_sets(now);
         }
         self.d.outbox.seq = seq;
         self.d.outbox.message = Some(message);
@@ -201,18 +203,23 @@ impl Node {
         heard.fold(0, |set, link| set | 1 << (link.peer_link & 7))
     }
 
-    fn hello(&self, status: Status) -> Hello {
+    /// What only hellos say: a difference sends one at once.
+    fn told_sets(&self, now: Instant) -> (u16, u16, u16, bool) {
+        (self.declines(now), self.failed(), self.wants(), !self.has_vote(now))
+    }
+
+    fn hello(&self, now: Instant, status: Status) -> Hello {
         let timing = &self.config.timing;
         let millis = |span: Duration| u32::try_from(span.millis()).unwrap_or(u32::MAX);
         let settings = Settings {
             keepalive_ms: millis(timing.keepalive),
             deadtime_ms: millis(timing.deadtime),
-            lease_ms: millis(timing.lease),
+            lease_ms: ms_of_duration(timing.lease),
             guard_ms: ms_of_duration(timing.guard),
             arbiter: self.config.arbiter.map(|_| self.d.arbiter.id),
             ..Settings::new(self.config.digests)
         };
-        let (declines, failed, wants) = (self.declines(), self.failed(), self.wants());
+        let (declines, failed, wants, voteless) = self.told_sets(now);
         let knows = self.newest_of_peer().map(|newest| newest.boot);
         let for_arbiter = self.config.arbiter.map(|_| {
             let groups = self.config.groups.iter().enumerate();
@@ -220,9 +227,18 @@ impl Node {
             ForArbiter {
                 homes_b: at_b.fold(0, |set, (at, _)| set | 1 << at),
                 knows: self.d.ledger.voice(Voter::Arbiter).map(|voice| voice.newest.boot),
+                voteless,
+                longest: self.longest_of_anybody(),
             }
         });
         Hello { status, settings, declines, failed, wants, knows, echo: None, for_arbiter }
+    }
+
+    /// R8: for how long anybody's promise may last, as far as this node can tell: for an arbiter that has
+    /// taken another one's place.
+    fn longest_of_anybody(&self) -> Duration {
+        let drift = self.config.timing.drift_percent;
+        self.d.longest.max(self.d.facts.map_or(Duration::ZERO, |facts| facts.full(drift)))
     }
 
     fn header(&self, link: LinkId) -> Header {

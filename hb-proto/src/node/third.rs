@@ -5,8 +5,8 @@ mod explore;
 
 use heapless::Vec;
 
-use super::{Accepted, Node};
-use crate::authority::{FrameName, Promisee};
+use super::{Accepted, Node, PeerFacts};
+use crate::authority::{FrameName, Promisee, Sender};
 use crate::config::LinkKind;
 use crate::event::Event;
 use crate::group::Phase;
@@ -159,9 +159,10 @@ impl Node {
             self.d.hello_due |= self.d.arbiter.id != hello.settings.id;
             self.d.arbiter.id = hello.settings.id;
         }
-        let lease = self.arbiter_lease();
+        let (lease, full) = (self.arbiter_lease(), self.d.ledger.terms().full);
         let seen = status.for_node(self.config.me);
-        self.d.ledger.process(now, header, &seen, lease, true)?;
+        // It asks for nothing: `full` is not needed.
+        self.d.ledger.process(now, header, &seen, &Sender { lease, full, may_promise: true })?;
         let view = &mut self.d.arbiter;
         (view.heard_at, view.status) = (Some(now), Some(status));
         self.note_arbiter_state(ArbiterState::Present);
@@ -183,6 +184,15 @@ impl Node {
         self.d.arbiter.settings.map_or(Duration::ZERO, |settings| {
             self.usable_lease(duration_of_ms(settings.lease_ms), duration_of_ms(settings.guard_ms))
         })
+    }
+
+    /// Whether somebody is there whose promise would count here: the peer, bound for long enough, or the
+    /// arbiter. Without, this node couldn't run what it is given, and leaves it where it is (R11).
+    pub(super) fn has_vote(&self, now: Instant) -> bool {
+        let counts = |facts: &PeerFacts| self.usable_lease(facts.lease, facts.guard);
+        self.config.arbiter.is_none()
+            || self.d.facts.as_ref().is_none_or(|facts| counts(facts) > Duration::ZERO)
+            || self.d.ledger.is_fresh(Voter::Arbiter, now) && self.arbiter_lease() > Duration::ZERO
     }
 
     /// R12: the arbiter has evidence that a life of the peer is over. It ends this node's promise to that
@@ -225,7 +235,8 @@ impl Node {
         let silent = view.heard_at.map(|at| at + timing.deadtime);
         let direct = view.direct_at.map(|at| at + timing.deadtime);
         let deaf = view.peer_deaf_since.map(|at| at + self.deaf_patience());
-        [silent, direct, deaf, self.d.human_until]
+        let fresh = self.d.ledger.voice(Voter::Arbiter).map(|voice| voice.fresh_until);
+        [silent, direct, deaf, fresh, self.d.human_until]
             .into_iter()
             .flatten()
             .filter(|&at| at > self.d.decided_at)

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use hb_proto::authority::{FrameName, Ledger, Promisee, Stance, Terms};
+use hb_proto::authority::{FrameName, Ledger, Promisee, Sender, Stance, Terms};
 use hb_proto::id::{BootId, GroupId, LinkId, Voter};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::message::{GroupState, GroupStates, Header, Status};
@@ -45,6 +45,11 @@ impl Lcg {
 pub const fn terms(guard: Duration) -> Terms {
     let stretched = LEASE.percent(105);
     Terms { lease: LEASE, full: Duration::from_micros(stretched.micros() + guard.micros()) }
+}
+
+/// All three have the same terms and haresources.
+pub const fn sender(terms: Terms) -> Sender {
+    Sender { lease: LEASE, full: terms.full, may_promise: true }
 }
 
 /// A clock that runs at its own rate from its own epoch.
@@ -326,7 +331,7 @@ impl Soup {
             return;
         }
         if let Some(ledger) = &mut machine.ledger {
-            let _ = ledger.process(now, header, status, LEASE, true);
+            let _ = ledger.process(now, header, status, &sender(self.terms));
             self.decide(to);
         }
     }

@@ -31,7 +31,7 @@ impl Trio {
         self.drain_dongle();
     }
 
-    pub(super) fn drain_dongle(&mut self) {
+    pub fn drain_dongle(&mut self) {
         let now = self.now;
         let mut restart = None;
         loop {

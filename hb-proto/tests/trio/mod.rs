@@ -6,6 +6,8 @@
 #![allow(dead_code)] // Several test programs use it, each its part.
 
 mod dongle;
+mod lemma;
+mod verbs;
 
 use std::collections::BTreeMap;
 
@@ -67,10 +69,11 @@ pub fn keys() -> KeyRing {
 pub struct Machine {
     pub node: Option<Node>,
     pub config: Config,
+    pub keys: KeyRing,
     pub boot: u32,
     /// Resources that run, whoever started them.
     pub held: Vec<(u8, u8)>,
-    orders: Vec<(Instant, TicketId, u8, u8, Verb)>,
+    pub orders: Vec<(Instant, TicketId, u8, u8, Verb)>,
     pub events: Vec<(Instant, Event)>,
     pub script_time: Duration,
     /// Neither sends nor receives nor stops anything, keeps its state.
@@ -92,6 +95,7 @@ pub struct Machine {
 pub struct Dongle {
     pub arbiter: Option<Arbiter>,
     pub id: u32,
+    pub keys: KeyRing,
     pub boot: u32,
     pub memory: Option<Memory>,
     inbox: Vec<(Port, Vec<u8>)>,
@@ -161,6 +165,10 @@ pub struct Trio {
     /// Percent of the frames that are lost, and that come up to a second late.
     pub loss: u64,
     pub late: u64,
+    /// Moments at which a node counted somebody's promise, each of which was held against lemma 1.
+    pub judged: u64,
+    /// Said when lemma 1 is broken.
+    pub name: String,
 }
 
 const PORTS: [Port; 2] = Port::ALL;
@@ -177,6 +185,7 @@ impl Trio {
             Machine {
                 node: None,
                 config,
+                keys: keys(),
                 boot: 0,
                 held: Vec::new(),
                 orders: Vec::new(),
@@ -196,6 +205,7 @@ impl Trio {
         let dongle = Dongle {
             arbiter: None,
             id: 7,
+            keys: keys(),
             boot: 0,
             memory: None,
             inbox: Vec::new(),
@@ -226,6 +236,8 @@ impl Trio {
             noise: None,
             loss: 0,
             late: 0,
+            judged: 0,
+            name: String::new(),
         }
     }
 
@@ -279,7 +291,8 @@ impl Trio {
         let config = arbiter::Config::new(self.dongle.id, BAUD);
         let memory = self.dongle.memory;
         let mut arbiter =
-            Arbiter::new(config, keys(), boot, memory, reset, self.now).expect("configuration");
+            Arbiter::new(config, self.dongle.keys.clone(), boot, memory, reset, self.now)
+                .expect("good");
         for (line, node) in self.dongle.wired.iter().zip([Voter::A, Voter::B]) {
             let fresh = memory.is_none();
             if line.is_some() && fresh {
@@ -315,7 +328,8 @@ impl Trio {
         let machine = &mut self.machines[who];
         machine.boot += 1;
         let boot = BootId::new(machine.boot).expect("not 0");
-        let mut node = Node::new(machine.config.clone(), keys(), boot, now).expect("configuration");
+        let mut node =
+            Node::new(machine.config.clone(), machine.keys.clone(), boot, now).expect("good");
         node.remember_longest_promise(now, machine.longest);
         machine.longest = machine.longest.max(machine.config.timing.full());
         #[cfg(feature = "mutants")]
@@ -356,26 +370,6 @@ impl Trio {
 
     pub fn thaw(&mut self, who: usize) {
         self.machines[who].frozen = false;
-    }
-
-    /// Neither the peer nor the arbiter hears this machine, nor it them.
-    pub fn isolate(&mut self, who: usize, cut: bool) {
-        self.net = [cut; 2];
-        (self.up[who], self.down[who]) = (cut, cut);
-    }
-
-    pub fn cut_cable(&mut self, who: usize, cut: bool) {
-        (self.up[who], self.down[who]) = (cut, cut);
-    }
-
-    pub fn cut_net(&mut self, cut: bool) {
-        self.net = [cut; 2];
-    }
-
-    /// The frames of this machine still leave; nothing reaches it.
-    pub fn deafen(&mut self, who: usize, cut: bool) {
-        self.net[1 - who] = cut;
-        self.down[who] = cut;
     }
 
     pub fn node(&mut self, who: usize) -> &mut Node {
@@ -449,6 +443,7 @@ impl Trio {
             self.wake(who);
         }
         self.wake_dongle();
+        lemma::hold(self);
         self.now < end
     }
 
@@ -508,6 +503,8 @@ impl Trio {
             node.handle_done(now, ticket, outcome);
         }
         node.handle_timeout(now);
+        // It only shrinks from here, and may be stored late.
+        machine.longest = node.longest_promise();
         if node.may_feed_watchdog(now) || machine.fed_at.is_none() && node.is_clean() {
             machine.fed_at = Some(now);
         }

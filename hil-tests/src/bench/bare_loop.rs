@@ -2,23 +2,23 @@
 //! them.
 //!
 //! Each keepalive one frame of the same length leaves on each medium, and the other machine's loop
-//! sends the same back; waits, reads until there is nothing more, writes and clock reads are those that
-//! strace shows of the daemon. No tag, no decoding, no decision.
+//! sends the same back. The media are the daemon's own ports of the same kinds, with the same socket
+//! options, filters and line settings; waits, reads and clock reads are those of the daemon's loop. No
+//! tag, no decoding, no decision.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use hb_linux::config::Medium;
+use hb_linux::media::{MAX_FRAME, Port, Receive};
 use hb_linux::rig::RigError;
 use hb_linux::rig::bench::{Bench, Network, Node};
 use hb_linux::rig::init;
+use hb_proto::wire::port::CHUNK;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::fs::{Mode, OFlags};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use rustix::time::{ClockId, clock_gettime};
 
 /// What a status frame takes on a line and in a datagram; a hello is the difference longer.
@@ -27,33 +27,23 @@ const DATAGRAM_BYTES: usize = 30;
 const HELLO_MORE: usize = 38;
 /// Every tenth frame is a hello.
 const HELLO_EVERY: u64 = 10;
-/// Of the daemon's reads.
-const READ_BYTES: usize = 256;
-const PORT: u16 = 6940;
-
-/// One medium of the loop.
-enum Medium {
-    Serial(OwnedFd),
-    Datagram(UdpSocket, SocketAddrV4),
-}
+/// Not the daemon's, which runs beside it.
+const UDP_PORT: u16 = 6940;
 
 /// The loop, in the machine `node`, until killed.
 ///
 /// # Errors
 /// A medium can't be opened.
 pub fn run(node: Node, keepalive: Duration, baud: u32) -> io::Result<()> {
-    let media = open(node, baud)?;
+    let mut ports = open(node, baud)?;
     // As the daemon: on a busy host a loop that runs late finds more at once and wakes up less often.
     if !super::machine::round_robin("1") {
         eprintln!("bare loop: at ordinary priority, so it may wake up less often than the daemon");
     }
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    for (at, medium) in media.iter().enumerate() {
-        let data = EventData::new_u64(at as u64);
-        match medium {
-            Medium::Serial(line) => epoll::add(&epoll, line, data, EventFlags::IN)?,
-            Medium::Datagram(socket, _) => epoll::add(&epoll, socket, data, EventFlags::IN)?,
-        }
+    for (at, port) in ports.iter().enumerate() {
+        let fd = port.fd().ok_or(io::ErrorKind::NotConnected)?;
+        epoll::add(&epoll, fd, EventData::new_u64(at as u64), EventFlags::IN)?;
     }
     let mut next = now() + keepalive;
     let mut beats: u64 = 0;
@@ -67,16 +57,18 @@ pub fn run(node: Node, keepalive: Duration, baud: u32) -> io::Result<()> {
         let (ready, _) = epoll::wait(&epoll, &mut space, Some(&timeout))?;
         now();
         for event in ready.iter() {
-            drain(&media[event.data.u64() as usize]);
+            drain(&mut ports[event.data.u64() as usize]);
         }
-        now();
         if now() >= next {
             next += keepalive;
             beats += 1;
             let more = if beats.is_multiple_of(HELLO_EVERY) { HELLO_MORE } else { 0 };
-            for medium in &media {
+            for port in &mut ports {
                 now();
-                send(medium, more);
+                let bytes = [0x55; LINE_BYTES + HELLO_MORE];
+                let own = if port.kind() == "serial" { LINE_BYTES } else { DATAGRAM_BYTES };
+                // A full queue loses the frame, as it does for the daemon.
+                port.transmit(&bytes[..own + more]);
             }
         }
     }
@@ -90,50 +82,38 @@ fn now() -> Duration {
     read(ClockId::MonotonicRaw) + boot.saturating_sub(before).saturating_sub(between)
 }
 
-fn open(node: Node, baud: u32) -> io::Result<[Medium; 3]> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let line = rustix::fs::open("/dev/ttyS1", flags, Mode::empty())?;
-    let mut termios = tcgetattr(&line)?;
-    termios.make_raw();
-    termios.set_speed(baud)?;
-    tcsetattr(&line, OptionalActions::Now, &termios)?;
-    let datagram = |port: u16, to: Ipv4Addr| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
-        socket.set_nonblocking(true)?;
-        Ok::<_, io::Error>(Medium::Datagram(socket, SocketAddrV4::new(to, port)))
-    };
-    // Not to the broadcast address: that comes back to the sender, which the daemon keeps away from its
-    // sockets by a filter, and which would wake up this loop once more.
-    let private = datagram(PORT, Network::Private.address(node.other()))?;
-    let public = datagram(PORT + 1, Network::Public.address(node.other()))?;
-    Ok([Medium::Serial(line), private, public])
-}
-
-fn drain(medium: &Medium) {
-    let mut bytes = [0_u8; READ_BYTES];
-    match medium {
-        Medium::Serial(line) => while matches!(rustix::io::read(line, &mut bytes), Ok(1..)) {},
-        Medium::Datagram(socket, _) => {
-            while socket.recv_from(&mut bytes).is_ok() {
-                now();
-            }
-        }
+/// The media of [`super::stack::Pair`]'s ha.cf, on a line and on UDP ports of their own.
+fn open(node: Node, baud: u32) -> io::Result<[Port; 3]> {
+    let media = [
+        Medium::Serial { device: "/dev/ttyS1".into(), baud },
+        Medium::Broadcast { interface: Network::Private.interface().into(), port: UDP_PORT },
+        Medium::Unicast {
+            interface: Network::Public.interface().into(),
+            peer: Network::Public.address(node.other()).into(),
+            port: UDP_PORT,
+        },
+    ];
+    // A loop ends by SIGKILL and leaves its lock behind; its process number may be somebody else's now.
+    let locks = std::env::temp_dir().join("bare-loop");
+    let _ = std::fs::remove_dir_all(&locks);
+    std::fs::create_dir_all(&locks)?;
+    let ports = media.map(|medium| Port::open_locking_in(&medium, locks.clone()));
+    match ports.iter().find_map(|port| Some((port.name(), port.failure()?))) {
+        Some((name, failure)) => Err(io::Error::other(format!("{name}: {failure}"))),
+        None => Ok(ports),
     }
 }
 
-/// A full queue loses the frame.
-fn send(medium: &Medium, more: usize) {
-    let bytes = [0x55; LINE_BYTES + HELLO_MORE];
-    match medium {
-        Medium::Serial(line) => {
-            // The daemon asks for what still waits to be sent (TIOCOUTQ); this asks for what waits
-            // to be read, which takes the kernel the same way.
-            let _ = rustix::io::ioctl_fionread(line);
-            let _ = rustix::io::write(line, &bytes[..LINE_BYTES + more]);
+/// As the daemon reads: datagrams until there is none, a line until a read brings less than it might.
+fn drain(port: &mut Port) {
+    let line = port.kind() == "serial";
+    let mut bytes = [0_u8; CHUNK];
+    const { assert!(CHUNK >= MAX_FRAME) };
+    while let Receive::Received(len) = port.receive(&mut bytes) {
+        if line && len < CHUNK {
+            break;
         }
-        Medium::Datagram(socket, to) => {
-            let _ = socket.send_to(&bytes[..DATAGRAM_BYTES + more], *to);
-        }
+        now();
     }
 }
 

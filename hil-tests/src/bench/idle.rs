@@ -1,4 +1,4 @@
-//! What an idle pair costs: CPU, memory, bytes on the wires; and the least that it could cost.
+//! What an idle pair costs: CPU, memory, bytes on the wires.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,6 @@ use hb_linux::rig::bench::{Network, Node};
 use hb_linux::rig::line::Side;
 use serde_json::json;
 
-use super::bare_loop;
 use super::cost::{self, Use};
 use super::machine::StallRecorder;
 use super::report::{Figure, Of, Results, Sample, median};
@@ -18,8 +17,6 @@ use super::wire::{Counted, Seen, Tap};
 const RSS_MAX_KB: f64 = 4096.0;
 /// How many processes a node of ours has.
 const PROCESSES: f64 = 2.0;
-/// The daemon may use this much more CPU than the bare loop.
-const RATIO_MAX: f64 = 1.5;
 
 /// Windows that the time of watching is cut into: a value of each.
 const WINDOWS: u32 = 10;
@@ -55,10 +52,6 @@ pub fn pair(
         json!({ "window_s": (length / WINDOWS).as_secs_f64(), "windows": raw }),
     );
     Ok(())
-}
-
-fn busiest<'a>(uses: impl Iterator<Item = &'a Use>) -> Option<&'a Use> {
-    uses.max_by(|a, b| a.cpu_percent.total_cmp(&b.cpu_percent))
 }
 
 /// What was seen of an idle pair in one window.
@@ -227,72 +220,4 @@ impl Report<'_> {
 
 fn rss_kb(one: &Use) -> f64 {
     one.process.rss_kb as f64
-}
-
-/// The bare loop beside the daemon, on the same machines at the same time: what a wake-up costs depends on
-/// what else the host does, by a factor of two, so the two are never compared across time.
-///
-/// # Errors
-/// The loop can't be started, or nothing goes through its line.
-pub fn bare(
-    pair: &Pair,
-    stalls: &StallRecorder,
-    window: Duration,
-    results: &mut Results,
-) -> Result<(), RigError> {
-    pair.settle()?;
-    let timing = pair.stack.timing();
-    let keepalive = Duration::from_millis(timing.keepalive_ms);
-    let mut loops = Vec::with_capacity(2);
-    for node in Node::BOTH {
-        loops.push(bare_loop::start(&pair.bench, node, keepalive, timing.baud)?);
-    }
-    std::thread::sleep(Duration::from_secs(2));
-    let delivered_before = pair.bench.line(1).carried(Side::A).delivered;
-    let init = pair.bench.machine(Node::One).pid()?;
-    let figure =
-        |what: &str, unit: &'static str, stack: &str| Figure::new(what, stack, timing.label, unit);
-    let ours = pair.stack.name();
-    let mut daemons = figure("idle CPU beside the bare loop", "% of a core", ours);
-    let mut bares = figure("idle CPU, the same system calls", "% of a core", "bare loop");
-    let mut ratios =
-        figure("idle CPU, daemon to bare loop", "", ours).at_most(RATIO_MAX, Of::Median);
-    for _ in 0..WINDOWS {
-        let began = Instant::now();
-        let uses = cost::watch(init, window / WINDOWS);
-        let stall_ms = stalls.longest_ms(began, Instant::now());
-        let bare = uses.iter().find(|one| one.process.name.starts_with("bench"));
-        let daemon = busiest(uses.iter().filter(|one| !one.process.name.starts_with("bench")));
-        let (Some(daemon), Some(bare)) = (daemon, bare) else { break };
-        let value = |value, wakeups| Sample {
-            value,
-            stall_ms,
-            also: [("wake-ups a second", wakeups)].into_iter().collect(),
-        };
-        daemons.samples.push(value(daemon.cpu_percent, daemon.wakeups_a_second));
-        bares.samples.push(value(bare.cpu_percent, bare.wakeups_a_second));
-        let ratio = daemon.cpu_percent / bare.cpu_percent;
-        let wakeups = daemon.wakeups_a_second / bare.wakeups_a_second;
-        ratios.samples.push(Sample {
-            value: ratio,
-            stall_ms,
-            also: [("ratio a wake-up", ratio / wakeups)].into_iter().collect(),
-        });
-    }
-    let delivered = pair.bench.line(1).carried(Side::A).delivered - delivered_before;
-    for mut child in loops {
-        // The helper that entered the machine; the loop itself ends with the machine.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    if ratios.samples.len() < WINDOWS as usize || delivered == 0 {
-        return Err(RigError::Machine {
-            machine: pair.bench.machine(Node::One).name().into(),
-            reason: "the bare loop does not run, or nothing goes through its line".into(),
-        });
-    }
-    results.add(daemons);
-    results.add(bares);
-    results.add(ratios);
-    Ok(())
 }

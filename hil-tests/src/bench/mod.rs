@@ -15,6 +15,7 @@ use hb_linux::rig::machine::Programs;
 use hb_linux::rig::{RigError, host};
 
 mod bare_loop;
+mod beside;
 mod client;
 mod cost;
 mod failover;

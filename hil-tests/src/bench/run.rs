@@ -10,7 +10,7 @@ use super::peers::heartbeat::{self, Heartbeat};
 use super::peers::keepalived::{self, Keepalived};
 use super::report::{Figure, Of, Results};
 use super::stack::{DEFAULT, FASTEST, GUIDE, Ours, Pair, Stack, Timing};
-use super::{Options, failover, idle, load, splits};
+use super::{Options, beside, failover, idle, load, splits};
 
 /// 10/40 ms kills living peers of heartbeat 3.0.6; the fastest that it bears is this.
 const HEARTBEAT_FASTEST: Timing = Timing {
@@ -108,7 +108,7 @@ impl Run<'_> {
                 run.with_ours(timing, true, |run, pair| {
                     idle::pair(pair, &run.stalls, window, true, &mut run.results)?;
                     if timing == FASTEST {
-                        idle::bare(pair, &run.stalls, window, &mut run.results)?;
+                        beside::bare_loop(pair, &run.stalls, window, &mut run.results)?;
                     }
                     Ok(())
                 })

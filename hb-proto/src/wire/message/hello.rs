@@ -103,6 +103,12 @@ pub struct ForArbiter {
     pub homes_b: u16,
     /// The arbiter's newest life that the sender knows of: a spare begins above it (R9).
     pub knows: Option<BootId>,
+    /// The sender couldn't run anything now: nobody whose promise it could count is there. Nothing should
+    /// be handed over to it.
+    pub voteless: bool,
+    /// The longest that a promise may last which somebody gave before the sender can tell: by the terms of
+    /// its own former lives, and of its peer (R8).
+    pub longest: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,23 +128,34 @@ pub(super) struct PackedHello {
 pub(super) struct PackedForArbiter {
     homes_b: [u8; 2],
     knows: [u8; 3],
+    flags: u8,
+    longest_ms: u32,
 }
+
+const VOTELESS: u8 = 1;
 
 impl From<&ForArbiter> for PackedForArbiter {
     fn from(tail: &ForArbiter) -> Self {
         Self {
             homes_b: tail.homes_b.to_le_bytes(),
             knows: three_bytes(tail.knows.map_or(0, BootId::value)),
+            flags: if tail.voteless { VOTELESS } else { 0 },
+            longest_ms: ms_of_duration(tail.longest),
         }
     }
 }
 
-impl From<PackedForArbiter> for ForArbiter {
-    fn from(packed: PackedForArbiter) -> Self {
-        Self {
-            homes_b: u16::from_le_bytes(packed.homes_b),
-            knows: BootId::new(from_three(packed.knows)),
+impl PackedForArbiter {
+    pub(super) fn unpack(&self) -> Result<ForArbiter, Reject> {
+        if self.flags & !VOTELESS != 0 {
+            return Err(Reject::Meaning);
         }
+        Ok(ForArbiter {
+            homes_b: u16::from_le_bytes(self.homes_b),
+            knows: BootId::new(from_three(self.knows)),
+            voteless: self.flags & VOTELESS != 0,
+            longest: duration_of_ms(self.longest_ms),
+        })
     }
 }
 
@@ -172,10 +189,11 @@ impl PackedHello {
     }
 }
 
-/// Milliseconds as a hello says them: what doesn't fit is unbounded (R10).
+/// Milliseconds as a hello says them, rounded up: who binds itself by them must not be bound too briefly.
+/// What doesn't fit is unbounded (R10).
 #[must_use]
 pub fn ms_of_duration(span: Duration) -> u32 {
-    u32::try_from(span.millis()).unwrap_or(u32::MAX)
+    u32::try_from(span.whole_millis().millis()).unwrap_or(u32::MAX)
 }
 
 /// A time as a hello said it.

@@ -424,7 +424,7 @@ impl Opened<'_> {
             KIND_HELLO => Ok(Message::Hello(decode::<PackedHello>(self.body)?.unpack(None)?)),
             KIND_HELLO_FOR_ARBITER => {
                 let (hello, tail) = decode::<(PackedHello, PackedForArbiter)>(self.body)?;
-                Ok(Message::Hello(hello.unpack(Some(ForArbiter::from(tail)))?))
+                Ok(Message::Hello(hello.unpack(Some(tail.unpack()?))?))
             }
             _ => Err(Reject::Decode),
         }

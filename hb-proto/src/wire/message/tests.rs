@@ -65,7 +65,12 @@ fn worst_hello() -> Hello {
         wants: u16::MAX,
         knows: BootId::new(BootId::MAX),
         echo: Some(HelloEcho { seq: u32::MAX, held_us: u32::MAX }),
-        for_arbiter: Some(ForArbiter { homes_b: u16::MAX, knows: BootId::new(BootId::MAX) }),
+        for_arbiter: Some(ForArbiter {
+            homes_b: u16::MAX,
+            knows: BootId::new(BootId::MAX),
+            voteless: true,
+            longest: crate::time::Duration::MAX,
+        }),
     }
 }
 

@@ -8,7 +8,7 @@
 //! | 4 | promisee of 16 groups, 2 bits each |
 //! | 2 × 5 | A and B as it sees them: newest life (3), silence in units of 10 ms (1), flags (1) |
 //! | 4 | uptime, seconds |
-//! | 1 | why it last reset (4 bits), off schedule, asks for a hello |
+//! | 1 | why it last reset (4 bits), off schedule, asks A for a hello, asks B |
 //! | 8 | tag |
 //! | 1 | delimiter |
 //!
@@ -245,7 +245,9 @@ impl ResetReason {
 }
 
 const OFF_SCHEDULE: u8 = 1 << 4;
+/// Of A; the next bit is B's.
 const WANTS_HELLO: u8 = 1 << 5;
+const WANTS_HELLO_OF_B: u8 = 1 << 6;
 
 /// The arbiter's heartbeat.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -262,8 +264,8 @@ pub struct ArbiterStatus {
     pub reset: ResetReason,
     /// Sent between two keepalives because something changed.
     pub off_schedule: bool,
-    /// It lacks the hello of a node that it hears.
-    pub wants_hello: bool,
+    /// It hears A, or B, and lacks the hello of its present life.
+    pub wants_hello: [bool; 2],
 }
 
 impl ArbiterStatus {
@@ -274,7 +276,7 @@ impl ArbiterStatus {
             echoes: self.echoes,
             groups: self.promisees.states_for(node),
             off_schedule: self.off_schedule,
-            wants_hello: self.wants_hello,
+            wants_hello: self.wants_hello.get(node.index()).is_some_and(|&wants| wants),
             ..Status::default()
         }
     }
@@ -368,7 +370,11 @@ struct PackedStatus {
 
 impl From<&ArbiterStatus> for PackedStatus {
     fn from(status: &ArbiterStatus) -> Self {
-        let flags = [(OFF_SCHEDULE, status.off_schedule), (WANTS_HELLO, status.wants_hello)];
+        let flags = [
+            (OFF_SCHEDULE, status.off_schedule),
+            (WANTS_HELLO, status.wants_hello[0]),
+            (WANTS_HELLO_OF_B, status.wants_hello[1]),
+        ];
         let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
         Self {
             echoes: pack_echoes(status.echoes.map(Echo::bits)),
@@ -382,7 +388,7 @@ impl From<&ArbiterStatus> for PackedStatus {
 
 impl PackedStatus {
     fn unpack(&self) -> Result<ArbiterStatus, Reject> {
-        if self.flags & !(0x0F | OFF_SCHEDULE | WANTS_HELLO) != 0 {
+        if self.flags & !(0x0F | OFF_SCHEDULE | WANTS_HELLO | WANTS_HELLO_OF_B) != 0 {
             return Err(Reject::Meaning);
         }
         Ok(ArbiterStatus {
@@ -392,7 +398,7 @@ impl PackedStatus {
             uptime_s: u32::from_le_bytes(self.uptime_s),
             reset: ResetReason::from_code(self.flags & 0x0F).ok_or(Reject::Meaning)?,
             off_schedule: self.flags & OFF_SCHEDULE != 0,
-            wants_hello: self.flags & WANTS_HELLO != 0,
+            wants_hello: [WANTS_HELLO, WANTS_HELLO_OF_B].map(|bit| self.flags & bit != 0),
         })
     }
 }

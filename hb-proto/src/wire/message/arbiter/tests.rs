@@ -22,7 +22,7 @@ fn worst_status() -> ArbiterStatus {
         uptime_s: u32::MAX,
         reset: ResetReason::Pin,
         off_schedule: true,
-        wants_hello: true,
+        wants_hello: [true; 2],
     }
 }
 
@@ -91,7 +91,7 @@ fn values_without_meaning_are_refused() {
         let len = keys.seal(&mut frame, len).expect("fits");
         super::super::open(&frame[..len], &keys).expect("signed").arbiter_message()
     };
-    assert_eq!(refused(&|frame| frame[frame.len() - 1] = 0x40), Err(Reject::Meaning));
+    assert_eq!(refused(&|frame| frame[frame.len() - 1] = 0x80), Err(Reject::Meaning));
     assert_eq!(refused(&|frame| frame[frame.len() - 1] = 6), Err(Reject::Meaning));
     assert_eq!(refused(&|frame| frame[9 + 11 + 4] = 0xC0), Err(Reject::Meaning));
     assert_eq!(refused(&|frame| frame[9 + 11 + 4] = 0x30), Err(Reject::Meaning));

@@ -1,0 +1,177 @@
+//! R12 and R13 at the arbiter alone: each condition of a pulse, one by one.
+
+mod bench;
+
+use bench::{Bench, ms};
+use hb_proto::arbiter::Action;
+use hb_proto::id::Voter;
+use hb_proto::wire::message::GroupState;
+use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
+
+const A: Voter = Voter::A;
+const B: Voter = Voter::B;
+
+/// A has served and fell silent; B, which has listened all the time, doesn't hear it.
+fn a_is_silent(armed: bool) -> Bench {
+    let mut bench = Bench::new();
+    bench.nodes[0].groups = vec![GroupState::Running];
+    bench.nodes[0].armed = armed;
+    bench.nodes[1].groups = vec![GroupState::Promised];
+    bench.talk(&[A, B], ms(3000));
+    bench.nodes[1].hears = false;
+    bench.talk(&[B], ms(300));
+    assert_eq!(bench.pulses(), [], "not silent for deadtime");
+    bench
+}
+
+fn request(bench: &mut Bench) {
+    bench.nodes[1].fence = Some(bench.nodes[0].life);
+    bench.talk(&[B], ms(300));
+}
+
+#[test]
+fn r12_a_request_for_a_silent_node_is_granted_once() {
+    let mut bench = a_is_silent(false);
+    bench.talk(&[B], ms(300));
+    assert_eq!(bench.pulses(), [], "nobody asked");
+    request(&mut bench);
+    assert_eq!(bench.pulses(), [A]);
+    bench.talk(&[B], ms(20_000));
+    assert_eq!(bench.pulses(), [A]);
+}
+
+#[test]
+fn r12_who_hears_the_target_gets_no_pulse() {
+    let mut bench = a_is_silent(false);
+    bench.nodes[1].hears = true;
+    request(&mut bench);
+    assert_eq!(bench.pulses(), []);
+}
+
+#[test]
+fn r12_a_request_that_is_not_fresh_counts_for_nothing() {
+    let mut bench = a_is_silent(false);
+    bench.nodes[1].listens = false;
+    request(&mut bench);
+    assert_eq!(bench.pulses(), []);
+}
+
+#[test]
+fn r12_a_life_that_is_not_the_newest_is_not_pulsed() {
+    let mut bench = a_is_silent(false);
+    bench.nodes[0].life += 1;
+    bench.tell(A, true);
+    bench.talk(&[B], ms(700));
+    bench.nodes[1].fence = Some(bench.nodes[0].life - 1);
+    bench.talk(&[B], ms(700));
+    assert_eq!(bench.pulses(), []);
+    bench.nodes[1].fence = Some(bench.nodes[0].life);
+    bench.talk(&[B], ms(200));
+    assert_eq!(bench.pulses(), [A]);
+}
+
+#[test]
+fn r12_a_line_that_was_not_tested_is_not_pulled() {
+    for line in [LineShown::Untested, LineShown::Miswired] {
+        let mut bench = a_is_silent(false);
+        bench.arbiter.handle_commissioned(A, false);
+        let mut memory = *bench.arbiter.memory();
+        memory.nodes[0].line = line;
+        if line == LineShown::Untested {
+            request(&mut bench);
+            assert_eq!(bench.pulses(), []);
+        }
+        // It is remembered.
+        let next = hb_proto::arbiter::Config::new(7, 115_200);
+        let keys = bench::keys();
+        let boot = bench::boot(10);
+        let arbiter = hb_proto::arbiter::Arbiter::new(
+            next,
+            keys,
+            boot,
+            Some(memory),
+            ResetReason::Watchdog,
+            bench.now,
+        );
+        bench.arbiter = arbiter.expect("good");
+        bench.pass(ms(10));
+        bench.talk(&[B], ms(1000));
+        request(&mut bench);
+        assert_eq!(bench.pulses(), [], "{line:?}");
+    }
+}
+
+/// An arbiter that has just begun can't tell who is silent; nor can one that has slept.
+#[test]
+fn r12_the_arbiters_own_attention_counts() {
+    let mut bench = Bench::new();
+    bench.nodes[1].hears = false;
+    bench.nodes[1].fence = Some(3);
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.pulses(), [], "up for less than deadtime");
+    let mut bench = a_is_silent(false);
+    bench.now += ms(3000);
+    bench.arbiter.handle_wakeup(bench.now);
+    bench.nodes[1].fence = Some(3);
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.pulses(), [], "it slept");
+    bench.talk(&[B], ms(300));
+    assert_eq!(bench.pulses(), [A]);
+}
+
+#[test]
+fn r13_who_armed_it_is_pulsed_unasked() {
+    let mut bench = a_is_silent(true);
+    bench.talk(&[B], ms(200));
+    assert_eq!(bench.pulses(), [A]);
+}
+
+/// R13. It said that it runs nothing any more, or began a new life.
+#[test]
+fn r13_release_and_a_new_life_disarm() {
+    for life in [0, 1] {
+        let mut bench = a_is_silent(true);
+        bench.nodes[0].armed = false;
+        bench.nodes[0].life += life;
+        bench.nodes[0].groups = vec![GroupState::Idle];
+        bench.tell(A, true);
+        bench.talk(&[B], ms(2000));
+        assert_eq!(bench.pulses(), []);
+    }
+}
+
+/// R13. B begins to listen when A is silent already: a new life, or one that was cut off meanwhile.
+#[test]
+fn r13_a_witness_has_listened_without_a_break() {
+    for restarted in [true, false] {
+        let mut bench = a_is_silent(true);
+        if restarted {
+            bench.nodes[1].life += 1;
+        } else {
+            // Both were cut off at once.
+            bench.nodes[1].hears = true;
+            bench.talk(&[A, B], ms(1000));
+            bench.pass(ms(2000));
+            bench.nodes[1].hears = false;
+        }
+        bench.tell(B, true);
+        assert_eq!(bench.pulses(), [], "restarted: {restarted}");
+        bench.talk(&[B], ms(5000));
+        assert_eq!(bench.pulses(), [], "restarted: {restarted}");
+        // Asked for, it is another matter.
+        request(&mut bench);
+        assert_eq!(bench.pulses(), [A], "restarted: {restarted}");
+    }
+}
+
+/// R8. What must not be done twice is stored before it is done once.
+#[test]
+fn r12_a_pulse_is_stored_before_it_is_given() {
+    let mut bench = a_is_silent(false);
+    bench.actions.clear();
+    request(&mut bench);
+    let [Action::Store(memory), Action::Pulse { node: A }] = bench.actions[..] else {
+        panic!("{:?}", bench.actions)
+    };
+    assert_eq!(memory.nodes[0].pulsed, Some(bench::boot(3)));
+}

@@ -1,0 +1,119 @@
+//! R8 and R14 at the arbiter alone: for how long what it didn't see may still be in use, and by whom.
+
+mod bench;
+
+use bench::{Bench, ms};
+use hb_proto::authority::Promisee;
+use hb_proto::id::Voter;
+use hb_proto::time::Duration;
+use hb_proto::wire::message::GroupState;
+use hb_proto::wire::message::arbiter::Shown;
+
+const A: Voter = Voter::A;
+const B: Voter = Voter::B;
+
+/// lease × 1.05 + the bench's guard of 1 s.
+const SHORT: Duration = ms(1420);
+/// The same with 9 s.
+const LONG: Duration = ms(9420);
+
+/// A spare hears B alone, whose guard is short. When that is over A is heard, whose guard is long and which
+/// may run by the former dongle's promise: it is bound again for as long as that can last.
+#[test]
+fn r8_terms_that_grow_after_unknown_has_ended_bind_again() {
+    let mut bench = Bench::new();
+    bench.nodes[1].groups = vec![GroupState::Asking, GroupState::Promised];
+    bench.nodes[0].guard = ms(9000);
+    (bench.nodes[0].groups, bench.nodes[0].listens) = (vec![GroupState::Running; 2], false);
+    let start = bench.now;
+    // B asks for group 0 only, and mustn't have been asked to mean the same as A.
+    bench.talk(&[B], SHORT + ms(100));
+    assert_eq!(bench.promised(0), Some(Promisee::To(B)), "as far as it can know");
+    assert_eq!(bench.promised(1), None);
+    bench.tell(A, true);
+    assert_eq!(bench.promised(0), Some(Promisee::To(B)), "R1");
+    assert_eq!(bench.promised(1), Some(Promisee::Unknown));
+    bench.nodes[1].groups[1] = GroupState::Asking;
+    while bench.now.since(start) < ms(9220) {
+        bench.talk(&[B], ms(100));
+        assert_ne!(bench.shown(1), Shown::B, "{}", bench.now.since(start));
+    }
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.shown(1), Shown::B);
+}
+
+/// A node that has heard longer terms than its own says so: of a peer that no spare has ever heard.
+#[test]
+fn r8_what_a_node_knows_of_longer_promises_counts() {
+    let mut bench = Bench::new();
+    bench.nodes[1].groups = vec![GroupState::Asking];
+    bench.nodes[1].longest = LONG;
+    let start = bench.now;
+    while bench.now.since(start) < ms(9220) {
+        bench.talk(&[B], ms(100));
+        assert_eq!(bench.promised(0), Some(Promisee::Unknown), "{}", bench.now.since(start));
+    }
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.promised(0), Some(Promisee::To(B)));
+}
+
+/// A life that began after the arbiter listened can't count what anybody else promised before: however long
+/// its terms are, they bind nothing that is free.
+#[test]
+fn r8_a_younger_life_lengthens_nothing() {
+    let mut bench = Bench::new();
+    bench.talk(&[A], SHORT + ms(300));
+    assert_eq!(bench.promised(0), None);
+    (bench.nodes[0].life, bench.nodes[0].guard) = (4, Duration::MAX);
+    bench.talk(&[A], ms(300));
+    assert_eq!(bench.promised(0), None);
+    assert_eq!(bench.arbiter.memory().guard, Duration::MAX, "but the next life is bound so long");
+    bench.nodes[0].groups = vec![GroupState::Asking];
+    bench.talk(&[A], ms(300));
+    assert_eq!(bench.shown(0), Shown::A);
+}
+
+/// R14. Both answer, in lives with a short guard: from then on nothing stands on the long one.
+#[test]
+fn r14_terms_shrink_when_both_lives_that_could_use_more_are_over() {
+    let mut bench = Bench::new();
+    for node in &mut bench.nodes {
+        node.guard = Duration::MAX;
+        node.groups = vec![GroupState::Running];
+    }
+    bench.nodes[1].groups = vec![GroupState::Promised];
+    bench.talk(&[A, B], ms(300));
+    assert_eq!(bench.arbiter.terms().full, Duration::MAX);
+    (bench.nodes[0].life, bench.nodes[0].guard) = (4, ms(1000));
+    bench.talk(&[A, B], ms(1000));
+    assert_eq!(bench.arbiter.terms().full, Duration::MAX, "B's life may use more");
+    (bench.nodes[1].life, bench.nodes[1].guard) = (4, ms(1000));
+    // It doesn't answer yet: the frame may be of another time.
+    bench.nodes[1].listens = false;
+    bench.talk(&[A, B], ms(500));
+    assert_eq!(bench.arbiter.terms().full, Duration::MAX);
+    bench.nodes[1].listens = true;
+    bench.talk(&[A, B], ms(300));
+    assert_eq!(bench.arbiter.terms().full, SHORT);
+    assert_eq!(bench.promised(0), Some(Promisee::To(A)));
+    // What stands ends by A's own terms.
+    bench.nodes[1].groups = vec![GroupState::Asking];
+    bench.talk(&[B], SHORT + ms(200));
+    assert_eq!(bench.shown(0), Shown::B);
+}
+
+/// R8, R14. "Unknown" with an unbounded guard is narrowed by who is idle, and shortened by both.
+#[test]
+fn r14_unknown_without_end_ends_on_the_terms_of_those_who_answer() {
+    let mut bench = Bench::new();
+    bench.nodes[1].longest = Duration::MAX;
+    bench.nodes[1].groups = vec![GroupState::Asking];
+    bench.talk(&[B], ms(2000));
+    assert_eq!(bench.promised(0), Some(Promisee::Unknown));
+    // A asks as well, so nobody is idle.
+    bench.nodes[0].groups = vec![GroupState::Asking];
+    bench.talk(&[A, B], ms(300));
+    assert_eq!(bench.promised(0), Some(Promisee::Unknown), "whose it is can't be told");
+    bench.talk(&[A, B], SHORT);
+    assert_eq!(bench.shown(0), Shown::A, "home");
+}

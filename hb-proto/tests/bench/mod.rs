@@ -1,0 +1,196 @@
+//! An arbiter on a bench: its two nodes are frames that a test writes.
+
+#![allow(dead_code)] // Several test programs use it, each its part.
+
+use hb_proto::arbiter::{Action, Arbiter, Config, Memory, Port};
+use hb_proto::authority::Promisee;
+use hb_proto::id::{BootId, GroupId, LinkId, Voter};
+use hb_proto::time::{Duration, Instant};
+use hb_proto::wire::MAX_FRAME;
+use hb_proto::wire::auth::{Key, KeyRing};
+use hb_proto::wire::message::arbiter::{ArbiterStatus, ResetReason, Shown};
+use hb_proto::wire::message::{
+    self, Echo, ForArbiter, GroupState, GroupStates, Header, Hello, Message, Settings, Status,
+    ms_of_duration,
+};
+
+pub const LEASE: Duration = Duration::from_millis(400);
+const BAUD: u32 = 115_200;
+
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub fn keys() -> KeyRing {
+    let key = Key::hmac(1, b"a secret").expect("id in range");
+    KeyRing::new(std::iter::once(key).collect(), 1).expect("listed")
+}
+
+pub fn boot(id: u32) -> BootId {
+    BootId::new(id).expect("in range")
+}
+
+/// One node, as its next frame will describe it.
+#[derive(Clone)]
+pub struct Says {
+    pub life: u32,
+    seq: u32,
+    pub groups: Vec<GroupState>,
+    pub guard: Duration,
+    pub longest: Duration,
+    pub haresources: u64,
+    /// Hears its peer.
+    pub hears: bool,
+    pub armed: bool,
+    pub fence: Option<u32>,
+    /// Echoes what the arbiter sent last; or nothing, so that its frames aren't fresh.
+    pub listens: bool,
+}
+
+pub struct Bench {
+    pub arbiter: Arbiter,
+    pub now: Instant,
+    /// A and B.
+    pub nodes: [Says; 2],
+    pub actions: Vec<Action>,
+    /// The arbiter's newest frame.
+    heard: Option<(Header, ArbiterStatus)>,
+}
+
+const NODES: [Voter; 2] = [Voter::A, Voter::B];
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(None, ResetReason::PowerOn)
+    }
+
+    pub fn with(memory: Option<Memory>, reset: ResetReason) -> Self {
+        let now = Instant::from_millis(1_000_000);
+        let config = Config::new(7, BAUD);
+        let mut arbiter = Arbiter::new(config, keys(), boot(9), memory, reset, now).expect("good");
+        NODES.into_iter().for_each(|node| arbiter.handle_commissioned(node, true));
+        let node = Says {
+            life: 3,
+            seq: 0,
+            groups: vec![GroupState::Idle],
+            guard: ms(1000),
+            longest: Duration::ZERO,
+            haresources: 1,
+            hears: true,
+            armed: false,
+            fence: None,
+            listens: true,
+        };
+        let nodes = [node.clone(), node];
+        let mut bench = Self { arbiter, now, nodes, actions: Vec::new(), heard: None };
+        bench.turn();
+        bench
+    }
+
+    /// Lets the arbiter decide, and reads all that it says.
+    fn turn(&mut self) {
+        self.arbiter.handle_timeout(self.now);
+        while let Some(action) = self.arbiter.poll_action(self.now) {
+            self.actions.push(action);
+        }
+        let mut frame = [0; MAX_FRAME];
+        while let Some(transmit) = self.arbiter.poll_transmit(self.now, &mut frame) {
+            if !transmit.forwarded {
+                let keys = keys();
+                let opened = message::open(&frame[..transmit.len], &keys).expect("genuine");
+                let message = opened.arbiter_message().expect("whole");
+                self.heard = Some((opened.header, *message.status()));
+            }
+        }
+        while self.arbiter.poll_event().is_some() {}
+    }
+
+    /// Time passes, and the arbiter wakes up when it wants to.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now = self.arbiter.poll_timeout().max(self.now + ms(1)).min(end);
+            self.arbiter.handle_wakeup(self.now);
+            self.turn();
+        }
+    }
+
+    /// A node sends a status, or a hello.
+    pub fn tell(&mut self, who: Voter, hello: bool) {
+        let at = who.index();
+        self.nodes[at].seq += 1;
+        let node = &self.nodes[at];
+        let mut groups = GroupStates::default();
+        for (&state, group) in node.groups.iter().zip(0..) {
+            groups.set(GroupId(group), state);
+        }
+        let echo = self.heard.filter(|_| node.listens);
+        let status = Status {
+            hears: u8::from(node.hears),
+            echoes: [None, echo.map(|(header, _)| Echo::of(header.boot, header.seq))],
+            groups,
+            fence: node.fence.map(boot),
+            armed: node.armed,
+            direct: true,
+            hears_arbiter: true,
+            ..Status::default()
+        };
+        let digests =
+            hb_proto::config::Digests { haresources: node.haresources, ..Default::default() };
+        let settings = Settings {
+            keepalive_ms: 100,
+            deadtime_ms: 500,
+            lease_ms: ms_of_duration(LEASE),
+            guard_ms: ms_of_duration(node.guard),
+            arbiter: Some(7),
+            ..Settings::new(digests)
+        };
+        let tail = ForArbiter { homes_b: 0, knows: None, voteless: false, longest: node.longest };
+        let message = if hello {
+            Message::Hello(Hello {
+                status,
+                settings,
+                declines: 0,
+                failed: 0,
+                wants: 0,
+                knows: None,
+                echo: None,
+                for_arbiter: Some(tail),
+            })
+        } else {
+            Message::Status(status)
+        };
+        let header = Header { sender: who, link: LinkId(0), boot: boot(node.life), seq: node.seq };
+        let mut frame = [0; MAX_FRAME];
+        let len = message::encode(&header, &message, &keys(), &mut frame);
+        let port = Port::ALL[at];
+        self.arbiter.handle_frame(self.now, port, &frame[..len]).expect("genuine and new");
+        self.turn();
+    }
+
+    /// Hellos each 100 ms from these nodes.
+    pub fn talk(&mut self, who: &[Voter], span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            who.iter().for_each(|&node| self.tell(node, true));
+            self.pass(ms(100));
+        }
+    }
+
+    pub fn promised(&self, group: u8) -> Option<Promisee> {
+        self.arbiter.ledger().promises(GroupId(group)).promised_to(self.now)
+    }
+
+    /// What the arbiter's newest frame shows.
+    pub fn shown(&self, group: u8) -> Shown {
+        self.heard.expect("it spoke").1.promisees.shown(GroupId(group))
+    }
+
+    pub fn pulses(&self) -> Vec<Voter> {
+        let pulse = |action: &Action| match action {
+            Action::Pulse { node } => Some(*node),
+            _ => None,
+        };
+        self.actions.iter().filter_map(pulse).collect()
+    }
+}
