@@ -268,7 +268,9 @@ fn hello(u: &mut Unstructured<'_>, status: Status) -> Result<Message> {
         ..Settings::new(digests)
     };
     let knows = if u.ratio(1, 16)? { BootId::new(u.int_in_range(1..=400)?) } else { None };
-    let for_arbiter = ForArbiter { homes_b: u.arbitrary()?, knows };
+    let longest = Duration::from_millis(u.int_in_range(0..=20_000)?);
+    let voteless = u.ratio(1, 8)?;
+    let for_arbiter = ForArbiter { homes_b: u.arbitrary()?, knows, voteless, longest };
     let for_arbiter = Some(for_arbiter).filter(|_| !status.armed);
     Ok(Message::Hello(Hello {
         status,

@@ -2,9 +2,10 @@
 
 use hb_proto::authority::{Promisee, Promises};
 use hb_proto::id::{GroupId, Voter};
-use hb_proto::time::Instant;
+use hb_proto::time::{Duration, Instant};
 
 use super::{GUARD, Story};
+use crate::dongle::Dongle;
 
 /// What rounding three clocks may cost, µs.
 const ROUNDING: u64 = 10;
@@ -30,13 +31,12 @@ impl Story {
         let counted = |by: Voter| machine.node.promises(group).counted_until(by);
         let other = self.hosts[1 - at].machine.as_ref();
         let peer = other.map(|other| other.node.promises(group));
-        // R8: one that has heard nobody yet may not know for how long another was bound in its place; it is
-        // bound from its first contact on, and can promise nothing before.
-        let dongle = self
-            .dongle
-            .as_ref()
-            .filter(|dongle| dongle.has_heard())
-            .map(|dongle| dongle.arbiter.ledger().promises(group));
+        // R8: a spare that nobody told the times yet doesn't know for how long it is bound in another's place.
+        // It can promise nothing before it does.
+        let knows =
+            |dongle: &&Dongle| dongle.has_heard() && dongle.arbiter.terms().lease > Duration::ZERO;
+        let dongle = self.dongle.as_ref().filter(knows);
+        let dongle = dongle.map(|dongle| dongle.arbiter.ledger().promises(group));
         for (giver, promises) in [(1 - at, peer), (2, dongle)] {
             let left = counted(Voter::ALL[giver]).since(self.clock(at)).micros();
             let Some(promises) = promises.filter(|_| left > 0) else { continue };

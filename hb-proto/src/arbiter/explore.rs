@@ -21,7 +21,8 @@ impl Arbiter {
         d.started_at = lately(d.started_at, now, deadtime);
         d.heard_at = lately(d.heard_at, now, lease);
         // The watch after a pulse asks when exactly a node was last heard.
-        let watches = d.nodes.iter().any(|node| node.fence.due().is_some());
+        let attentive = d.attentive_since;
+        let watches = d.nodes.iter().any(|node| node.fence.due(attentive, deadtime).is_some());
         for (of, node) in Voter::ALL.into_iter().zip(&mut d.nodes) {
             for at in [&mut node.heard_at, &mut node.direct_at].into_iter().flatten() {
                 if !watches {

@@ -72,7 +72,7 @@ pub mod broken {
     use super::{one_fault_and_a_loss, two_faults};
 
     /// Every knob.
-    pub const KNOBS: [Mutant; 19] = [
+    pub const KNOBS: [Mutant; 20] = [
         R1Two,
         R2Promised,
         R2Classic,
@@ -91,6 +91,7 @@ pub mod broken {
         R12Heard,
         R12Twice,
         R13Unarmed,
+        R13Young,
         R14Outlives,
     ];
 

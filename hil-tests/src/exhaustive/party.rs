@@ -24,8 +24,9 @@ pub const WEB: GroupId = GroupId(0);
 const STEP: Duration = Duration::from_secs(1);
 pub const LEASE: Duration = STEP.times(3);
 pub const DEADTIME_STEPS: u8 = 4;
-pub const GUARD: Duration = STEP.percent(220);
-/// Steps after which a machine whose watchdog isn't fed is reset: within guard on every clock.
+/// So that full, lease × 1.05 + guard, is five steps on a clock that is 5 % fast and six on one that isn't.
+pub const GUARD: Duration = STEP.percent(210);
+/// Steps after which a machine whose watchdog isn't fed is reset: within guard on every clock, just.
 pub const WATCHDOG_STEPS: u8 = 2;
 /// So fast that no frame waits for another one.
 const BAUD: u32 = 1_000_000_000;

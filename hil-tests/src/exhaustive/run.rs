@@ -28,7 +28,7 @@ pub struct Found {
     pub broken: Vec<(&'static str, String)>,
     /// What was reached.
     pub reached: Vec<&'static str>,
-    /// Steps until a mended cluster came to rest, at most.
+    /// Nothing is left to be seen, and nothing is broken.
     pub exhausted: bool,
 }
 
