@@ -233,7 +233,10 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("crm yes", "haresources"),
     ("pacemaker on", "haresources"),
     ("autojoin any", "autojoin none"),
-    ("arbiter 7", "dongle"),
+    ("arbiter 7", "expected `serial DEVICE`"),
+    ("arbiter serial ttyS0", "full path"),
+    ("arbiter serial /dev/ttyS0 reset_lines", "(there is none)"),
+    ("guard 30", "belongs to `arbiter`"),
 ];
 
 #[test]

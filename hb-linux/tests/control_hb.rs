@@ -27,6 +27,23 @@ const HEALTHY: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active",
 "last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},
 "stalls":{"count":0,"longest_ms":null}}"#;
 
+/// What a third voter adds to it: the arbiter, and each group's votes.
+const ARBITER: &str = r#"{"state":"present","id":7,"boot":3,"uptime_s":86400,
+"hears":{"linuxha1":20,"linuxha2":40},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":31,"direct":true,
+"agreed":true,"power_from":["linuxha1","linuxha2"],"reset_lines":{"linuxha1":"tested","linuxha2":"tested"}}"#;
+const VOTES: &str = r#""authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null,
+"votes":{"linuxha2":{"to":"linuxha1","ends_in_ms":380},"arbiter":{"to":"linuxha1","ends_in_ms":371}}"#;
+
+/// The healthy pair with a third voter, and one thing changed.
+fn with_arbiter(changes: &[(&str, &str)]) -> String {
+    let running = r#""holder":"linuxha1","state":"running""#;
+    let snapshot = changed(&[
+        (r#""arbiter":null"#, &format!(r#""arbiter":{ARBITER}"#)),
+        (running, &format!("{running},{VOTES}")),
+    ]);
+    apply(&snapshot, changes)
+}
+
 struct RunDir(PathBuf);
 
 impl RunDir {
@@ -72,7 +89,11 @@ fn text(bytes: &[u8]) -> &str {
 
 /// The healthy snapshot with one thing changed; a change that changes nothing fails.
 fn changed(changes: &[(&str, &str)]) -> String {
-    changes.iter().fold(HEALTHY.to_owned(), |snapshot, (old, new)| {
+    apply(HEALTHY, changes)
+}
+
+fn apply(snapshot: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(snapshot.to_owned(), |snapshot, (old, new)| {
         let next = snapshot.replacen(old, new, 1);
         assert_ne!(next, snapshot, "{old}");
         next
@@ -152,6 +173,95 @@ fn a_node_that_has_just_started_knows_little() {
 }
 
 #[test]
+fn a_pair_with_its_arbiter() {
+    picture_of("arbiter", &with_arbiter(&[]), &[]);
+}
+
+/// The same pair, seen from the standby: its own promise is the third column's.
+#[test]
+fn the_standby_of_a_pair_with_its_arbiter() {
+    let snapshot = with_arbiter(&[
+        (r#""node":"linuxha1","state":"active""#, r#""node":"linuxha2","state":"standby""#),
+        (r#""peer":{"name":"linuxha2""#, r#""peer":{"name":"linuxha1""#),
+        (r#""from":["peer","arbiter"],"expires_in_ms":380"#, r#""from":[],"expires_in_ms":null"#),
+        (
+            r#""linuxha2":{"to":"linuxha1","ends_in_ms":380}"#,
+            r#""linuxha2":{"to":"linuxha1","ends_in_ms":20903}"#,
+        ),
+        (r#""ends_in_ms":371"#, r#""ends_in_ms":null"#),
+        (r#""linuxha2":"tested""#, r#""linuxha2":"untested""#),
+    ]);
+    picture_of("arbiter-standby", &snapshot, &[]);
+}
+
+/// The holder is gone, the fence left no evidence: what is in the way, and for how long.
+#[test]
+fn a_takeover_that_has_to_wait() {
+    let snapshot = with_arbiter(&[
+        (r#""node":"linuxha1","state":"active""#, r#""node":"linuxha2","state":"standby""#),
+        (
+            r#""peer":{"name":"linuxha2","state":"alive","last_heard_ms":43"#,
+            r#""peer":{"name":"linuxha1","state":"dead","last_heard_ms":2300"#,
+        ),
+        (r#""serial","state":"up""#, r#""serial","state":"down""#),
+        (r#""bcast","state":"up""#, r#""bcast","state":"down""#),
+        (r#""holder":"linuxha1","state":"running""#, r#""holder":null,"state":"stopped""#),
+        (r#""from":["peer","arbiter"],"expires_in_ms":380"#, r#""from":[],"expires_in_ms":null"#),
+        (
+            r#""obstacle":null"#,
+            r#""obstacle":{"what":"the arbiter has promised it to linuxha1","ends_in_ms":18620}"#,
+        ),
+        (r#""linuxha2":{"to":"linuxha1","ends_in_ms":380},"#, ""),
+        (r#""ends_in_ms":371"#, r#""ends_in_ms":null"#),
+        (r#""linuxha1":20"#, r#""linuxha1":null"#),
+    ]);
+    picture_of("arbiter-waits", &snapshot, &[]);
+}
+
+#[test]
+fn an_arbiter_that_is_lost() {
+    let snapshot = with_arbiter(&[
+        (r#""state":"present""#, r#""state":"lost""#),
+        (r#""uptime_s":86400"#, r#""uptime_s":null"#),
+        (r#""linuxha1":20,"linuxha2":40"#, r#""linuxha1":null,"linuxha2":null"#),
+        (r#"{"192.168.85.3":"linuxha1"}"#, r#"{"192.168.85.3":null}"#),
+        (r#""last_heard_ms":31"#, r#""last_heard_ms":75300"#),
+        (r#""direct":true"#, r#""direct":false"#),
+        (r#""power_from":["linuxha1","linuxha2"]"#, r#""power_from":[]"#),
+        (r#"{"linuxha1":"tested","linuxha2":"tested"}"#, "{}"),
+        (r#""from":["peer","arbiter"]"#, r#""from":["peer"]"#),
+        (r#","arbiter":{"to":"linuxha1","ends_in_ms":371}"#, ""),
+    ]);
+    picture_of("arbiter-lost", &snapshot, &[]);
+}
+
+#[test]
+fn an_operators_word_is_shown_in_the_peers_place() {
+    let snapshot = with_arbiter(&[
+        (
+            r#""name":"linuxha2","state":"alive","last_heard_ms":43"#,
+            r#""name":"linuxha2","state":"dead","last_heard_ms":300000"#,
+        ),
+        (r#""serial","state":"up""#, r#""serial","state":"down""#),
+        (r#""bcast","state":"up""#, r#""bcast","state":"down""#),
+        (
+            r#""from":["peer","arbiter"],"expires_in_ms":380"#,
+            r#""from":["human"],"expires_in_ms":null"#,
+        ),
+        (
+            r#""linuxha2":{"to":"linuxha1","ends_in_ms":380},"arbiter":{"to":"linuxha1","ends_in_ms":371}"#,
+            "",
+        ),
+        (r#""state":"present""#, r#""state":"absent""#),
+        (r#""id":7,"boot":3,"uptime_s":86400"#, r#""id":null,"boot":null,"uptime_s":null"#),
+        (r#""linuxha1":20,"linuxha2":40"#, r#""linuxha1":null,"linuxha2":null"#),
+        (r#""last_heard_ms":31"#, r#""last_heard_ms":null"#),
+        (r#"{"linuxha1":"tested","linuxha2":"tested"}"#, r#"{"linuxha1":null,"linuxha2":null}"#),
+    ]);
+    picture_of("operators-word", &snapshot, &[]);
+}
+
+#[test]
 fn json_is_what_the_daemon_wrote() {
     let dir = RunDir::new("json");
     dir.serve(&format!("{HEALTHY}\n"), 1);
@@ -227,6 +337,7 @@ fn standby_and_takeover_send_what_was_meant() {
         (&["standby", "192.168.85.3"], "standby 192.168.85.3"),
         (&["standby", "local"], "standby 192.168.85.3"),
         (&["takeover"], "takeover"),
+        (&["takeover", "--peer-is-off"], "takeover --peer-is-off"),
     ] {
         let dir = RunDir::new(&args.join("-"));
         let (output, lines) = against_server(&dir, &mut hb(args), &answer);
@@ -234,6 +345,8 @@ fn standby_and_takeover_send_what_was_meant() {
         assert_eq!(text(&output.stdout), "linuxha2 takes over\n");
         assert_eq!(lines, [expected]);
     }
+    let usage = hb(&["takeover", "--peer-is-off", "192.168.85.3"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2), "a peer is off for all groups or for none");
     let dir = RunDir::new("foreign");
     let (output, lines) = against_server(&dir, &mut hb(&["standby", "foreign"]), &answer);
     assert_eq!((output.status.code(), lines.len()), (Some(1), 0), "the peer owns no group");

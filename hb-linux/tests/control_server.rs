@@ -290,6 +290,9 @@ fn a_slow_reader_gets_all_of_a_long_snapshot_and_a_stuck_one_is_dropped() {
         preferred: "linuxha1".into(),
         holder: None,
         state: GroupState::Stopped,
+        authority: None,
+        obstacle: None,
+        votes: Default::default(),
     });
     let (mut slow, mut stuck) = (dir.connect(OBSERVE_SOCKET), dir.connect(OBSERVE_SOCKET));
     server.handle_ready(START);

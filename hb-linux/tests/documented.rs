@@ -141,7 +141,7 @@ fn the_three_worked_examples_of_timing_are_computed() {
             expect(&row(&section, known.expect("a row")), &either(time));
         }
 
-        let (needed, allowed) = config.serial_load(baud);
+        let (needed, allowed) = config.serial_load(LinkId(0), baud);
         let status = row(&section, "a status on the line");
         let ms = number(line_ms(STATUS_SERIAL_BYTES, baud), 1);
         expect(&status, &[format!("{ms} ms of each {} ms", number(keepalive, 0))]);
@@ -201,7 +201,7 @@ fn the_table_of_serial_lines_is_computed() {
         // The shortest that the rule itself allows, in whole milliseconds as ha.cf has them.
         let shortest = (1..).find(|&keepalive| {
             config.timing.keepalive = Duration::from_millis(keepalive);
-            let (needed, allowed) = config.serial_load(baud);
+            let (needed, allowed) = config.serial_load(LinkId(0), baud);
             needed <= allowed
         });
         assert_eq!(cells[3], format!("{} ms", shortest.expect("some")), "{baud}");

@@ -11,7 +11,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +25,6 @@ use hb_linux::resources::Helper;
 use hb_linux::rig::line::{Line, Port, Side};
 use hb_proto::id::LinkId;
 use net_support::{Lan, in_namespace};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
-};
 use rustix::thread::UnshareFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -147,25 +141,6 @@ fn figures(daemon: &Daemon) -> (u64, u64) {
     (of(SERIAL).sent + of(ETHERNET).sent, of(ETHERNET).rejected.iter().sum())
 }
 
-/// A cable between eth1 here and eth1 in the namespace that `far` is open on.
-fn cable(lan: &mut Lan, far: &File) {
-    let mut peer = LinkMessage::default();
-    peer.attributes =
-        vec![LinkAttribute::IfName("eth1".into()), LinkAttribute::NetNsFd(far.as_raw_fd())];
-    let mut link = LinkMessage::default();
-    link.attributes = vec![
-        LinkAttribute::IfName("eth1".into()),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]),
-    ];
-    let create = NLM_F_CREATE | NLM_F_EXCL;
-    lan.netlink.change(RouteNetlinkMessage::NewLink(link), create).unwrap();
-    lan.address("eth1", "10.77.0.1/24");
-    lan.up("eth1");
-}
-
 /// Beta's thread: a namespace of its own, the cable's other end, the daemon.
 fn far_side(
     options: &Options,
@@ -256,7 +231,9 @@ fn tell(last: bool, disturbed: &Arc<AtomicBool>) {
         let counted = std::thread::scope(|scope| {
             let (shared, options) = (&shared, &options);
             let beta = scope.spawn(move || far_side(&options[1], shared, &namespace, &plugged));
-            cable(&mut lan, &its_namespace.recv().unwrap());
+            lan.cable("eth1", &its_namespace.recv().unwrap());
+            lan.address("eth1", "10.77.0.1/24");
+            lan.up("eth1");
             plug.send(()).unwrap();
             let alpha = scope.spawn(move || live(&options[0], shared));
             until("both nodes settled", Duration::from_secs(30), || {

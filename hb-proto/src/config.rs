@@ -9,6 +9,7 @@ use heapless::Vec;
 
 use crate::id::{LinkId, Voter};
 use crate::time::Duration;
+use crate::wire::message::arbiter::ARBITER_SERIAL_BYTES;
 
 /// Resource groups a cluster can have: two bits each must fit the status frame (protocol.md §5).
 pub const MAX_GROUPS: usize = 16;
@@ -406,7 +407,7 @@ impl Config {
         }
         for (i, &kind) in self.links.iter().enumerate() {
             if let LinkKind::Serial { baud } = kind {
-                let (needed, allowed) = self.serial_load(baud);
+                let (needed, allowed) = self.serial_load(LinkId(i as u8), baud);
                 if needed > allowed {
                     note(ConfigError::SerialTooSlow { link: i as u8, baud, needed, allowed });
                 }
@@ -437,12 +438,16 @@ impl Config {
 
     /// Time that one keepalive's frames occupy a line of `baud`, and the most they may (protocol.md §3).
     ///
-    /// Alone on the line a node sends its own status; with an arbiter the line carries the peer's
-    /// forwarded status and the arbiter's (48 bytes) as well.
+    /// Alone on the line a node sends its own status; the arbiter's line carries the peer's forwarded
+    /// status and the arbiter's as well.
     #[must_use]
-    pub fn serial_load(&self, baud: u32) -> (Duration, Duration) {
-        let bytes =
-            if self.arbiter.is_some() { 2 * STATUS_SERIAL_BYTES + 48 } else { STATUS_SERIAL_BYTES };
+    pub fn serial_load(&self, link: LinkId, baud: u32) -> (Duration, Duration) {
+        let shared = self.arbiter.is_some_and(|arbiter| arbiter.link == link);
+        let bytes = if shared {
+            2 * STATUS_SERIAL_BYTES + ARBITER_SERIAL_BYTES
+        } else {
+            STATUS_SERIAL_BYTES
+        };
         (LinkKind::Serial { baud }.time_on_line(bytes), self.timing.keepalive.percent(50))
     }
 

@@ -4,9 +4,10 @@ mod bench;
 
 use bench::{Bench, ms};
 use hb_proto::arbiter::Action;
+use hb_proto::authority::Promisee;
 use hb_proto::id::Voter;
 use hb_proto::wire::message::GroupState;
-use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
+use hb_proto::wire::message::arbiter::{FenceShown, LineShown, ResetReason};
 
 const A: Voter = Voter::A;
 const B: Voter = Voter::B;
@@ -110,8 +111,7 @@ fn r12_the_arbiters_own_attention_counts() {
     bench.talk(&[B], ms(400));
     assert_eq!(bench.pulses(), [], "up for less than deadtime");
     let mut bench = a_is_silent(false);
-    bench.now += ms(3000);
-    bench.arbiter.handle_wakeup(bench.now);
+    bench.stall(ms(3000));
     bench.nodes[1].fence = Some(3);
     bench.talk(&[B], ms(400));
     assert_eq!(bench.pulses(), [], "it slept");
@@ -162,6 +162,60 @@ fn r13_a_witness_has_listened_without_a_break() {
         request(&mut bench);
         assert_eq!(bench.pulses(), [A], "restarted: {restarted}");
     }
+}
+
+/// R12. It pulsed, slept, and lost what the requester said meanwhile: that is no silence of the requester.
+/// One that stays silent after that was hit.
+#[test]
+fn r12_the_watch_begins_anew_after_a_stall() {
+    for hit in [false, true] {
+        let mut bench = a_is_silent(false);
+        request(&mut bench);
+        assert_eq!(bench.pulses(), [A]);
+        bench.stall(ms(1500));
+        bench.talk(if hit { &[] } else { &[B] }, ms(700));
+        let lines = |bench: &Bench| bench.arbiter.memory().nodes.map(|node| node.line);
+        assert_eq!(lines(&bench), [LineShown::Commissioned; 2], "hit: {hit}");
+        bench.talk(if hit { &[] } else { &[B] }, ms(5000));
+        let expected = if hit { LineShown::Miswired } else { LineShown::Commissioned };
+        assert_eq!(lines(&bench), [expected; 2], "hit: {hit}");
+    }
+}
+
+/// R12. A stopped daemon goes on while the pulse for it is under way, which hits the other board: the line's
+/// electronics see one go down. Whoever answers what was sent after the pulse began is not over.
+#[test]
+fn r12_who_answers_during_the_pulse_was_not_stopped_by_it() {
+    let mut bench = a_is_silent(false);
+    request(&mut bench);
+    assert_eq!(bench.pulses(), [A]);
+    bench.tell(A, true);
+    assert_eq!(bench.promised(0), Some(Promisee::To(A)), "it asks, and is given");
+    bench.arbiter.handle_pulsed(bench.now, A, true);
+    bench.pass(ms(50));
+    assert_eq!(bench.fence(A), FenceShown::Sent);
+    let lines = bench.arbiter.memory().nodes.map(|node| node.line);
+    assert_eq!(lines, [LineShown::Miswired; 2]);
+    assert_ne!(bench.promised(0), None, "what A counts is bound");
+}
+
+/// Its last words, under way when it was stopped, answer what was sent before.
+#[test]
+fn r12_last_words_refute_nothing() {
+    let mut bench = a_is_silent(false);
+    // A's frame is late: it answers what the arbiter sent just before the pulse.
+    bench.talk(&[B], ms(100));
+    let mut late = bench.nodes[0].clone();
+    late.answers = bench.heard_name();
+    bench.nodes[1].fence = Some(3);
+    bench.tell(B, true);
+    assert_eq!(bench.pulses(), [A]);
+    bench.nodes[0] = late;
+    bench.tell(A, true);
+    bench.arbiter.handle_pulsed(bench.now, A, true);
+    bench.pass(ms(50));
+    assert_eq!(bench.fence(A), FenceShown::Confirmed);
+    assert_eq!(bench.promised(0), None);
 }
 
 /// R8. What must not be done twice is stored before it is done once.

@@ -73,6 +73,40 @@ fn r8_a_younger_life_lengthens_nothing() {
     assert_eq!(bench.shown(0), Shown::A);
 }
 
+/// R4. B asks while A's promise stands, and A is gone. When that ends B is given at once what it asked for: it
+/// need not ask again.
+#[test]
+fn r4_who_asked_last_is_given_what_becomes_free() {
+    let mut bench = Bench::new();
+    bench.nodes[0].groups = vec![GroupState::Running];
+    bench.nodes[1].groups = vec![GroupState::Promised];
+    bench.talk(&[A, B], ms(2000));
+    bench.tell(A, true);
+    let last = bench.now;
+    bench.nodes[1].groups = vec![GroupState::Asking];
+    bench.talk(&[B], ms(1350));
+    bench.tell(B, false);
+    assert_eq!(bench.promised(0), Some(Promisee::To(A)));
+    while bench.shown(0) != Shown::B {
+        bench.pass(ms(1));
+        assert!(bench.now.since(last) <= ms(1422), "{}", bench.now.since(last));
+    }
+    assert!(bench.now.since(last) >= SHORT);
+}
+
+/// The nodes' deadtime alone counts once it is known, be it shorter than what an arbiter begins with.
+#[test]
+fn a_short_deadtime_of_the_nodes_counts() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.arbiter.deadtime(), ms(500));
+    bench.nodes[0].deadtime = ms(200);
+    bench.tell(A, true);
+    assert_eq!(bench.arbiter.deadtime(), ms(200));
+    bench.nodes[1].deadtime = ms(300);
+    bench.tell(B, true);
+    assert_eq!(bench.arbiter.deadtime(), ms(300));
+}
+
 /// R14. Both answer, in lives with a short guard: from then on nothing stands on the long one.
 #[test]
 fn r14_terms_shrink_when_both_lives_that_could_use_more_are_over() {

@@ -136,6 +136,7 @@ fn failback_to_a_node_that_has_no_vote_is_declined() {
     let obstacle = trio.node(A).obstacle(WEB, now);
     assert!(matches!(obstacle, Some(Obstacle::OwnPromise { ends_in: Some(_) })), "{obstacle:?}");
     assert_eq!(trio.node(B).request_standby(now, None), Err(Refusal::PeerVoteless));
+    assert_eq!(trio.node(A).request_takeover(now, None), Err(Refusal::Voteless));
     // With a dongle it has a vote, and gets its group back.
     trio.plug_in(ResetReason::PowerOn);
     trio.run_until(ms(15_000), "failback", |trio| trio.serves(A));

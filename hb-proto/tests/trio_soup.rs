@@ -17,9 +17,11 @@
 
 mod trio;
 
+use hb_proto::config::GroupConfig;
+use hb_proto::id::Voter;
 use hb_proto::time::Duration;
 use hb_proto::wire::message::arbiter::ResetReason;
-use trio::{A, B, Lcg, Trio, ms};
+use trio::{A, B, GUARD, Lcg, Trio, ms};
 
 /// How many seeds, unless `HB_SOUP_SEEDS` says otherwise; from `HB_SOUP_FIRST` on.
 fn seeds(default: u64) -> std::ops::Range<u64> {
@@ -45,10 +47,14 @@ fn fault(trio: &mut Trio, random: &mut Lcg) {
         9 => trio.freeze(who),
         10 | 11 => trio.thaw(who),
         12 => trio.power_off(who),
-        13 | 14 if trio.machines[who].node.is_none() => trio.start(who),
+        13 | 14 if trio.machines[who].node.is_none() => {
+            change_guard(trio, who, random);
+            trio.start(who);
+        }
         // The daemon crashes and is started again at once, its resources run on.
         13 => {
             trio.kill(who);
+            change_guard(trio, who, random);
             trio.start(who);
         }
         14 => trio.kill(who),
@@ -78,6 +84,15 @@ fn fault(trio: &mut Trio, random: &mut Lcg) {
     }
 }
 
+/// In one of three soups guard changes with every start. All are long enough for the machines' watchdogs.
+fn change_guard(trio: &mut Trio, who: usize, random: &mut Lcg) {
+    if trio.guard_changes {
+        let guards =
+            [GUARD, GUARD + ms(1500) + Duration::from_micros(300), ms(9000), Duration::MAX];
+        trio.machines[who].config.timing.guard = guards[random.below(4) as usize];
+    }
+}
+
 fn mend(trio: &mut Trio) {
     for who in [A, B] {
         trio.isolate(who, false);
@@ -97,7 +112,17 @@ fn mend(trio: &mut Trio) {
 /// One soup. What was wrong, if anything.
 fn boil(seed: u64) -> Result<(u64, u32), String> {
     let mut random = Lcg::new(seed);
-    let mut trio = Trio::new();
+    let groups = 1 + seed / 9 % 2;
+    let mut trio = Trio::with(|config| {
+        if groups == 2 {
+            let more = GroupConfig { home: Voter::B, ..config.groups[0].clone() };
+            config.groups.push(more).expect("room");
+        }
+        if let Some(arbiter) = &mut config.arbiter {
+            arbiter.external_watchdog = seed % 5 == 0;
+        }
+    });
+    trio.guard_changes = seed / 3 % 3 == 0;
     match seed % 3 {
         0 => {}
         1 => trio.wire_reset_lines(),
@@ -123,7 +148,8 @@ fn boil(seed: u64) -> Result<(u64, u32), String> {
     if trio.double > Duration::ZERO {
         return Err(format!("seed {seed}: two holders after mending"));
     }
-    if [A, B].into_iter().filter(|&who| trio.serves(who)).count() != 1 {
+    let holders = |group| [A, B].into_iter().filter(|&who| trio.serves_group(who, group)).count();
+    if (0..groups as u8).any(|group| holders(group) != 1) {
         let now = trio.now;
         let why = [A, B].map(|who| {
             let node = trio.machines[who].node.as_ref();

@@ -5,7 +5,7 @@ mod trio;
 
 use hb_proto::authority::Stance;
 use hb_proto::config::GroupConfig;
-use hb_proto::event::Event;
+use hb_proto::event::{Cause, Event};
 use hb_proto::id::{BootId, GroupId, Voter};
 use hb_proto::node::{ArbiterState, Ground, Obstacle, Refusal};
 use hb_proto::peer::PeerState;
@@ -247,6 +247,13 @@ fn row_dongle_and_then_a_node() {
         assert_eq!(obstacle, Some(Obstacle::ArbiterAbsent { state: ArbiterState::Lost }));
         assert_eq!(trio.node(left).request_takeover_peer_is_off(now), Ok(1));
         trio.run_until(ms(1000), "by the human's vote", |trio| trio.serves(left));
+        let last = trio.events_of(left).into_iter().rev().find_map(|event| match event {
+            Event::Acquiring { cause, .. } => Some(cause),
+            _ => None,
+        });
+        assert_eq!(last, Some(Cause::Takeover), "neither dead nor deaf is why: the word is");
+        let measured = trio.node(left).statistics().last_failover.expect("measured");
+        assert!(measured.takeover < ms(1000), "from the word on: {measured:?}");
         trio.run(ms(30_000));
         assert!(trio.serves(left), "it goes on");
         let now = trio.now;

@@ -22,6 +22,18 @@ pub fn takeover(run_dir: &Path, group: Option<&str>) -> ExitCode {
     move_groups(run_dir, group, Command::Takeover)
 }
 
+/// `hb takeover --peer-is-off`.
+pub fn takeover_peer_is_off(run_dir: &Path) -> ExitCode {
+    match client::command(run_dir, &Command::TakeoverPeerIsOff) {
+        Ok(Reply { ok: true, message }) => {
+            say(&message);
+            ExitCode::SUCCESS
+        }
+        Ok(Reply { ok: false, message }) => fail(&message),
+        Err(error) => unreached(&error),
+    }
+}
+
 fn move_groups(
     run_dir: &Path,
     group: Option<&str>,

@@ -22,7 +22,7 @@ fn parts(snapshot: &Snapshot) -> Vec<(&'static str, &Digest, u8, &'static str)> 
             "what runs goes on, nothing new is started and nothing moves until both files are the same",
         ),
         (
-            "ha.cf (times, auto_failback, nodes)",
+            "ha.cf (times, auto_failback, nodes, arbiter)",
             &configuration.settings,
             WARNING,
             "each node goes by its own file; make both the same",
@@ -140,6 +140,9 @@ mod tests {
         let changed = Digests { settings: 3, ..SAME };
         let (text, code) = with_peer(&snapshot(Some(1), Some(2), PeerState::Alive), Some(changed));
         assert_eq!(code, WARNING);
-        assert!(text.contains("ha.cf (times, auto_failback, nodes) was changed"), "{text}");
+        assert!(
+            text.contains("ha.cf (times, auto_failback, nodes, arbiter) was changed"),
+            "{text}"
+        );
     }
 }

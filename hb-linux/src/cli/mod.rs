@@ -20,6 +20,7 @@ mod compare;
 mod elsewhere;
 mod table;
 mod view;
+mod votes;
 
 /// LSB's exit code for "program is not running", which `hb status` shares with init scripts.
 const NOT_RUNNING: u8 = 3;
@@ -38,7 +39,7 @@ enum Task {
     /// Give this node's groups to the peer
     Standby(Move),
     /// Take the groups from the peer
-    Takeover(Move),
+    Takeover(Takeover),
     /// Release everything in order and stop heartbeatd; the peer takes over at once
     Stop(RunDir),
     /// Check ha.cf, haresources and authkeys. Exit 0: clean, 1: warnings, 2: errors
@@ -105,6 +106,16 @@ struct Move {
 }
 
 #[derive(Args)]
+struct Takeover {
+    #[command(flatten)]
+    groups: Move,
+    /// With an arbiter: your word, in place of the peer's vote, that the peer's machine is off. Go and
+    /// look first: if it runs, both serve
+    #[arg(long, conflicts_with = "group")]
+    peer_is_off: bool,
+}
+
+#[derive(Args)]
 struct Check {
     /// Check as this node; without it `uname -n` says which one this is
     #[arg(long, value_name = "NAME")]
@@ -150,7 +161,12 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
     match Cli::parse_from(args).command {
         Task::Status(args) => status(&args),
         Task::Standby(args) => commands::standby(&args.run_dir.run_dir, args.group.as_deref()),
-        Task::Takeover(args) => commands::takeover(&args.run_dir.run_dir, args.group.as_deref()),
+        Task::Takeover(Takeover { groups, peer_is_off: true }) => {
+            commands::takeover_peer_is_off(&groups.run_dir.run_dir)
+        }
+        Task::Takeover(Takeover { groups, .. }) => {
+            commands::takeover(&groups.run_dir.run_dir, groups.group.as_deref())
+        }
         Task::Stop(args) => commands::stop(&args.run_dir),
         Task::Check(args) => {
             let run_dir = args.peer.then_some(&*args.run_dir.run_dir);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::{self, Cell, Paint};
+use super::votes;
 use crate::control::snapshot::{
     Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip, Snapshot,
 };
@@ -35,7 +36,9 @@ pub fn picture(snapshot: &Snapshot, colour: bool) -> String {
 
 fn heads(snapshot: &Snapshot, colour: bool) -> String {
     let peer = &snapshot.peer;
-    let width = snapshot.node.chars().count().max(peer.name.chars().count());
+    let arbiter = snapshot.arbiter.as_ref();
+    let names = [snapshot.node.as_str(), &peer.name, arbiter.map_or("", |_| votes::ARBITER)];
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let state = match snapshot.state {
         NodeState::Active => Paint::Good,
         NodeState::Standby => Paint::Plain,
@@ -50,8 +53,11 @@ fn heads(snapshot: &Snapshot, colour: bool) -> String {
         Some(ms) => format!(", heard {} ago", span(ms)),
         None => ", never heard".to_owned(),
     };
+    let arbiter = arbiter.map_or_else(String::new, |arbiter| {
+        format!("{:width$}  {}\n", votes::ARBITER, votes::head(arbiter, colour))
+    });
     format!(
-        "{:width$}  {}  {}\n{:width$}  {}{heard}\n",
+        "{:width$}  {}  {}\n{:width$}  {}{heard}\n{arbiter}",
         snapshot.node,
         state.apply(&snapshot.state.to_string(), colour),
         Paint::Faint.apply(&format!("(this node, heartbeat {})", snapshot.version), colour),
@@ -101,7 +107,7 @@ fn groups(snapshot: &Snapshot, colour: bool) -> String {
                 GroupState::Failed => Paint::Bad,
             };
             let holder = group.holder.as_deref();
-            vec![
+            let mut row = vec![
                 Cell::word(&group.name, Paint::Plain),
                 Cell::word(
                     &holder.unwrap_or("nobody"),
@@ -109,11 +115,20 @@ fn groups(snapshot: &Snapshot, colour: bool) -> String {
                 ),
                 Cell::word(&group.state, here),
                 Cell::word(&group.preferred, Paint::Plain),
-            ]
+            ];
+            if snapshot.arbiter.is_some() {
+                row.extend(votes::of(group, snapshot));
+            }
+            row
         })
         .collect();
     let here = format!("on {}", snapshot.node);
-    table::draw(&["group", "runs on", &here, "preferred"], &rows, colour)
+    let mut head = vec!["group", "runs on", here.as_str(), "preferred"];
+    let voters = votes::voters(snapshot).map(|voter| format!("{voter}'s vote"));
+    if snapshot.arbiter.is_some() {
+        head.extend(voters.iter().map(String::as_str));
+    }
+    table::draw(&head, &rows, colour)
 }
 
 fn tail(snapshot: &Snapshot) -> String {
@@ -130,7 +145,10 @@ fn tail(snapshot: &Snapshot) -> String {
         (count, None) => count.to_string(),
         (count, Some(ms)) => format!("{count}, longest {}", span(ms)),
     };
-    format!("watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n")
+    let reset_lines = votes::reset_lines(snapshot);
+    format!(
+        "{reset_lines}watchdog       {watchdog}\nlast failover  {failover}\nown stalls     {stalls}\n"
+    )
 }
 
 fn moved(failover: &Failover) -> String {
@@ -158,6 +176,7 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
     group_warnings(snapshot, &mut found);
     found.extend(super::compare::differences(snapshot));
     peer_warnings(snapshot, &mut found);
+    votes::warnings(snapshot, &mut found);
     for link in &snapshot.links {
         link_warnings(link, snapshot, &mut found);
     }
@@ -181,7 +200,8 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
 }
 
 fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
-    for Group { name, holder, state, .. } in &snapshot.groups {
+    for group in &snapshot.groups {
+        let Group { name, holder, state, .. } = group;
         if *state == GroupState::Failed {
             found.push(format!(
                 "group {name} failed on {}: /var/log/ha-log has the script's words",
@@ -190,7 +210,7 @@ fn group_warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         }
         let settled = snapshot.state != NodeState::Starting && *state == GroupState::Stopped;
         if holder.is_none() && settled {
-            found.push(format!("nobody runs group {name}"));
+            found.push(format!("nobody runs group {name}{}", votes::waits(group, snapshot)));
         }
     }
 }
@@ -229,9 +249,11 @@ fn link_warnings(link: &Link, snapshot: &Snapshot, found: &mut Vec<String>) {
         LinkState::Up if snapshot.links.len() > 1 => {
             let others_up = snapshot.links.iter().filter(|l| l.state == LinkState::Up).count() - 1;
             if others_up == 0 {
-                found.push(format!(
-                    "only one link left, {name}: when it fails too, each node takes the other for dead"
-                ));
+                let then = match snapshot.arbiter {
+                    None => "each node takes the other for dead",
+                    Some(_) => "only the arbiter's vote is left",
+                };
+                found.push(format!("only one link left, {name}: when it fails too, {then}"));
             }
         }
         LinkState::Up | LinkState::Down => {}
@@ -247,7 +269,7 @@ fn link_warnings(link: &Link, snapshot: &Snapshot, found: &mut Vec<String>) {
 }
 
 /// Milliseconds as a person says them.
-fn span(ms: u64) -> String {
+pub(super) fn span(ms: u64) -> String {
     match ms {
         0..10_000 => format!("{ms} ms"),
         10_000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),

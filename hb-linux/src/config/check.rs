@@ -7,14 +7,17 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use hb_proto::config::{Config, Digests, ResourceKind, STATUS_SERIAL_BYTES};
+use hb_proto::config::{Digests, ResourceKind};
+use hb_proto::id::LinkId;
 use hb_proto::time::Duration;
 
+use super::bounds::{self, counted};
 use super::diagnostic::OneLine;
 use super::media::written;
 use super::scripts::{self, Found};
 use super::{Diagnostic, GroupLine, Loaded, Medium, ResourceLine, Settings, Severity};
 use crate::net::{self, Interface};
+use crate::watchdog;
 
 /// What the check looks at beside the three files.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Surroundings {
     pub interfaces: io::Result<Vec<Interface>>,
     /// Where scripts are looked for, in this order.
     pub script_directories: Vec<PathBuf>,
+    /// This machine is somebody's guest: it can be paused, its watchdog with it.
+    pub guest: bool,
 }
 
 impl Surroundings {
@@ -32,8 +37,25 @@ impl Surroundings {
         Self {
             interfaces: net::interfaces(),
             script_directories: scripts::directories(config_dir).to_vec(),
+            guest: is_guest(),
         }
     }
+}
+
+/// Whether the processor or the firmware says that this is a hypervisor's guest, which can be paused: CPUID
+/// leaf 1, ECX bit 31 as the kernel shows it; Xen's /sys/hypervisor; on ARM the device tree's node of KVM and
+/// Xen, or QEMU's name in DMI.
+#[must_use]
+pub fn is_guest() -> bool {
+    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let says =
+        |line: &str| line.starts_with("flags") && line.split(' ').any(|word| word == "hypervisor");
+    let vendor = fs::read_to_string("/sys/class/dmi/id/sys_vendor").unwrap_or_default();
+    flags.lines().any(says)
+        || vendor.starts_with("QEMU")
+        || ["/sys/hypervisor/type", "/proc/device-tree/hypervisor"]
+            .iter()
+            .any(|path| Path::new(path).exists())
 }
 
 /// One line of the report.
@@ -143,12 +165,17 @@ pub fn run(config_dir: &Path, node: Option<&str>, surroundings: &Surroundings) -
         ),
     }
     check_serial_lines(&loaded, &hacf, &mut report);
-    check_watchdog(settings, &hacf, &mut report);
+    check_watchdog(&loaded, &hacf, &mut report);
     check_scripts(&settings.groups, &haresources, &surroundings.script_directories, &mut report);
+    bounds::times(settings).into_iter().for_each(|fact| report.fact(fact));
     for group in 0..settings.groups.len() {
-        report.findings.extend(budget_line(settings, group).map(Finding::Fact));
+        report.findings.extend(bounds::budget(settings, group).map(Finding::Fact));
     }
+    report.findings.extend(bounds::without_evidence(settings).map(Finding::Fact));
     check_independence(settings, &hacf, &mut report);
+    if surroundings.guest {
+        check_guest(&loaded, &hacf, &mut report);
+    }
     report
 }
 
@@ -233,7 +260,7 @@ fn find_interface<'a>(
 
 fn check_serial_lines(loaded: &Loaded, hacf: &Path, report: &mut CheckReport) {
     let proto = &loaded.settings.proto;
-    for (medium, &line) in loaded.settings.media.iter().zip(&loaded.media_lines) {
+    for ((medium, &line), at) in loaded.settings.media.iter().zip(&loaded.media_lines).zip(0..) {
         let Medium::Serial { device, baud } = medium else { continue };
         let place = Place { file: hacf, line: Some(line) };
         check_character_device(
@@ -243,30 +270,61 @@ fn check_serial_lines(loaded: &Loaded, hacf: &Path, report: &mut CheckReport) {
             "name the device that your null-modem cable is in (`ls /dev/ttyS* /dev/ttyUSB*`)",
             report,
         );
-        report.fact(serial_load_line(proto, device, *baud));
+        report.fact(bounds::serial_load(proto, LinkId(at), device, *baud));
     }
 }
 
-/// What one keepalive's frames need of a serial line, with the numbers (protocol.md §3).
-fn serial_load_line(proto: &Config, device: &Path, baud: u32) -> String {
-    let (needed, allowed) = proto.serial_load(baud);
-    format!(
-        "load of {}: {STATUS_SERIAL_BYTES} bytes × 10 bits / {baud} baud = {needed} of each \
-         keepalive of {}; at most half of it, {allowed}, is allowed",
-        device.display(),
-        proto.timing.keepalive
-    )
+fn check_watchdog(loaded: &Loaded, hacf: &Path, report: &mut CheckReport) {
+    let settings = &loaded.settings;
+    let Some(device) = &settings.watchdog else { return };
+    let place = Place { file: hacf, line: loaded.watchdog_line };
+    // Where guard is its time, heartbeatd leaves without it (R10).
+    let severity = if settings.guard_by_watchdog { Severity::Error } else { Severity::Warning };
+    let advice =
+        "load the watchdog's driver (`modprobe softdog` when the machine has none of its own)";
+    check_character_device(device, &place, severity, advice, report);
+    let scripts =
+        settings.proto.groups.iter().any(|group| group.resources.contains(&ResourceKind::Script));
+    let (stop, timeout_s) =
+        (settings.proto.patience.stop, watchdog::timeout_s(settings.proto.timing.deadtime));
+    if scripts && stop > Duration::from_secs(u64::from(timeout_s)) {
+        report.remark(
+            Severity::Note,
+            &place,
+            format!(
+                "a `stop` may take {} s and the watchdog waits {timeout_s} s: a script that stops more slowly \
+                 than that, where authority was lost, ends in a reset of this machine",
+                stop.millis() / 1000
+            ),
+        );
+    }
 }
 
-fn check_watchdog(settings: &Settings, hacf: &Path, report: &mut CheckReport) {
-    if let Some(device) = &settings.watchdog {
-        check_character_device(
-            device,
-            &Place { file: hacf, line: None },
+/// A machine that can be paused: its clocks and its watchdog stand still with it (R10).
+fn check_guest(loaded: &Loaded, hacf: &Path, report: &mut CheckReport) {
+    if let Some(refusal) = loaded.refusal_on_guest() {
+        report.findings.push(Finding::Remark(refusal.clone()));
+        return;
+    }
+    let place = Place { file: hacf, line: loaded.arbiter_line };
+    let proto = &loaded.settings.proto;
+    let paused = "this machine is a hypervisor's guest. When it goes on after a pause";
+    match (proto.arbiter, proto.timing.guard == Duration::MAX) {
+        (Some(_), true) => report.fact(
+            "this machine is a hypervisor's guest: however long it is paused, nobody takes over without \
+             evidence that it was reset"
+                .to_owned(),
+        ),
+        (Some(_), false) => report.remark(
             Severity::Warning,
-            "load the watchdog's driver (`modprobe softdog` when the machine has none of its own)",
-            report,
-        );
+            &place,
+            format!("{paused}, it may serve beside its peer until it looks at its clock or hears a frame"),
+        ),
+        (None, _) => report.remark(
+            Severity::Note,
+            &Place { file: hacf, line: None },
+            format!("{paused}, it serves beside its peer until the first frame arrives"),
+        ),
     }
 }
 
@@ -329,37 +387,6 @@ fn check_scripts(
     }
 }
 
-/// The failover budget of a group with its arithmetic (protocol.md §3); `None` for a group that
-/// doesn't exist.
-///
-/// `budget for 192.168.85.3: deadtime 500 ms + start 1020 ms (1 address at 20 ms, 1 script at 1 s
-/// assumed) + announce 20 ms = 1540 ms`
-#[must_use]
-pub fn budget_line(settings: &Settings, group: usize) -> Option<String> {
-    let proto = &settings.proto;
-    let budget = proto.budget(group)?;
-    let name = settings.groups.get(group)?.name();
-    let count = |kind| proto.groups[group].resources.iter().filter(|&&known| known == kind).count();
-    let mut parts = Vec::new();
-    for (kind, noun, each, assumed) in [
-        (ResourceKind::Address, "address", proto.patience.address_allowance, ""),
-        (ResourceKind::Script, "script", proto.patience.script_allowance, " assumed"),
-    ] {
-        match count(kind) {
-            0 => {}
-            some => parts.push(format!("{} at {}{assumed}", counted(some, noun), brief(each))),
-        }
-    }
-    Some(format!(
-        "budget for {name}: deadtime {} + start {} ({}) + announce {} = {}",
-        budget.detection,
-        budget.start,
-        parts.join(", "),
-        budget.announce,
-        budget.total()
-    ))
-}
-
 /// How many paths there really are, and what happens when all of them are cut.
 fn check_independence(settings: &Settings, hacf: &Path, report: &mut CheckReport) {
     let ports: BTreeSet<String> = settings
@@ -389,23 +416,5 @@ fn check_independence(settings: &Settings, hacf: &Path, report: &mut CheckReport
              then one node keeps each group and the other one stops it",
             ports.into_iter().collect::<Vec<_>>().join(", ")
         ));
-    }
-}
-
-/// `1 address`, `2 addresses`.
-fn counted(count: usize, noun: &str) -> String {
-    let ending = match (count, noun.ends_with('s')) {
-        (1, _) => "",
-        (_, true) => "es",
-        (_, false) => "s",
-    };
-    format!("{count} {noun}{ending}")
-}
-
-/// Whole seconds as such, everything else in milliseconds.
-fn brief(time: Duration) -> String {
-    match time.micros() {
-        micros if micros > 0 && micros % 1_000_000 == 0 => format!("{} s", micros / 1_000_000),
-        _ => time.to_string(),
     }
 }

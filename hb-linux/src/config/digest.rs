@@ -4,7 +4,7 @@
 //! and the two ways to write an address make no difference. Every item is preceded by its length: no
 //! text can pose as another one's end.
 
-use hb_proto::config::Timing;
+use hb_proto::config::{ArbiterConfig, Timing};
 use sha2::{Digest, Sha256};
 
 use super::{GroupLine, ResourceLine};
@@ -61,8 +61,14 @@ pub(super) fn haresources(groups: &[GroupLine]) -> u64 {
     canon.finish()
 }
 
-/// Over what both nodes should agree on beside the groups: the times, the policy, who they are.
-pub(super) fn settings(timing: &Timing, auto_failback: bool, nodes: [&str; 2]) -> u64 {
+/// Over what both nodes should agree on beside the groups: the times, the policy, who they are, and whether
+/// there is an arbiter and what it may do. Not its device: cables may differ.
+pub(super) fn settings(
+    timing: &Timing,
+    auto_failback: bool,
+    nodes: [&str; 2],
+    arbiter: Option<&ArbiterConfig>,
+) -> u64 {
     let mut canon = Canon::new("heartbeat settings 1");
     for time in [
         timing.keepalive,
@@ -80,6 +86,11 @@ pub(super) fn settings(timing: &Timing, auto_failback: bool, nodes: [&str; 2]) -
     for node in &nodes {
         canon.text(node);
     }
+    if let Some(arbiter) = arbiter {
+        canon.text("arbiter");
+        canon.number(u64::from(arbiter.fence.is_some()));
+        canon.number(u64::from(arbiter.external_watchdog));
+    }
     canon.finish()
 }
 
@@ -87,6 +98,7 @@ pub(super) fn settings(timing: &Timing, auto_failback: bool, nodes: [&str; 2]) -
 mod tests {
     use std::path::Path;
 
+    use hb_proto::id::LinkId;
     use hb_proto::time::Duration;
 
     use super::super::diagnostic::Report;
@@ -123,7 +135,7 @@ mod tests {
     fn the_canonical_form_is_fixed() {
         assert_eq!(digest("linuxha1 192.168.85.3 httpd smb\n"), 0xD737_6933_351A_33A0);
         assert_eq!(
-            settings(&Timing::classic_defaults(), true, ["linuxha1", "linuxha2"]),
+            settings(&Timing::classic_defaults(), true, ["linuxha1", "linuxha2"], None),
             0xC2F4_CA34_67A3_C8A3
         );
     }
@@ -132,10 +144,10 @@ mod tests {
     fn every_setting_counts_and_the_order_of_the_nodes_does_not() {
         let base = Timing::classic_defaults();
         let names = ["linuxha1", "linuxha2"];
-        let one = settings(&base, true, names);
-        assert_eq!(one, settings(&base, true, ["LinuxHA2", "linuxha1"]));
-        assert_ne!(one, settings(&base, false, names));
-        assert_ne!(one, settings(&base, true, ["linuxha1", "linuxha3"]));
+        let one = settings(&base, true, names, None);
+        assert_eq!(one, settings(&base, true, ["LinuxHA2", "linuxha1"], None));
+        assert_ne!(one, settings(&base, false, names, None));
+        assert_ne!(one, settings(&base, true, ["linuxha1", "linuxha3"], None));
         let more = Duration::from_micros(1);
         for other in [
             Timing { keepalive: base.keepalive + more, ..base },
@@ -145,7 +157,14 @@ mod tests {
             Timing { lease: base.lease + more, ..base },
             Timing { guard: base.guard + more, ..base },
         ] {
-            assert_ne!(one, settings(&other, true, names));
+            assert_ne!(one, settings(&other, true, names, None));
         }
+        let plain = ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None };
+        let of = |arbiter: ArbiterConfig| settings(&base, true, names, Some(&arbiter));
+        let fences = ArbiterConfig { fence: Some(more), ..plain };
+        let all =
+            [one, of(plain), of(fences), of(ArbiterConfig { external_watchdog: true, ..fences })];
+        assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])), "{all:x?}");
+        assert_eq!(of(plain), of(ArbiterConfig { link: LinkId(3), ..plain }), "cables may differ");
     }
 }

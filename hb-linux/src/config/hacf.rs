@@ -10,6 +10,7 @@ use super::Medium;
 use super::diagnostic::{Report, quoted};
 use super::media::{self, MediaReader, MediumLine};
 use super::source::{one, words};
+use super::third_voter::{ArbiterLine, arbiter_line, parse_guard};
 use super::times::{At, GivenTimes, parse_time};
 use super::words::{fate, parse_switch, unknown, verdict};
 
@@ -18,7 +19,7 @@ use super::words::{fate, parse_switch, unknown, verdict};
 const fn suspicious_from(word: &str) -> Duration {
     match word.as_bytes() {
         b"keepalive" => Duration::from_secs(30),
-        b"initdead" => Duration::from_secs(900),
+        b"initdead" | b"guard" | b"guard_unsafe" => Duration::from_secs(900),
         _ => Duration::from_secs(150),
     }
 }
@@ -36,8 +37,10 @@ pub(super) struct HaCf {
     /// `ucast` lines that are for the other node.
     pub(super) ignored: usize,
     pub(super) times: GivenTimes,
+    /// The serial line that the arbiter sits in.
+    pub(super) arbiter: Option<At<ArbiterLine>>,
     pub(super) auto_failback: bool,
-    pub(super) watchdog: Option<PathBuf>,
+    pub(super) watchdog: Option<At<PathBuf>>,
     pub(super) logfile: PathBuf,
     pub(super) debugfile: Option<PathBuf>,
 }
@@ -48,6 +51,7 @@ struct Reader {
     nodes: Vec<At<String>>,
     media: MediaReader,
     times: GivenTimes,
+    arbiter: Option<At<ArbiterLine>>,
     auto_failback: Option<At<bool>>,
     watchdog: Option<At<PathBuf>>,
     logfile: Option<At<PathBuf>>,
@@ -78,9 +82,9 @@ impl Reader {
         }
         let outcome = match word {
             "node" => self.nodes(values, line),
-            "keepalive" | "warntime" | "deadtime" | "initdead" => {
-                self.time(word, values, line, report)
-            }
+            "keepalive" | "warntime" | "deadtime" | "initdead" | "lease" | "guard"
+            | "guard_unsafe" => self.time(word, values, line, report),
+            "arbiter" => set(&mut self.arbiter, arbiter_line(values), line),
             "auto_failback" | "nice_failback" => self.failback(word, values, line, report),
             "watchdog" => set(&mut self.watchdog, path(values), line),
             "logfile" => set(&mut self.logfile, path(values), line),
@@ -123,12 +127,16 @@ impl Reader {
             [number, unit] if matches!(*unit, "s" | "ms") => {
                 Err(format!("read {number:?} and {unit:?}; write {number}{unit} without a blank"))
             }
+            _ if word == "guard" => {
+                one(values, "a time such as 21, or unbounded").and_then(parse_guard)
+            }
             _ => one(values, "a time such as 2, 1.5, 500ms or 1s").and_then(parse_time),
         };
         self.times.broken |= value.is_err();
         if let (Ok(time), Some(&text)) = (&value, values.first())
             && *time >= suspicious_from(word)
             && !text.ends_with('s')
+            && *time < Duration::MAX
         {
             report.warning(
                 line,
@@ -139,6 +147,9 @@ impl Reader {
             "keepalive" => &mut self.times.keepalive,
             "warntime" => &mut self.times.warntime,
             "deadtime" => &mut self.times.deadtime,
+            "lease" => &mut self.times.lease,
+            "guard" => &mut self.times.guard,
+            "guard_unsafe" => &mut self.times.guard_unsafe,
             _ => &mut self.times.initdead,
         };
         set(slot, value, line)
@@ -200,8 +211,9 @@ impl Reader {
             media_attempted,
             ignored: ours.len(),
             times: self.times,
+            arbiter: self.arbiter,
             auto_failback: self.auto_failback.is_none_or(|at| at.value),
-            watchdog: self.watchdog.map(|at| at.value),
+            watchdog: self.watchdog,
             logfile: self.logfile.map_or_else(|| DEFAULT_LOGFILE.into(), |at| at.value),
             debugfile: self.debugfile.map(|at| at.value),
         }
@@ -218,7 +230,7 @@ fn set<T>(slot: &mut Option<At<T>>, value: Result<T, String>, line: usize) -> Re
     Ok(())
 }
 
-fn path(values: &[&str]) -> Result<PathBuf, String> {
+pub(super) fn path(values: &[&str]) -> Result<PathBuf, String> {
     let text = one(values, "a full path")?;
     if text.starts_with('/') {
         Ok(text.into())

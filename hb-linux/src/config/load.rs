@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use hb_proto::config::{
-    Config, ConfigError, Digests, GroupConfig, LinkKind, Patience, ResourceKind, Timing,
+    ArbiterConfig, Config, ConfigError, Digests, GroupConfig, LinkKind, Patience, ResourceKind,
+    Timing,
 };
 use hb_proto::id::Voter;
 
@@ -13,7 +14,9 @@ use super::hacf::{self, HaCf};
 use super::media::written;
 use super::source::{self, Privacy};
 use super::times::{At, GivenTimes};
-use super::{GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources};
+use super::{
+    GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources, third_voter,
+};
 use crate::net::Interface;
 
 /// Usable settings and what there is to say about them.
@@ -25,6 +28,19 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// The line of ha.cf of each of `settings.media`, same order.
     pub media_lines: Vec<usize>,
+    /// The line of ha.cf that names the arbiter.
+    pub arbiter_line: Option<usize>,
+    /// The line of ha.cf that names the watchdog.
+    pub watchdog_line: Option<usize>,
+    on_guest: Option<Diagnostic>,
+}
+
+impl Loaded {
+    /// Why these files can't be used on a hypervisor's guest (R10); `None` if they can.
+    #[must_use]
+    pub const fn refusal_on_guest(&self) -> Option<&Diagnostic> {
+        self.on_guest.as_ref()
+    }
 }
 
 impl Settings {
@@ -75,10 +91,12 @@ pub(super) fn load_as(
     let hint = "it names the two nodes and the media between them";
     let hacf = keep(source::read(&hacf_path, Privacy::Public, hint), &mut report)
         .map(|text| hacf::parse(&text, &|name, ip| is_local(interfaces, name, ip), &mut report));
-    let timing = match &hacf {
+    let mut timing = match &hacf {
         Some(hacf) => hacf.times.resolve(&mut report),
         None => Timing::classic_defaults(),
     };
+    let arbiter =
+        hacf.as_ref().and_then(|hacf| third_voter::resolve(hacf, &mut timing, &mut report));
     let names = hacf.as_ref().and_then(|hacf| two_nodes(&hacf.nodes, &mut report));
     let pair = names.as_ref().and_then(|names| choose(names, identity, &mut report));
 
@@ -97,7 +115,7 @@ pub(super) fn load_as(
 
     let proto = hacf.as_ref().map(|hacf| {
         let groups = groups.as_deref().unwrap_or_default();
-        let proto = assemble(hacf, timing, pair.as_ref(), groups);
+        let proto = assemble(hacf, timing, arbiter, pair.as_ref(), groups);
         hold_to_rules(&proto, hacf, &mut report);
         proto
     });
@@ -112,6 +130,15 @@ pub(super) fn load_as(
     else {
         return Err(diagnostics);
     };
+    let (arbiter_line, watchdog_line) =
+        (hacf.arbiter.as_ref().map(|at| at.line), hacf.watchdog.as_ref().map(|at| at.line));
+    let on_guest = third_voter::guest_refusal(&hacf, &timing).map(|(line, message)| Diagnostic {
+        severity: Severity::Error,
+        file: hacf_path,
+        line: Some(line),
+        message,
+    });
+    let guard_by_watchdog = third_voter::guard_by_watchdog(&hacf, &timing);
     let (media_lines, media) = hacf.media.into_iter().map(|at| (at.line, at.medium)).unzip();
     let settings = Settings {
         node: pair.me,
@@ -122,11 +149,12 @@ pub(super) fn load_as(
         groups,
         signing_key: keys.signing_key,
         keys: keys.keys,
-        watchdog: hacf.watchdog,
+        guard_by_watchdog,
+        watchdog: hacf.watchdog.map(|at| at.value),
         logfile: hacf.logfile,
         debugfile: hacf.debugfile,
     };
-    Ok(Loaded { settings, diagnostics, media_lines })
+    Ok(Loaded { settings, diagnostics, media_lines, arbiter_line, watchdog_line, on_guest })
 }
 
 fn keep(read: Result<String, Diagnostic>, report: &mut Report) -> Option<String> {
@@ -193,7 +221,13 @@ fn choose(
 
 /// The state machine's configuration. Where the files have errors it is a stand-in that lets the rules
 /// between the lines be checked all the same.
-fn assemble(hacf: &HaCf, timing: Timing, pair: Option<&Pair>, groups: &[GroupLine]) -> Config {
+fn assemble(
+    hacf: &HaCf,
+    timing: Timing,
+    arbiter: Option<ArbiterConfig>,
+    pair: Option<&Pair>,
+    groups: &[GroupLine],
+) -> Config {
     let names = match pair {
         Some(pair) => [pair.me.as_str(), pair.peer.as_str()],
         None => ["", ""],
@@ -225,11 +259,11 @@ fn assemble(hacf: &HaCf, timing: Timing, pair: Option<&Pair>, groups: &[GroupLin
             })
             .collect(),
         auto_failback: hacf.auto_failback,
-        arbiter: None,
+        arbiter,
         patience: Patience::default(),
         digests: Digests {
             haresources: digest::haresources(groups),
-            settings: digest::settings(&timing, hacf.auto_failback, names),
+            settings: digest::settings(&timing, hacf.auto_failback, names, arbiter.as_ref()),
         },
     }
 }
@@ -276,8 +310,8 @@ fn hold_to_rules(proto: &Config, hacf: &HaCf, report: &mut Report) {
             // The reader of haresources reports its groups; homes and `me` are made from two names.
             ConfigError::EmptyGroup { .. } | ConfigError::NotANode => continue,
             _ if hacf.times.broken => continue,
-            // The lease follows from deadtime, whose own line has been accused.
-            ConfigError::ZeroTime { what: "lease" } => continue,
+            // Unless it is given, the lease follows from deadtime, whose own line has been accused.
+            ConfigError::ZeroTime { what: "lease" } if hacf.times.lease.is_none() => continue,
             ConfigError::ZeroTime { what } => (what.to_owned(), line_of(&hacf.times, &[what])),
             _ if zero => continue,
             ConfigError::DeadtimeTooShort { .. } => {
@@ -290,12 +324,13 @@ fn hold_to_rules(proto: &Config, hacf: &HaCf, report: &mut Report) {
             ConfigError::InitdeadTooShort { .. } => {
                 ("initdead".to_owned(), line_of(&hacf.times, &["initdead", "deadtime"]))
             }
-            // ha.cf can't name an arbiter yet.
-            ConfigError::ArbiterLink | ConfigError::ArbiterAlone | ConfigError::NoGuard => {
-                ("arbiter".to_owned(), None)
+            ConfigError::ArbiterAlone => {
+                ("arbiter".to_owned(), hacf.arbiter.as_ref().map(|at| at.line))
             }
+            // What the third voter's own reader has told.
+            ConfigError::ArbiterLink | ConfigError::NoGuard => continue,
             ConfigError::LeaseTooLong { .. } => {
-                ("deadtime".to_owned(), line_of(&hacf.times, &["deadtime"]))
+                ("lease".to_owned(), line_of(&hacf.times, &["lease", "deadtime"]))
             }
         };
         let problem = problem.to_string();
@@ -315,6 +350,7 @@ fn line_of(times: &GivenTimes, words: &[&str]) -> Option<usize> {
             "warntime" => &times.warntime,
             "deadtime" => &times.deadtime,
             "initdead" => &times.initdead,
+            "lease" => &times.lease,
             _ => return None,
         };
         given.as_ref().map(|at| at.line)

@@ -6,6 +6,7 @@ pub mod scripts;
 
 mod address;
 mod authkeys;
+mod bounds;
 mod diagnostic;
 mod digest;
 mod hacf;
@@ -13,6 +14,7 @@ mod haresources;
 mod load;
 mod media;
 mod source;
+mod third_voter;
 mod times;
 mod words;
 
@@ -113,6 +115,8 @@ pub struct Settings {
     pub keys: Vec<AuthKey>,
     /// The watchdog device, when configured.
     pub watchdog: Option<PathBuf>,
+    /// Guard rests on the watchdog (R10): without it this node must not take part.
+    pub guard_by_watchdog: bool,
     /// ha-log.
     pub logfile: PathBuf,
     /// ha-debug, when configured.

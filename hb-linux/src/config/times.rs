@@ -55,6 +55,9 @@ pub(super) struct GivenTimes {
     pub(super) warntime: Option<At<Duration>>,
     pub(super) deadtime: Option<At<Duration>>,
     pub(super) initdead: Option<At<Duration>>,
+    pub(super) lease: Option<At<Duration>>,
+    pub(super) guard: Option<At<Duration>>,
+    pub(super) guard_unsafe: Option<At<Duration>>,
     /// A time was given that can't be read: rules between times would accuse the wrong line.
     pub(super) broken: bool,
 }
@@ -87,7 +90,7 @@ impl GivenTimes {
             warntime,
             deadtime,
             initdead,
-            lease: Timing::default_lease(deadtime),
+            lease: value(&self.lease).unwrap_or_else(|| Timing::default_lease(deadtime)),
             ..standard
         };
         self.tell_scaled(&timing, report);

@@ -20,7 +20,7 @@ pub(super) enum Fate {
 
 use Fate::{Harmless, Judged, Later, Refused, Used};
 
-/// The union of the directives of heartbeat 0.4.5 to 3.0.6, and the two of ours that are to come.
+/// The union of the directives of heartbeat 0.4.5 to 3.0.6, and ours: the arbiter, lease and guard.
 ///
 /// A word is ignored only where that endangers nothing: a file that asks for fencing, or for a
 /// program that protects data, must not be obeyed in part.
@@ -124,14 +124,10 @@ pub(super) const WORDS: &[(&str, Fate)] = &[
         ),
     ),
     ("log_badpack", Harmless("refused frames are always counted; `hb status` shows them")),
-    (
-        "arbiter",
-        Refused(
-            "the dongle's vote is not offered yet, and without it the pair would be less safe than \
-             this file asks for. Remove the line to run without it",
-        ),
-    ),
-    ("guard_unsafe", Refused("it belongs to `arbiter`, which is not offered yet. Remove the line")),
+    ("arbiter", Used),
+    ("lease", Used),
+    ("guard", Used),
+    ("guard_unsafe", Used),
 ];
 
 /// The fate of a word, if ha.cf knows it.
@@ -294,7 +290,6 @@ mod tests {
             ("stonith", &[][..]),
             ("stonith_host", &[]),
             ("quorum_server", &[]),
-            ("arbiter", &[]),
             ("failfast", &[]),
             ("respawn", &["hacluster", "/usr/lib/heartbeat/dopd"]),
             ("crm", &["yes"]),

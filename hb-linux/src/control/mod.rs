@@ -35,6 +35,9 @@ pub const DEFAULT_RUN_DIR: &str = "/run/heartbeat";
 /// longest that ha.cf's readers accept and bound what a connection may make the daemon keep.
 pub const LINE_MAX: usize = 512;
 
+/// The word that says it, on `hb`'s command line and in the socket. No resource begins with a hyphen.
+const PEER_IS_OFF: &str = "--peer-is-off";
+
 /// What root may ask of the daemon. A group is named by its first resource, as haresources writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -42,6 +45,8 @@ pub enum Command {
     Standby(Option<String>),
     /// Take this group, or all of them, from the peer.
     Takeover(Option<String>),
+    /// Take all groups on an operator's word that the peer is off, in place of its vote (R14).
+    TakeoverPeerIsOff,
     /// Release everything and exit: an orderly leave, as SIGTERM.
     Stop,
 }
@@ -77,7 +82,10 @@ impl Command {
         let word = words.next().ok_or(CommandError::Empty)?;
         let (name, command) = match word {
             "standby" => ("standby", Self::Standby(words.next().map(str::to_owned))),
-            "takeover" => ("takeover", Self::Takeover(words.next().map(str::to_owned))),
+            "takeover" => match words.next() {
+                Some(PEER_IS_OFF) => ("takeover --peer-is-off", Self::TakeoverPeerIsOff),
+                group => ("takeover", Self::Takeover(group.map(str::to_owned))),
+            },
             "stop" => ("stop", Self::Stop),
             other => return Err(CommandError::Unknown(other.to_owned())),
         };
@@ -96,6 +104,7 @@ impl fmt::Display for Command {
             Self::Standby(Some(group)) => write!(f, "standby {group}"),
             Self::Takeover(None) => f.write_str("takeover"),
             Self::Takeover(Some(group)) => write!(f, "takeover {group}"),
+            Self::TakeoverPeerIsOff => write!(f, "takeover {PEER_IS_OFF}"),
             Self::Stop => f.write_str("stop"),
         }
     }
@@ -134,6 +143,7 @@ mod tests {
             Command::Standby(group()),
             Command::Takeover(None),
             Command::Takeover(group()),
+            Command::TakeoverPeerIsOff,
             Command::Stop,
         ] {
             assert_eq!(Command::parse(command.to_string().as_bytes()), Ok(command));
@@ -153,5 +163,6 @@ mod tests {
             "stop: unexpected \"it\" after it"
         );
         assert!(Command::parse(b"standby a b").is_err());
+        assert!(Command::parse(b"takeover --peer-is-off web").is_err());
     }
 }

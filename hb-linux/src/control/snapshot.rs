@@ -24,9 +24,8 @@ pub struct Snapshot {
     pub links: Vec<Link>,
     /// In the order of haresources.
     pub groups: Vec<Group>,
-    /// The dongle on the null-modem line; none can be configured yet, so this daemon writes null.
-    /// Read as any JSON, so that this `hb` shows the rest of a newer daemon's snapshot.
-    pub arbiter: Option<serde_json::Value>,
+    /// The dongle on the null-modem line; null when ha.cf names none.
+    pub arbiter: Option<Arbiter>,
     /// Null when ha.cf names none.
     pub watchdog: Option<Watchdog>,
     /// Null until a group has moved in this life of the daemon.
@@ -188,6 +187,110 @@ pub struct Group {
     pub holder: Option<String>,
     /// What this node's part in it is doing.
     pub state: GroupState,
+    /// On whose word it may run here; null without an arbiter.
+    #[serde(default)]
+    pub authority: Option<Authority>,
+    /// What keeps this node from it; null when nothing does, and without an arbiter.
+    #[serde(default)]
+    pub obstacle: Option<Obstacle>,
+    /// Who has promised it to whom, by the giver: a node's name, or `arbiter`. Empty without an arbiter.
+    #[serde(default)]
+    pub votes: BTreeMap<String, Vote>,
+}
+
+/// The dongle, as this node knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Arbiter {
+    /// Whether it is there.
+    pub state: ArbiterState,
+    /// Its number; null until its first hello.
+    pub id: Option<u32>,
+    /// Its life.
+    pub boot: Option<u32>,
+    /// Seconds since that life began.
+    pub uptime_s: Option<u32>,
+    /// For each node, the milliseconds since the arbiter heard it; null for one that it doesn't hear.
+    pub hears: BTreeMap<String, Option<u64>>,
+    /// For each group the node that it is promised to, `unknown`, or null for nobody.
+    pub promises: BTreeMap<String, Option<String>>,
+    /// Milliseconds since this node heard it.
+    #[serde(default)]
+    pub last_heard_ms: Option<u64>,
+    /// Whether it is heard on its own line, not just by the peer's relay.
+    #[serde(default)]
+    pub direct: bool,
+    /// Both nodes announce the same one; until then a split is possible (R2).
+    #[serde(default)]
+    pub agreed: bool,
+    /// The nodes that feed it with power.
+    #[serde(default)]
+    pub power_from: Vec<String>,
+    /// The reset line to each node, where ha.cf says that they are wired; null while it isn't heard.
+    #[serde(default)]
+    pub reset_lines: BTreeMap<String, Option<ResetLine>>,
+}
+
+/// The arbiter's reset line to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResetLine {
+    /// Not proved by a test: never pulled.
+    Untested,
+    /// Proved by a test.
+    Tested,
+    /// A pulse hit the other machine: never pulled until tested anew.
+    Miswired,
+}
+
+/// A promise to keep off a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Vote {
+    /// The node that it is given to, or `unknown` where its giver has lost its memory.
+    pub to: String,
+    /// Until it ends if it is not renewed; null where this node can't know, or where it has no end.
+    pub ends_in_ms: Option<u64>,
+}
+
+/// Whether the arbiter is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArbiterState {
+    /// Not heard since heartbeatd started.
+    Absent,
+    /// Heard within deadtime.
+    Present,
+    /// Silent for deadtime.
+    Lost,
+}
+
+/// A voter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Voter {
+    /// The other node.
+    Peer,
+    /// The dongle.
+    Arbiter,
+    /// An operator, in place of the peer (R14).
+    Human,
+}
+
+/// On whose word a group may run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Authority {
+    /// Whose votes count now.
+    pub from: Vec<Voter>,
+    /// Until the last of the promises ends if nothing more is heard; null without one.
+    pub expires_in_ms: Option<u64>,
+}
+
+/// What keeps this node from a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Obstacle {
+    /// In plain words.
+    pub what: String,
+    /// Until it goes by itself; null when it doesn't.
+    pub ends_in_ms: Option<u64>,
 }
 
 /// What a node does with a group.
@@ -276,6 +379,9 @@ word! {
     PeerState { Unknown => "unknown", Alive => "alive", Late => "late", Dead => "dead", Left => "left" }
     LinkKind { Serial => "serial", Bcast => "bcast", Ucast => "ucast", Mcast => "mcast" }
     LinkState { Up => "up", Down => "down", OneWay => "one-way" }
+    ArbiterState { Absent => "absent", Present => "present", Lost => "lost" }
+    ResetLine { Untested => "untested", Tested => "tested", Miswired => "miswired" }
+    Voter { Peer => "peer", Arbiter => "arbiter", Human => "human" }
     GroupState {
         Stopped => "stopped", Starting => "starting", Running => "running",
         Stopping => "stopping", Failed => "failed",
@@ -291,7 +397,7 @@ mod tests {
     use super::*;
 
     /// Written out by hand from the interface's description, so that a renamed field is noticed.
-    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed"}],"arbiter":null,"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}}}"#;
+    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed","authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null,"votes":{"arbiter":{"to":"linuxha1","ends_in_ms":380}}}],"arbiter":{"state":"present","id":7,"boot":3,"uptime_s":86400,"hears":{"linuxha1":20,"linuxha2":null},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":30,"direct":true,"agreed":true,"power_from":["linuxha1"],"reset_lines":{"linuxha1":"tested","linuxha2":null}},"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}}}"#;
 
     #[test]
     fn json_is_what_the_interface_says_both_ways() {
@@ -312,7 +418,7 @@ mod tests {
     fn a_newer_daemons_fields_are_skipped() {
         for (old, new) in [
             ("{\"version\"", "{\"moon\":{\"phase\":3},\"version\""),
-            ("\"arbiter\":null", "\"arbiter\":{\"state\":\"up\"}"),
+            ("\"direct\":true", "\"direct\":true,\"battery\":\"full\""),
         ] {
             let newer = LITERAL.replacen(old, new, 1);
             assert_ne!(newer, LITERAL);
@@ -332,6 +438,9 @@ mod tests {
         same(PeerState::WORDS);
         same(LinkKind::WORDS);
         same(LinkState::WORDS);
+        same(ArbiterState::WORDS);
+        same(Voter::WORDS);
+        same(ResetLine::WORDS);
         same(GroupState::WORDS);
         same(Cause::WORDS);
     }

@@ -17,6 +17,13 @@ pub enum BootIdError {
         path = .path.display(), max = BootId::MAX
     )]
     Corrupt { path: PathBuf, read: String },
+    /// The file holds something else than a time.
+    #[error(
+        "{path}: read {read:?}, expected the longest time in microseconds that a promise of this node bound it; \
+         delete the file once this node has been off for longer than its longest lease and guard together",
+        path = .path.display()
+    )]
+    CorruptPromise { path: PathBuf, read: String },
     /// The numbers are used up.
     #[error(
         "{path}: all {max} life numbers are used; stop both nodes, delete the file on both, start again",
@@ -59,19 +66,45 @@ pub fn next(state_dir: &Path, floor: Option<BootId>) -> Result<BootId, BootIdErr
 /// The longest that a promise of any life of this node may bind it, this life's `full` included; stored
 /// and synced (protocol.md R8).
 ///
-/// A file that can't be read counts as none: without an arbiter it only ever lengthens a start.
-///
 /// # Errors
-/// The disk refused.
+/// The disk refused, or the file holds something else: what earlier lives promised is not guessed.
 pub fn longest_promise(state_dir: &Path, full: Duration) -> Result<Duration, BootIdError> {
-    let path = state_dir.join("longest_promise_us");
-    let stored = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-    let stored = stored.map_or(Duration::ZERO, Duration::from_micros);
+    let stored = stored_promise(state_dir)?;
     if full > stored {
-        store(state_dir, &path, full.micros())
-            .map_err(|source| BootIdError::Io { path, source })?;
+        store_promise(state_dir, full)?;
     }
     Ok(stored.max(full))
+}
+
+/// The longest promise as a life knows it at its end: less than what is stored, once everything that earlier
+/// lives promised on longer terms is over (protocol.md R8).
+///
+/// # Errors
+/// As [`longest_promise`]; what is stored then still binds the next life, which is the safe side.
+pub fn shorten_longest_promise(state_dir: &Path, longest: Duration) -> Result<(), BootIdError> {
+    if longest < stored_promise(state_dir)? { store_promise(state_dir, longest) } else { Ok(()) }
+}
+
+fn promise_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("longest_promise_us")
+}
+
+fn stored_promise(state_dir: &Path) -> Result<Duration, BootIdError> {
+    let path = promise_path(state_dir);
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map(Duration::from_micros).map_err(|_| {
+            let read = text.chars().take(40).collect();
+            BootIdError::CorruptPromise { path, read }
+        }),
+        // The first life, or the first of a version that stores it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Duration::ZERO),
+        Err(source) => Err(BootIdError::Io { path, source }),
+    }
+}
+
+fn store_promise(state_dir: &Path, longest: Duration) -> Result<(), BootIdError> {
+    let path = promise_path(state_dir);
+    store(state_dir, &path, longest.micros()).map_err(|source| BootIdError::Io { path, source })
 }
 
 fn store(state_dir: &Path, path: &Path, number: impl std::fmt::Display) -> io::Result<()> {
@@ -114,6 +147,14 @@ mod tests {
             long,
             "what was in force counts"
         );
+        assert_eq!(longest_promise(&dir, Duration::MAX).expect("storable"), Duration::MAX);
+        assert_eq!(longest_promise(&dir, short).expect("storable"), Duration::MAX, "unbounded");
+        shorten_longest_promise(&dir, long).expect("storable");
+        shorten_longest_promise(&dir, Duration::MAX).expect("only ever shortens");
+        assert_eq!(longest_promise(&dir, short).expect("storable"), long, "what it shrank to");
+        fs::write(dir.join("longest_promise_us"), "long\n").expect("temporary");
+        let error = longest_promise(&dir, short).expect_err("not a number").to_string();
+        assert!(error.contains("\"long\\n\""), "{error}");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use hb_proto::config::Config;
 use hb_proto::id::GroupId;
-use hb_proto::node::{Node, Refusal};
+use hb_proto::node::{ArbiterState, Node, Refusal};
 use hb_proto::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
+use super::third_voter;
 use crate::config::{GroupLine, Settings};
 use crate::control::{Command, Reply};
 
@@ -15,7 +16,16 @@ pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: I
         Command::Stop => {
             info!("hb stop: leaving the cluster");
             node.request_leave();
-            Reply::accepted("leaving: every resource is stopped, then heartbeatd ends")
+            let mut message = "leaving: every resource is stopped, then heartbeatd ends".to_owned();
+            if leaves_peer_without_votes(node, now) {
+                message.push_str(&format!(
+                    ". The arbiter is not there to vote: {peer} will not take over, and what it runs stops, until \
+                     this node is back or you run `hb takeover --peer-is-off` there",
+                    peer = settings.peer
+                ));
+                warn!("no arbiter votes: once this node is gone {} may run nothing", settings.peer);
+            }
+            Reply::accepted(message)
         }
         Command::Standby(word) => {
             let reply = for_each(node, settings, word.as_deref(), |node, group| {
@@ -27,8 +37,41 @@ pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: I
             let reply = for_each(node, settings, word.as_deref(), |node, group| {
                 node.request_takeover(now, group)
             });
-            answer(reply, |groups| format!("{} takes over {}", settings.node, counted(groups)))
+            answer(reply, |groups| {
+                let message = format!("{} takes over {}", settings.node, counted(groups));
+                with_obstacle(message, node, settings, now)
+            })
         }
+        Command::TakeoverPeerIsOff => {
+            let reply = node.request_takeover_peer_is_off(now).map_err(|error| error.to_string());
+            answer(reply, |groups| {
+                let message = format!(
+                    "on your word that {} is off, {} takes over {}",
+                    settings.peer,
+                    settings.node,
+                    counted(groups)
+                );
+                with_obstacle(message, node, settings, now)
+            })
+        }
+    }
+}
+
+/// With an arbiter a node runs by votes alone: once this one has left, the peer has none (R2).
+fn leaves_peer_without_votes(node: &Node, now: Instant) -> bool {
+    let absent = node.arbiter(now).is_some_and(|arbiter| arbiter.state != ArbiterState::Present);
+    absent && !node.peer().state().is_gone()
+}
+
+/// Says as well what a silent peer's groups have to wait for.
+fn with_obstacle(message: String, node: &Node, settings: &Settings, now: Instant) -> String {
+    let groups = (0..settings.groups.len() as u8).map(GroupId);
+    let obstacles = groups.filter_map(|group| third_voter::obstacle(node, settings, group, now));
+    let longest = obstacles.max_by_key(|obstacle| obstacle.ends_in_ms.unwrap_or(u64::MAX));
+    let Some(obstacle) = longest.filter(|_| node.peer().state().is_gone()) else { return message };
+    match obstacle.ends_in_ms {
+        Some(ms) => format!("{message}, after {ms} ms at most: {}", obstacle.what),
+        None => format!("{message} when it may. Now {}", obstacle.what),
     }
 }
 

@@ -16,16 +16,18 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::effects::{After, Effects};
 use super::link::{Link, WireError};
+use super::votes::Votes;
 use super::watch::Watch;
 use super::words::Words;
 use super::{commands, notify, report};
 use crate::config::Settings;
 use crate::control::server::Server;
+use crate::log::CRIT;
 use crate::media::{self, Receive, Tended};
 
 /// Frames taken from one link in one turn: a flood on one starves neither the others nor the timers.
@@ -68,6 +70,7 @@ pub struct Daemon {
     effects: Effects,
     watch: Watch,
     words: Words,
+    votes: Option<Votes>,
     epoll: rustix::fd::OwnedFd,
     helper_writes: bool,
     leave: UnixStream,
@@ -79,6 +82,8 @@ pub struct Daemon {
     now: Instant,
     /// The last turn ended early because it had lost the processor.
     again: bool,
+    /// The watchdog doesn't keep guard.
+    unguarded: bool,
 }
 
 fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
@@ -101,7 +106,7 @@ impl Daemon {
         watch: Watch,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let words = Words::of(&settings);
+        let (words, votes) = (Words::of(&settings), Votes::of(&settings));
         let now = clock.now();
         let (leave, reload) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
@@ -113,6 +118,7 @@ impl Daemon {
             effects,
             watch,
             words,
+            votes,
             epoll,
             helper_writes: false,
             leave,
@@ -121,6 +127,7 @@ impl Daemon {
             due: None,
             now,
             again: false,
+            unguarded: false,
         };
         for at in 0..daemon.links.len() {
             daemon.watch_link(at)?;
@@ -207,15 +214,46 @@ impl Daemon {
         if let Some(turn) = self.carry_out(now, Then::Decide) {
             return Ok(turn);
         }
+        if let Some(votes) = &mut self.votes {
+            votes.look(&self.node, now);
+        }
         // Read again: a turn that lost the processor must not feed on what was true when it began.
         let now = self.clock.now();
         if self.node.is_clean() {
             // R9: not before the clean start.
             self.watch.open();
+            self.leave_if_unguarded();
         }
         self.watch.tend(self.node.may_feed_watchdog(now), now);
         self.now = now;
         Ok(Turn::GoOn)
+    }
+
+    /// R10: where guard is the watchdog's time, the peer may take over because this machine is reset by then
+    /// if it hangs. Without that it must not take part. Nothing runs yet: this follows the clean start.
+    fn leave_if_unguarded(&mut self) {
+        if self.unguarded || !self.settings.guard_by_watchdog {
+            return;
+        }
+        let guard = self.settings.proto.timing.guard;
+        let why = match self.watch.resets_within() {
+            Some(worst) if worst <= guard => return,
+            Some(worst) => format!("it resets this machine after up to {worst}, guard is {guard}"),
+            None => "it is not armed".to_owned(),
+        };
+        error!(
+            target: CRIT,
+            "guard rests on the watchdog, and {why}: leaving, since the peer could not take over safely from a \
+             node that hangs. Mend the watchdog, or write another `guard` on both nodes"
+        );
+        self.unguarded = true;
+        self.node.request_leave();
+    }
+
+    /// This node left because nothing would reset it within guard.
+    #[must_use]
+    pub const fn is_unguarded(&self) -> bool {
+        self.unguarded
     }
 
     /// Until when to sleep. What was due next is due still, unless something came.
@@ -288,7 +326,8 @@ impl Daemon {
     fn reload(&mut self) {
         drain(&self.reload);
         warn!(
-            "SIGHUP: the files are not read again yet; restart heartbeat on one node after the other"
+            "SIGHUP: nothing is read again. ha.cf, haresources and authkeys, lease, guard and arbiter among them, \
+             take effect at a restart: `hb check`, then restart one node after the other"
         );
     }
 
@@ -335,7 +374,8 @@ impl Daemon {
     fn carry_out(&mut self, now: Instant, then: Then) -> Option<Turn> {
         for _ in 0..ROUNDS_A_TURN {
             let mut decide = false;
-            while let Some(action) = self.node.poll_action(now) {
+            // R2: what has lost its authority by now does not leave, however long the one before it took.
+            while let Some(action) = self.node.poll_action(self.clock.now()) {
                 if !matches!(action, Action::DropAddresses { .. }) {
                     // In the log the reason comes before what is done about it.
                     self.tell(now);

@@ -23,10 +23,13 @@ mod privileges;
 pub mod realtime;
 mod report;
 mod start;
+mod third_voter;
+mod votes;
 mod watch;
 mod words;
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
@@ -77,7 +80,7 @@ pub fn main() -> ExitCode {
     let floor =
         std::env::var(LIFE_ABOVE).ok().and_then(|text| text.parse().ok()).and_then(BootId::new);
     match start(&options, helper, sink, floor) {
-        Ok(daemon) => run(daemon),
+        Ok(daemon) => run(daemon, &options.state_dir),
         Err(StartError::Configuration(diagnostics)) => {
             for diagnostic in &diagnostics {
                 eprintln!("{diagnostic}");
@@ -92,7 +95,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(mut daemon: Daemon) -> ExitCode {
+fn run(mut daemon: Daemon, state_dir: &Path) -> ExitCode {
     if let Err(error) = notify::ready() {
         warn!("systemd was not told that heartbeat is ready: {error}");
     }
@@ -101,7 +104,15 @@ fn run(mut daemon: Daemon) -> ExitCode {
             Ok(Turn::GoOn) => {}
             Ok(Turn::Depart(restart_above)) => {
                 info!("Heartbeat shutdown complete.");
+                let longest = daemon.node().longest_promise();
+                if let Err(error) = boot_id::shorten_longest_promise(state_dir, longest) {
+                    warn!("{error}; the next life is bound for longer than it need be");
+                }
+                let unguarded = daemon.is_unguarded();
                 daemon.close();
+                if unguarded {
+                    return ExitCode::from(BAD_CONFIGURATION);
+                }
                 return restart_above.map_or(ExitCode::SUCCESS, live_again);
             }
             Err(errno) => return fail(&errno),

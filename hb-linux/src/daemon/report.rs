@@ -14,6 +14,7 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
 use hb_proto::wire::message::Life;
 
+use super::third_voter;
 use super::watch::Watch;
 use crate::config::Settings;
 use crate::control::snapshot::{
@@ -42,9 +43,9 @@ pub fn snapshot(node: &Node, settings: &Settings, watch: &Watch, now: Instant) -
             .groups
             .iter()
             .zip(0..)
-            .map(|(line, id)| group(node, settings, line, GroupId(id)))
+            .map(|(line, id)| group(node, settings, line, GroupId(id), now))
             .collect(),
-        arbiter: None,
+        arbiter: third_voter::arbiter(node, settings, now),
         watchdog: watch.snapshot(),
         last_failover: statistics.last_failover.as_ref().and_then(failover),
         stalls: Stalls {
@@ -135,7 +136,13 @@ fn link(node: &Node, at: usize, now: Instant) -> Link {
     }
 }
 
-fn group(node: &Node, settings: &Settings, line: &crate::config::GroupLine, id: GroupId) -> Group {
+fn group(
+    node: &Node,
+    settings: &Settings,
+    line: &crate::config::GroupLine,
+    id: GroupId,
+    now: Instant,
+) -> Group {
     let holder = node.holder(id);
     let name_of = |voter: Voter| if voter == settings.me { &settings.node } else { &settings.peer };
     let here = node.group(id);
@@ -153,6 +160,9 @@ fn group(node: &Node, settings: &Settings, line: &crate::config::GroupLine, id: 
         preferred: line.node.clone(),
         holder: holder.map(|voter| name_of(voter).clone()),
         state,
+        authority: third_voter::authority(node, id, now),
+        obstacle: third_voter::obstacle(node, settings, id, now),
+        votes: third_voter::votes(node, settings, id, now),
     }
 }
 
@@ -175,6 +185,7 @@ fn failover(failover: &ProtoFailover) -> Option<Failover> {
         cause,
         detection_ms: failover.detection.map(Duration::millis),
         takeover_ms: Some(failover.takeover.millis()),
-        budget_ms: Some(failover.budget.millis()),
+        // Nothing was promised where guard is unbounded and nobody can be fenced.
+        budget_ms: (failover.budget < Duration::MAX).then(|| failover.budget.millis()),
     })
 }

@@ -16,6 +16,7 @@ use super::link::Link;
 use super::watch::Watch;
 use super::words::{Words, tell_built_in};
 use super::{Daemon, privileges, realtime};
+use crate::config::check::is_guest;
 use crate::config::{Diagnostic, Method, Settings, Severity};
 use crate::control::server::Server;
 use crate::log::Sink;
@@ -85,6 +86,9 @@ pub fn start(
     let interfaces = net::interfaces().map_err(io("the network interfaces can't be listed"))?;
     let loaded = Settings::load(&options.config_dir, options.node.as_deref(), &interfaces);
     let loaded = loaded.map_err(StartError::Configuration)?;
+    if let Some(refusal) = loaded.refusal_on_guest().filter(|_| is_guest()) {
+        return Err(StartError::Configuration(vec![refusal.clone()]));
+    }
     let settings = loaded.settings;
     let server = Server::bind(&options.run_dir)?;
     configure_helper(&mut helper, &settings, &options.config_dir)?;

@@ -7,11 +7,8 @@ use tracing::{error, info, warn};
 
 use crate::control::snapshot;
 use crate::log::CRIT;
-use crate::watchdog::{Closed, Device, OpenError, Watchdog};
+use crate::watchdog::{self, Closed, Device, OpenError, Watchdog};
 
-/// Shortest time-out asked for: what a resource script that stops in order may need when authority
-/// is lost, before the machine is reset under it.
-const TIMEOUT_AT_LEAST_S: u32 = 10;
 /// Feeding more often than this gains nothing: time-outs are whole seconds.
 const FEED_EVERY: Duration = Duration::from_millis(250);
 
@@ -42,13 +39,11 @@ impl Watch {
     }
 
     fn opened_by(path: Option<PathBuf>, deadtime: Duration, opener: Opener) -> Self {
-        let twice = deadtime.times(2).micros().div_ceil(1_000_000);
-        let timeout_s = u32::try_from(twice).unwrap_or(u32::MAX).max(TIMEOUT_AT_LEAST_S);
         Self {
             path,
             opener,
             device: None,
-            timeout_s,
+            timeout_s: watchdog::timeout_s(deadtime),
             fed_at: Instant::ZERO,
             starving: false,
             refused: false,
@@ -56,8 +51,15 @@ impl Watch {
         }
     }
 
-    /// Opens, and so arms it; once, further calls do nothing. A watchdog that can't be had is told and the
-    /// node goes on without.
+    /// Within what time it surely resets a machine that no longer feeds it, by the time-out that the driver
+    /// reads back (R10); `None` while it isn't open.
+    #[must_use]
+    pub fn resets_within(&self) -> Option<Duration> {
+        self.device.as_ref().map(|device| watchdog::guard(device.timeout_s()))
+    }
+
+    /// Opens, and so arms it; once, further calls do nothing. A watchdog that can't be had is told; whether
+    /// the node goes on without is not decided here.
     pub fn open(&mut self) {
         if std::mem::replace(&mut self.tried, true) {
             return;
@@ -74,7 +76,7 @@ impl Watch {
                 self.device = Some(device);
             }
             Err(error) => {
-                error!(target: CRIT, "{error}; running without it");
+                error!(target: CRIT, "{error}; it is not armed");
             }
         }
     }
@@ -172,7 +174,7 @@ mod tests {
         assert_eq!((shown.armed, shown.timeout_s), (false, None));
         watch.open();
         let shown = watch.snapshot().expect("ha.cf names one");
-        assert_eq!((shown.armed, shown.timeout_s), (true, Some(TIMEOUT_AT_LEAST_S)));
+        assert_eq!((shown.armed, shown.timeout_s), (true, Some(10)), "s");
     }
 
     #[test]

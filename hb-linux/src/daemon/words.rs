@@ -31,6 +31,8 @@ pub struct Words {
     resources: Vec<Vec<String>>,
     links: Vec<String>,
     peer: String,
+    /// A third voter decides who takes over from a silent peer.
+    third_voter: bool,
     rejected: Limiter<{ Reject::COUNT }>,
     /// Late heartbeats and stalls of our own, which a busy machine may have many a second of.
     repeated: Limiter<4>,
@@ -55,6 +57,7 @@ impl Words {
             resources,
             links: settings.media.iter().map(crate::config::Medium::name).collect(),
             peer: settings.peer.clone(),
+            third_voter: settings.proto.arbiter.is_some(),
             rejected: Limiter::new(REJECT_BURST),
             repeated: Limiter::new(REPEATED_BURST),
             acquiring_first: false,
@@ -106,7 +109,9 @@ impl Words {
                 );
             }
             Event::Mismatch { .. } => {
-                warn!("ha.cf's times or policy differ from {peer}'s: make both files the same");
+                warn!(
+                    "ha.cf's times, policy or arbiter differ from {peer}'s: make both files the same"
+                );
             }
             Event::Match => info!("configuration agrees with {peer}'s"),
             Event::Acquiring { group, cause } => self.tell_acquiring(group, cause),
@@ -129,12 +134,17 @@ impl Words {
             }
             // Beyond the limit: counted, and told once a minute.
             Event::LateHeartbeat { .. } | Event::Stall { .. } => {}
-            Event::Arbiter { state } => info!("arbiter: {}", state.name()),
+            // Told with its number and life, and with what it means, by `votes`.
+            Event::Arbiter { state } => debug!("arbiter: {}", state.name()),
             Event::FenceAsked { boot } => {
-                error!(target: CRIT, "the arbiter is asked to reset {peer} (life {boot})");
+                warn!(
+                    "the arbiter is asked to reset {peer} (life {boot}), whose promises stand in the way"
+                );
             }
             Event::Fenced { boot } => {
-                info!("{peer} (life {boot}) was reset: nothing of its runs any more");
+                warn!(
+                    "{peer} (life {boot}) was reset, there is evidence: what was promised to it is void"
+                );
             }
             Event::BootIdTaken { heard } => error!(
                 target: CRIT,
@@ -201,9 +211,11 @@ impl Words {
         match cause {
             Cause::PeerDead => {
                 info!("Resources being acquired from {peer}.");
-                warn!(
-                    "no arbiter is configured: if {peer} lives and every link is cut, both nodes serve now"
-                );
+                if !self.third_voter {
+                    warn!(
+                        "no arbiter is configured: if {peer} lives and every link is cut, both nodes serve now"
+                    );
+                }
             }
             Cause::PeerLeft | Cause::Takeover => info!("Resources being acquired from {peer}."),
             Cause::Standby => info!("{peer} stands by: acquiring its resources"),
@@ -270,17 +282,18 @@ impl Words {
             info!("Standby resource acquisition done.");
         }
         let total = detection.unwrap_or(Duration::ZERO) + takeover;
-        let verdict = if total <= budget { "within" } else { "BEYOND" };
-        let (group, cause) = (self.group(group), cause.name());
-        let (takeover, budget) = (takeover.millis(), budget.millis());
+        let word = if total <= budget { "within" } else { "BEYOND" };
+        let verdict = if budget == Duration::MAX {
+            "without a budget (guard is unbounded, and nothing is fenced)".to_owned()
+        } else {
+            format!("{word} the budget of {} ms", budget.millis())
+        };
+        let (group, cause, takeover) = (self.group(group), cause.name(), takeover.millis());
         match detection.map(Duration::millis) {
             Some(detection) => info!(
-                "{group} taken over ({cause}): detection {detection} ms + takeover {takeover} ms, {verdict} the \
-                 budget of {budget} ms"
+                "{group} taken over ({cause}): detection {detection} ms + takeover {takeover} ms, {verdict}"
             ),
-            None => info!(
-                "{group} taken over ({cause}) in {takeover} ms, {verdict} the budget of {budget} ms"
-            ),
+            None => info!("{group} taken over ({cause}) in {takeover} ms, {verdict}"),
         }
     }
 }

@@ -11,8 +11,30 @@ mod recording;
 
 use std::io;
 
+use hb_proto::time::Duration;
+
 pub use device::{Device, OpenError};
 pub use recording::{Recorded, RecordedView, Recording};
+
+/// Shortest time-out asked for: what a resource script that stops in order may need when authority
+/// is lost, before the machine is reset under it. Seconds.
+const TIMEOUT_AT_LEAST_S: u32 = 10;
+/// What guard has beyond the watchdog's own time: a reset takes a moment (protocol.md §3).
+pub const GUARD_MARGIN: Duration = Duration::from_millis(500);
+
+/// The time-out that is asked of a watchdog, in seconds: twice deadtime, 10 s at least.
+#[must_use]
+pub fn timeout_s(deadtime: Duration) -> u32 {
+    let twice = deadtime.times(2).micros().div_ceil(1_000_000);
+    u32::try_from(twice).unwrap_or(u32::MAX).max(TIMEOUT_AT_LEAST_S)
+}
+
+/// The shortest guard that a time-out allows: 2 × time-out + 500 ms. Twice, because the kernel feeds once
+/// by itself when the device is closed unasked (watchdog-api.rst, "Magic Close"; R10).
+#[must_use]
+pub fn guard(timeout_s: u32) -> Duration {
+    Duration::from_secs(u64::from(timeout_s)).times(2) + GUARD_MARGIN
+}
 
 /// What resets the machine when it goes unfed.
 pub trait Watchdog {

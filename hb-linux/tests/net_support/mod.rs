@@ -2,8 +2,10 @@
 // Each test binary compiles its own copy and uses its own part.
 #![allow(dead_code)]
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
 
@@ -125,6 +127,20 @@ impl Lan {
         self.create(RouteNetlinkMessage::NewLink(link)).unwrap();
         self.up(one);
         self.up(other);
+    }
+
+    /// A cable from `name` here to the same name in the namespace that `far` is open on.
+    pub fn cable(&mut self, name: &str, far: &File) {
+        let mut peer = LinkMessage::default();
+        peer.attributes =
+            vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::NetNsFd(far.as_raw_fd())];
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        self.create(RouteNetlinkMessage::NewLink(link)).unwrap();
     }
 
     pub fn up(&mut self, name: &str) {

@@ -66,7 +66,14 @@ impl Arbiter {
     /// The pulse was given. `evidence`: the line is supervised, and the board's pull-up was read before,
     /// the low during it, and the pull-up again after it.
     pub fn handle_pulsed(&mut self, now: Instant, node: Voter, evidence: bool) {
-        if evidence || self.is_broken(Mutant::R12Unconfirmed) {
+        if !evidence && !self.is_broken(Mutant::R12Unconfirmed) {
+            return;
+        }
+        let pulse = self.d.nodes.get(node.index()).and_then(|view| view.fence.pulse);
+        if pulse.is_some_and(|pulse| pulse.evidence == Evidence::Refuted) {
+            // A board went down, and it wasn't this node's.
+            self.miswired(now);
+        } else {
             self.confirm(now, node);
         }
     }
@@ -94,7 +101,8 @@ impl Arbiter {
         }
     }
 
-    /// Evidence: what was promised to the life that was pulsed is over.
+    /// Evidence: what was promised to the life that was pulsed is over. A life that has answered since what was
+    /// sent after the pulse began is not.
     fn confirm(&mut self, now: Instant, node: Voter) {
         let Some(view) = self.d.nodes.get_mut(node.index()) else { return };
         let awaited = |pulse: &&mut Pulse| {
@@ -129,14 +137,19 @@ impl Arbiter {
         }
     }
 
-    /// A life that was declared over answers what was sent after its end: the evidence was wrong.
+    /// A fresh frame of a life that was pulsed: the pulse didn't stop it if this answers what was sent after.
+    /// Evidence that is still to come is of something else, and what was given was wrong.
     pub(super) fn doubt_evidence(&mut self, now: Instant, node: Voter, boot: BootId) {
-        let pulse = self.d.nodes[node.index()].fence.pulse;
-        let over = pulse.filter(|p| p.evidence == Evidence::Given && p.boot >= boot);
-        // Its last words may still answer what was sent before the pulse.
         let lease = self.d.ledger.terms().lease;
-        if over.is_some_and(|pulse| now.since(pulse.at) > lease + lease) {
-            self.miswired(now);
+        let answered = self.d.ledger.voice(node).map(|voice| voice.fresh_until - lease);
+        let Some(pulse) = &mut self.d.nodes[node.index()].fence.pulse else { return };
+        if pulse.boot < boot {
+            return;
+        }
+        match pulse.evidence {
+            Evidence::Awaited if answered > Some(pulse.at) => pulse.evidence = Evidence::Refuted,
+            Evidence::Given if answered > Some(pulse.at + LAST_WORDS) => self.miswired(now),
+            _ => {}
         }
     }
 

@@ -321,10 +321,11 @@ impl Arbiter {
         &self.statistics[port.index()]
     }
 
-    /// The silence after which it would fence.
+    /// The silence after which it would fence: the longest that nodes announced, its own until one did.
     #[must_use]
     pub fn deadtime(&self) -> Duration {
-        self.config.deadtime.max(self.d.memory.deadtime)
+        let announced = self.d.memory.deadtime;
+        if announced > Duration::ZERO { announced } else { self.config.deadtime }
     }
 
     /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
@@ -356,6 +357,7 @@ impl Arbiter {
         self.d.ledger.expire(now);
         self.watch_nodes(now);
         self.decide_fences(now);
+        self.give_what_is_free(now);
         for group in memory::all_groups() {
             let promised = self.d.ledger.promises(group).promised_to(now);
             self.d.memory.note(group, promised);
@@ -397,7 +399,9 @@ impl Arbiter {
             [Some(self.silent_since(node) + self.deadtime()), watch]
         });
         let waits = self.d.ports.iter().map(PortState::due);
-        let due = silences.flatten().filter(|&at| at > self.d.decided_at);
+        let groups = self.d.ledger.groups();
+        let promises = groups.map(|group| self.d.ledger.promises(group).promise_ends());
+        let due = silences.chain(promises).flatten().filter(|&at| at > self.d.decided_at);
         due.chain(waits.flatten())
             .chain(self.d.outbox.change_due())
             .chain([self.d.keepalive_at])

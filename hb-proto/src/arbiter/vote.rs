@@ -93,6 +93,17 @@ impl Arbiter {
         }
     }
 
+    /// A promise has ended: who asked last, and is fresh still, need not ask again. As if its newest frame
+    /// had come just now.
+    pub(super) fn give_what_is_free(&mut self, now: Instant) {
+        for node in [Voter::A, Voter::B] {
+            if self.d.ledger.asks_for_what_is_free(node, now) {
+                let sender = self.as_sender(node, now);
+                self.d.ledger.answer_again(now, node, &sender);
+            }
+        }
+    }
+
     /// R8: whoever has heard no node for a lease may have been a spare on a shelf, or between two cables,
     /// and another arbiter in its place. What *that* one promised can last for full from now.
     fn notice_absence(&mut self, now: Instant) {

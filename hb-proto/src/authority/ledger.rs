@@ -305,6 +305,27 @@ impl Ledger {
         Ok(processed)
     }
 
+    /// Whether the newest frame of a node is fresh still and asks for a group that is promised to nobody.
+    #[must_use]
+    pub fn asks_for_what_is_free(&self, from: Voter, now: Instant) -> bool {
+        let voice = self.voice(from).filter(|voice| voice.fresh_until > now);
+        let asks = |group| voice.is_some_and(|voice| voice.groups.state(group).asks());
+        self.groups().any(|group| asks(group) && self.promises(group).promised_to(now).is_none())
+    }
+
+    /// R4 for a node's newest frame, once more: what stood in its way has ended. No newer one was processed,
+    /// so this is no other than that frame's having taken longer.
+    pub fn answer_again(&mut self, now: Instant, from: Voter, sender: &Sender) {
+        let Some(voice) = self.voice(from).copied() else { return };
+        for group in self.groups() {
+            let state = voice.groups.state(group);
+            let free = self.promises(group).promised_to(now).is_none();
+            if free && state.asks() && voice.fresh_until > now {
+                self.answer(group, from, state, voice.newest, now, sender);
+            }
+        }
+    }
+
     /// R4 and R5 for one group of a fresh frame.
     fn answer(
         &mut self,

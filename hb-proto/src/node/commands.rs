@@ -5,6 +5,7 @@ use core::fmt;
 use super::{ArbiterState, Node, has};
 use crate::action::Action;
 use crate::authority::Stance;
+use crate::event::Cause;
 use crate::group::Phase;
 use crate::id::{BootId, GroupId, Voter};
 use crate::peer::PeerState;
@@ -38,6 +39,8 @@ pub enum Refusal {
     /// Standby: nobody's promise would count on the peer: there is no arbiter, and this node's guard is shorter
     /// than its.
     PeerVoteless,
+    /// Takeover: nobody's promise would count here: there is no arbiter, and the peer's guard is shorter.
+    Voteless,
     /// This node is leaving, or not clean yet.
     NotInService,
     /// `--peer-is-off`: there is no arbiter, and a silent peer's vote isn't needed.
@@ -67,6 +70,10 @@ impl fmt::Display for Refusal {
             Self::PeerVoteless => f.write_str(
                 "the peer could not run it: it has no arbiter, and its guard is longer than this node's. Set \
                  the same guard on both",
+            ),
+            Self::Voteless => f.write_str(
+                "this node could not run it: the arbiter is not heard, and the peer's guard is shorter than this \
+                 node's. Set the same guard on both",
             ),
             Self::NotInService => f.write_str("this node is starting or leaving"),
             Self::NoArbiter => f.write_str(
@@ -127,6 +134,9 @@ impl Node {
         let groups = self.concerned(group, lacking, Refusal::AlreadyHeld)?;
         if !self.d.peer.state().is_gone() {
             self.partner_or_refusal(now)?;
+            if !self.has_vote(now) {
+                return Err(Refusal::Voteless);
+            }
         }
         for group in groups.iter() {
             let plan = &mut self.d.plans[group.index()];
@@ -163,7 +173,10 @@ impl Node {
         }
         for group in groups.iter() {
             self.d.human |= 1 << group.0;
-            self.d.plans[group.index()].yielded = false;
+            let plan = &mut self.d.plans[group.index()];
+            plan.yielded = false;
+            // From here on it is taken because of that word, whatever it was asked for before.
+            plan.acquiring = plan.acquiring.map(|_| (Cause::Takeover, now, None));
             self.d.groups[group.index()].clear_failure();
         }
         self.d.human_until = None;

@@ -219,7 +219,10 @@ impl Node {
         }
         let peer = self.config.me.peer();
         let heard = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
-        let deaf = heard && !self.d.ledger.is_fresh(peer, now);
+        // A peer that falls silent is dead after deadtime. Deaf is one that goes on talking past us: whose
+        // newest frame was not fresh when it came.
+        let unfresh = self.d.ledger.voice(peer).is_some_and(|voice| voice.fresh_until <= voice.at);
+        let deaf = heard && unfresh;
         let since = &mut self.d.arbiter.peer_deaf_since;
         *since = if deaf { since.or(Some(now)) } else { None };
         if self.d.human_until.is_some_and(|until| until <= now) {

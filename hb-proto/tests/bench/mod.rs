@@ -8,7 +8,7 @@ use hb_proto::id::{BootId, GroupId, LinkId, Voter};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::{Key, KeyRing};
-use hb_proto::wire::message::arbiter::{ArbiterStatus, ResetReason, Shown};
+use hb_proto::wire::message::arbiter::{ArbiterStatus, FenceShown, ResetReason, Shown};
 use hb_proto::wire::message::{
     self, Echo, ForArbiter, GroupState, GroupStates, Header, Hello, Message, Settings, Status,
     ms_of_duration,
@@ -37,12 +37,15 @@ pub struct Says {
     seq: u32,
     pub groups: Vec<GroupState>,
     pub guard: Duration,
+    pub deadtime: Duration,
     pub longest: Duration,
     pub haresources: u64,
     /// Hears its peer.
     pub hears: bool,
     pub armed: bool,
     pub fence: Option<u32>,
+    /// Echoes this frame of the arbiter's, instead of its newest.
+    pub answers: Option<(BootId, u32)>,
     /// Echoes what the arbiter sent last; or nothing, so that its frames aren't fresh.
     pub listens: bool,
 }
@@ -74,11 +77,13 @@ impl Bench {
             seq: 0,
             groups: vec![GroupState::Idle],
             guard: ms(1000),
+            deadtime: ms(500),
             longest: Duration::ZERO,
             haresources: 1,
             hears: true,
             armed: false,
             fence: None,
+            answers: None,
             listens: true,
         };
         let nodes = [node.clone(), node];
@@ -115,6 +120,13 @@ impl Bench {
         }
     }
 
+    /// The arbiter isn't scheduled for so long; what came meanwhile is lost.
+    pub fn stall(&mut self, span: Duration) {
+        self.now += span;
+        self.arbiter.handle_wakeup(self.now);
+        self.turn();
+    }
+
     /// A node sends a status, or a hello.
     pub fn tell(&mut self, who: Voter, hello: bool) {
         let at = who.index();
@@ -124,10 +136,10 @@ impl Bench {
         for (&state, group) in node.groups.iter().zip(0..) {
             groups.set(GroupId(group), state);
         }
-        let echo = self.heard.filter(|_| node.listens);
+        let echo = node.answers.or(self.heard_name()).filter(|_| node.listens);
         let status = Status {
             hears: u8::from(node.hears),
-            echoes: [None, echo.map(|(header, _)| Echo::of(header.boot, header.seq))],
+            echoes: [None, echo.map(|(boot, seq)| Echo::of(boot, seq))],
             groups,
             fence: node.fence.map(boot),
             armed: node.armed,
@@ -139,7 +151,7 @@ impl Bench {
             hb_proto::config::Digests { haresources: node.haresources, ..Default::default() };
         let settings = Settings {
             keepalive_ms: 100,
-            deadtime_ms: 500,
+            deadtime_ms: ms_of_duration(node.deadtime),
             lease_ms: ms_of_duration(LEASE),
             guard_ms: ms_of_duration(node.guard),
             arbiter: Some(7),
@@ -184,6 +196,15 @@ impl Bench {
     /// What the arbiter's newest frame shows.
     pub fn shown(&self, group: u8) -> Shown {
         self.heard.expect("it spoke").1.promisees.shown(GroupId(group))
+    }
+
+    pub fn fence(&self, node: Voter) -> FenceShown {
+        self.heard.expect("it spoke").1.nodes[node.index()].fence
+    }
+
+    /// The arbiter's newest frame.
+    pub fn heard_name(&self) -> Option<(BootId, u32)> {
+        self.heard.map(|(header, _)| (header.boot, header.seq))
     }
 
     pub fn pulses(&self) -> Vec<Voter> {

@@ -167,6 +167,8 @@ pub struct Trio {
     pub late: u64,
     /// Moments at which a node counted somebody's promise, each of which was held against lemma 1.
     pub judged: u64,
+    /// For soups: guard changes with every start.
+    pub guard_changes: bool,
     /// Said when lemma 1 is broken.
     pub name: String,
 }
@@ -237,6 +239,7 @@ impl Trio {
             loss: 0,
             late: 0,
             judged: 0,
+            guard_changes: false,
             name: String::new(),
         }
     }
@@ -377,8 +380,13 @@ impl Trio {
     }
 
     pub fn serves(&self, who: usize) -> bool {
-        let resources = &self.machines[who].config.groups[0].resources;
-        (0..resources.len() as u8).all(|resource| self.machines[who].held.contains(&(0, resource)))
+        self.serves_group(who, 0)
+    }
+
+    pub fn serves_group(&self, who: usize, group: u8) -> bool {
+        let machine = &self.machines[who];
+        let resources = &machine.config.groups[usize::from(group)].resources;
+        (0..resources.len() as u8).all(|resource| machine.held.contains(&(group, resource)))
     }
 
     pub fn holds_address(&self, who: usize) -> bool {
@@ -418,10 +426,12 @@ impl Trio {
     fn step(&mut self, end: Instant) -> bool {
         let due = self.due().max(self.now).min(end);
         let passed = due.since(self.now);
-        match [A, B].map(|who| self.holds_address(who)) {
-            [true, true] => self.double = self.double + passed,
-            [false, false] => self.dark = self.dark + passed,
-            _ => {}
+        let twice = |held: &(u8, u8)| held.1 == 0 && self.machines[B].held.contains(held);
+        if self.machines[A].held.iter().any(twice) {
+            self.double = self.double + passed;
+        }
+        if !self.holds_address(A) && !self.holds_address(B) {
+            self.dark = self.dark + passed;
         }
         self.now = due;
         while let Some(entry) = self.flying.first_entry() {

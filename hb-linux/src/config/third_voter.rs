@@ -1,0 +1,274 @@
+//! `arbiter`, `guard` and `guard_unsafe`: the dongle's line, and what stops a node that hangs.
+
+use std::path::PathBuf;
+
+use hb_proto::config::{ArbiterConfig, Timing};
+use hb_proto::id::LinkId;
+use hb_proto::time::Duration;
+
+use super::Medium;
+use super::diagnostic::{Report, quoted};
+use super::hacf::HaCf;
+use super::times::{At, parse_time};
+use crate::watchdog;
+
+/// How long a fence is allowed to take in the budget: the request's way to the arbiter, the pulse, and the
+/// evidence's way back. An assumption until a board is measured, and shown as such.
+pub(super) const FENCE_ALLOWANCE: Duration = Duration::from_millis(300);
+
+/// The `arbiter` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ArbiterLine {
+    pub(super) device: PathBuf,
+    /// Its reset lines are wired to both machines.
+    pub(super) reset_lines: bool,
+    /// It may use them unasked, for a node that falls silent while it runs something (R13).
+    pub(super) external_watchdog: bool,
+}
+
+const EXPECTED: &str = "`serial DEVICE`, DEVICE one of the `serial` lines, then, if they are wired, \
+                        `reset_lines`, and `external_watchdog` if it shall use them unasked";
+
+/// `serial DEVICE [reset_lines] [external_watchdog]`.
+pub(super) fn arbiter_line(values: &[&str]) -> Result<ArbiterLine, String> {
+    let (device, options) = match values {
+        ["serial", device, options @ ..] => (super::hacf::path(&[device])?, options),
+        [] | ["serial"] => return Err(format!("no device, expected {EXPECTED}")),
+        [first, ..] => return Err(format!("read {}, expected {EXPECTED}", quoted(first))),
+    };
+    let mut line = ArbiterLine { device, reset_lines: false, external_watchdog: false };
+    for &option in options {
+        let slot = match option {
+            "reset_lines" => &mut line.reset_lines,
+            "external_watchdog" => &mut line.external_watchdog,
+            _ => return Err(format!("read {}, expected {EXPECTED}", quoted(option))),
+        };
+        if std::mem::replace(slot, true) {
+            return Err(format!("{option} stands there twice"));
+        }
+    }
+    if line.external_watchdog && !line.reset_lines {
+        return Err(
+            "external_watchdog needs `reset_lines`: without them the arbiter resets nobody"
+                .to_owned(),
+        );
+    }
+    Ok(line)
+}
+
+/// `guard`'s value: a time, or `unbounded` (R10).
+pub(super) fn parse_guard(text: &str) -> Result<Duration, String> {
+    if text == "unbounded" {
+        return Ok(Duration::MAX);
+    }
+    parse_time(text).map_err(|error| format!("{error}, or `unbounded`"))
+}
+
+/// What ha.cf says of the third voter, with guard put into `timing`.
+pub(super) fn resolve(
+    hacf: &HaCf,
+    timing: &mut Timing,
+    report: &mut Report,
+) -> Option<ArbiterConfig> {
+    let Some(arbiter) = &hacf.arbiter else {
+        for (word, given) in
+            [("guard", &hacf.times.guard), ("guard_unsafe", &hacf.times.guard_unsafe)]
+        {
+            if let Some(at) = given {
+                let why = "it belongs to `arbiter`, and there is no such line. Two voters wait for no guard";
+                report.error(at.line, format!("{word}: {why}; remove it"));
+            }
+        }
+        return None;
+    };
+    if !hacf.times.broken {
+        // A time of zero, or a deadtime of one heartbeat, has an error of its own.
+        let told = timing.lease == Duration::ZERO || timing.deadtime <= timing.keepalive.times(2);
+        if !told {
+            hold_lease(hacf, timing, arbiter.line, report);
+        }
+        timing.guard = guard(hacf, arbiter, timing.deadtime, report).unwrap_or(Duration::ZERO);
+    }
+    let link = link_of(hacf, arbiter, report)?;
+    let ArbiterLine { reset_lines, external_watchdog, .. } = arbiter.value;
+    Some(ArbiterConfig { link, external_watchdog, fence: reset_lines.then_some(FENCE_ALLOWANCE) })
+}
+
+fn link_of(hacf: &HaCf, arbiter: &At<ArbiterLine>, report: &mut Report) -> Option<LinkId> {
+    let device = &arbiter.value.device;
+    let on_it =
+        |medium: &Medium| matches!(medium, Medium::Serial { device: of, .. } if of == device);
+    if let Some(at) = hacf.media.iter().position(|line| on_it(&line.medium)) {
+        return u8::try_from(at).ok().map(LinkId);
+    }
+    let media = hacf.media.iter().map(|line| &line.medium);
+    let lines: Vec<_> =
+        media.filter(|medium| matches!(medium, Medium::Serial { .. })).map(Medium::name).collect();
+    let known = if lines.is_empty() { "there is none".to_owned() } else { lines.join(", ") };
+    let device = device.display();
+    report.error(
+        arbiter.line,
+        format!("arbiter: {device} is none of the `serial` lines ({known}); the dongle sits in one of them"),
+    );
+    None
+}
+
+/// Authority comes in leases, renewed by each heartbeat: the answer to one frame is a keepalive old when it
+/// comes, and has to last until the answer to the next one.
+fn hold_lease(hacf: &HaCf, timing: &Timing, line: usize, report: &mut Report) {
+    let (lease, keepalive) = (timing.lease, timing.keepalive);
+    let given = &hacf.times;
+    let line = [&given.lease, &given.deadtime, &given.keepalive]
+        .into_iter()
+        .find_map(|given| given.as_ref().map(|at| at.line))
+        .unwrap_or(line);
+    if lease <= keepalive.times(2) {
+        report.error(
+            line,
+            format!(
+                "lease: {lease} is not more than 2 × keepalive {keepalive}: with an arbiter a node's \
+                 authority would end between two heartbeats. Shorten keepalive, or lengthen deadtime"
+            ),
+        );
+    } else if lease < keepalive.times(3) {
+        report.warning(
+            line,
+            format!(
+                "lease: {lease} is less than 3 × keepalive {keepalive}: one lost heartbeat can end a node's \
+                 authority. Shorten keepalive, or lengthen deadtime"
+            ),
+        );
+    }
+}
+
+/// How long a node that hangs may go on; `None` with an error when nothing says.
+fn guard(
+    hacf: &HaCf,
+    arbiter: &At<ArbiterLine>,
+    deadtime: Duration,
+    report: &mut Report,
+) -> Option<Duration> {
+    let timeout_s = watchdog::timeout_s(deadtime);
+    let least = watchdog::guard(timeout_s);
+    let reset_lines = arbiter.value.reset_lines;
+    match (&hacf.times.guard, &hacf.times.guard_unsafe) {
+        (Some(_), Some(other)) => {
+            report.error(other.line, "guard_unsafe: stands beside `guard`; keep one of the two");
+            None
+        }
+        (None, Some(at)) => unsafe_guard(at, hacf.watchdog.is_some(), least, report),
+        (Some(at), None) if at.value == Duration::MAX => {
+            if !reset_lines {
+                report.warning(
+                    at.line,
+                    "guard: unbounded, and `arbiter` names no `reset_lines`: after a node's death nobody \
+                     takes over until it is back, or until an operator gives his word (`hb takeover \
+                     --peer-is-off`)",
+                );
+            }
+            Some(Duration::MAX)
+        }
+        (Some(at), None) if hacf.watchdog.is_none() => {
+            report.error(
+                at.line,
+                format!(
+                    "guard: read {}, but without a watchdog nothing stops this node within it. Add \
+                     `watchdog /dev/watchdog`, or write `guard unbounded` (with `reset_lines`), or \
+                     `guard_unsafe {}` and accept that both nodes may run the same groups",
+                    at.value,
+                    written(at.value)
+                ),
+            );
+            None
+        }
+        (Some(at), None) if at.value < least => {
+            report.error(
+                at.line,
+                format!(
+                    "guard: read {}, but the watchdog resets this machine after up to 2 × {timeout_s} s + \
+                     {} = {least}; expected that or more, or remove the line",
+                    at.value,
+                    watchdog::GUARD_MARGIN
+                ),
+            );
+            None
+        }
+        (Some(at), None) => Some(at.value),
+        (None, None) if hacf.watchdog.is_some() => Some(least),
+        (None, None) if reset_lines => Some(Duration::MAX),
+        (None, None) => {
+            report.error(
+                arbiter.line,
+                "arbiter: nothing stops this node if it hangs, so its peer could never take over safely: \
+                 add `watchdog /dev/watchdog` (`modprobe softdog` when the machine has none), or wire the \
+                 reset lines and add `reset_lines` here, or write `guard_unsafe TIME` and accept that both \
+                 nodes may run the same groups",
+            );
+            None
+        }
+    }
+}
+
+fn unsafe_guard(
+    at: &At<Duration>,
+    watchdog: bool,
+    least: Duration,
+    report: &mut Report,
+) -> Option<Duration> {
+    if at.value == Duration::ZERO {
+        report.error(at.line, "guard_unsafe: read 0; it must be a positive time");
+        return None;
+    }
+    let instead = if watchdog && at.value >= least {
+        "On a machine that is never paused, `guard` says the same and is safe".to_owned()
+    } else if watchdog {
+        format!(
+            "The watchdog makes {least} safe on a machine that is never paused: remove the line"
+        )
+    } else {
+        "`watchdog DEVICE` (`modprobe softdog`) makes it safe".to_owned()
+    };
+    report.warning(
+        at.line,
+        format!(
+            "guard_unsafe: nobody makes sure that this node is stopped within {}. If it ever goes on for \
+             longer without authority, both nodes run the same groups. {instead}",
+            at.value
+        ),
+    );
+    Some(at.value)
+}
+
+/// Whether guard is the time within which the watchdog resets this machine.
+pub(super) fn guard_by_watchdog(hacf: &HaCf, timing: &Timing) -> bool {
+    hacf.arbiter.is_some()
+        && hacf.watchdog.is_some()
+        && hacf.times.guard_unsafe.is_none()
+        && timing.guard < Duration::MAX
+}
+
+/// Why a hypervisor's guest can't go by this guard (R10): the line of ha.cf to blame and what to do.
+pub(super) fn guest_refusal(hacf: &HaCf, timing: &Timing) -> Option<(usize, String)> {
+    let arbiter = hacf.arbiter.as_ref().filter(|_| guard_by_watchdog(hacf, timing))?;
+    let line = hacf.times.guard.as_ref().map_or(arbiter.line, |at| at.line);
+    Some((
+        line,
+        format!(
+            "guard: this machine is a hypervisor's guest. While it is paused its watchdog stands still too, so \
+             no time is long enough, {} neither. Write `guard unbounded` on both nodes, with `reset_lines`; \
+             or `guard_unsafe {}`, and accept that both nodes run the same groups for a moment when a paused \
+             one goes on",
+            timing.guard,
+            written(timing.guard)
+        ),
+    ))
+}
+
+/// A time as ha.cf writes it.
+fn written(time: Duration) -> String {
+    if time.millis().is_multiple_of(1000) {
+        (time.millis() / 1000).to_string()
+    } else {
+        format!("{}ms", time.millis())
+    }
+}
