@@ -31,6 +31,11 @@ const WIRES: usize = 6;
 /// Clocks within 5 % of each other, per mille.
 const RATES: [u64; 5] = [976, 1000, 1024, 990, 1010];
 
+/// `HB_FUZZ_TRACE=1` prints what everybody holds, promises and counts after each choice of the input.
+fn trace() -> bool {
+    std::env::var_os("HB_FUZZ_TRACE").is_some()
+}
+
 /// Any bytes as a story of three.
 pub fn trio(data: &[u8]) {
     let mut choices = Unstructured::new(data);
@@ -170,54 +175,11 @@ impl Story {
             22 => self.flying.reverse(),
             _ => self.flying.clear(),
         }
-        self.trace();
+        if trace() {
+            eprintln!("{}", self.tell());
+        }
         self.judge();
         Ok(())
-    }
-
-    fn trace(&self) {
-        if std::env::var_os("HB_FUZZ_TRACE").is_none() {
-            return;
-        }
-        let g = hb_proto::id::GroupId(0);
-        let h = |at: usize| {
-            let h = &self.hosts[at];
-            let m = h.machine.as_ref();
-            let now = self.clock(at);
-            m.map(|m| {
-                format!(
-                    "boot {} held {:?} frozen {} clean {} stance {:?} prom {:?} {:?} counts {:?}",
-                    m.node.boot(),
-                    h.held,
-                    h.frozen,
-                    m.node.is_clean(),
-                    m.node.stance(g),
-                    m.node.promises(g).promised_to(now),
-                    m.node.promises(g).promise_ends().map(|e| e.since(now).millis()),
-                    Voter::ALL.map(|v| m.node.promises(g).counted_until(v).since(now).millis())
-                )
-            })
-        };
-        let d = self.dongle.as_ref().map(|d| {
-            let p = d.arbiter.ledger().promises(g);
-            let now = self.clock(2);
-            format!(
-                "boot {} {:?} {:?} terms {:?} line {:?}",
-                d.arbiter.boot(),
-                p.promised_to(now),
-                p.promise_ends().map(|e| e.since(now).millis()),
-                d.arbiter.terms(),
-                d.arbiter.memory().nodes.map(|n| n.line)
-            )
-        });
-        eprintln!(
-            "{} ms cut {:?}\n  A {:?}\n  B {:?}\n  D {:?}",
-            self.now.millis(),
-            self.cut,
-            h(0),
-            h(1),
-            d
-        );
     }
 
     fn pass_some_time(&mut self, u: &mut Unstructured<'_>) -> Result<()> {

@@ -24,6 +24,35 @@ impl Story {
         }
     }
 
+    /// Where the story is, for a person.
+    pub(super) fn tell(&self) -> String {
+        let group = GroupId(0);
+        let host = |at: usize| {
+            let host = &self.hosts[at];
+            let Some(machine) = &host.machine else {
+                return format!("no daemon, holds {:?}", host.held);
+            };
+            let (node, now) = (&machine.node, self.clock(at));
+            let promises = node.promises(group);
+            let counts = Voter::ALL.map(|by| promises.counted_until(by).since(now).millis());
+            format!(
+                "life {} holds {:?} {:?} frozen {} bound to {:?} counts {counts:?} ms",
+                node.boot(),
+                host.held,
+                node.stance(group),
+                host.frozen,
+                promises.promised_to(now)
+            )
+        };
+        let dongle = self.dongle.as_ref().map(|dongle| {
+            let arbiter = &dongle.arbiter;
+            let to = arbiter.ledger().promises(group).promised_to(self.clock(2));
+            format!("life {} bound to {to:?}, {:?}", arbiter.boot(), arbiter.terms())
+        });
+        let (a, b, ms) = (host(0), host(1), self.now.millis());
+        format!("{ms} ms, cut {:?}\n    A {a}\n    B {b}\n    dongle {dongle:?}", self.cut)
+    }
+
     /// Lemma 1 of protocol.md §7: whoever is counted on is bound for guard longer, in true time.
     fn judge_lemma(&self, at: usize, group: GroupId) {
         let Some(machine) = &self.hosts[at].machine else { return };

@@ -11,6 +11,14 @@ impl Arbiter {
         core::mem::replace(&mut self.d, d)
     }
 
+    /// As [`crate::node::Node::coarsen`].
+    pub fn coarsen(&mut self, now: Instant) {
+        if self.d.keepalive_at > now {
+            self.d.keepalive_at = now + self.d.keepalive;
+        }
+        self.d.hello_at = Instant::ZERO;
+    }
+
     /// As [`crate::node::Node::canonical`].
     #[must_use]
     pub fn canonical(&self, now: Instant, by: Duration, number: &Renumber<'_>) -> Decisions {
@@ -37,10 +45,6 @@ impl Arbiter {
                 port.busy_until = Instant::ZERO;
             }
         }
-        if d.keepalive_at > now {
-            d.keepalive_at = now + d.keepalive;
-        }
-        d.hello_at = Instant::ZERO;
         d.outbox.level();
         d.rebased(by)
     }

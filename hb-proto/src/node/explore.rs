@@ -17,12 +17,18 @@ impl Node {
         self.d.ledger.newest_seq()
     }
 
+    /// Makes the schedule one that an explorer's steps fit: after `now`, the next frame is due a keepalive
+    /// later, and is a hello.
+    pub fn coarsen(&mut self, now: Instant) {
+        if self.d.keepalive_at > now {
+            self.d.keepalive_at = now + self.config.timing.keepalive;
+        }
+        self.d.hello_at = Instant::ZERO;
+    }
+
     /// Its decisions in a form that is the same for all histories which lead to the same future: seen
     /// from an epoch `by` later, frames renumbered, what is over forgotten. `now` is when it was last
     /// woken or passed over; everything was drained, and it isn't woken again within a keepalive.
-    ///
-    /// Two things are coarser than the node itself: the next frame of the schedule is due a keepalive after
-    /// `now`, and it is a hello.
     #[must_use]
     pub fn canonical(&self, now: Instant, by: Duration, number: &Renumber<'_>) -> Decisions {
         let mut d = self.d.clone();
@@ -51,11 +57,6 @@ impl Node {
         let boot = d.ledger.boot();
         let own = |seq| number(me, crate::authority::FrameName { boot, seq });
         d.left = d.left.map(|(seq, at)| (own(seq), at));
-        let keepalive = timing.keepalive;
-        if d.keepalive_at > now {
-            d.keepalive_at = now + keepalive;
-        }
-        d.hello_at = Instant::ZERO;
         d.outbox.level();
         d.arbiter.level(now, timing.deadtime, number);
         d.rebased(by)

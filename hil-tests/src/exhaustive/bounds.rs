@@ -59,6 +59,8 @@ pub struct Bounds {
     pub reset_lines: ResetLines,
     /// From every state: when everything is mended, the cluster comes to rest and one node serves.
     pub heals: bool,
+    /// Nothing is forgotten and no frame renumbered: for the test that what is forgotten doesn't matter.
+    pub plain: bool,
     /// A rule that is broken on purpose.
     #[cfg(feature = "mutants")]
     pub broken: Option<Mutant>,
@@ -69,6 +71,9 @@ impl Bounds {
     /// frame is under way. Held against both when a model is made.
     #[must_use]
     pub fn horizon(&self) -> u8 {
+        if self.plain {
+            return u8::MAX;
+        }
         let late = if self.late > 0 { self.late_steps + 3 } else { 0 };
         late.max(7)
     }
@@ -98,6 +103,7 @@ impl Bounds {
             late_steps: 4,
             reset_lines: ResetLines::None,
             heals: true,
+            plain: false,
             #[cfg(feature = "mutants")]
             broken: None,
         }

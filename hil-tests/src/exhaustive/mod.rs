@@ -15,3 +15,6 @@ mod party;
 pub mod run;
 mod story;
 pub mod world;
+
+#[cfg(test)]
+mod tests;

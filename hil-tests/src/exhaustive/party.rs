@@ -37,12 +37,15 @@ pub enum Local {
     /// A node without power, or without its daemon.
     Off,
     /// A node, and the script that was called in its last step.
-    Node(Box<node::Decisions>, Option<Verb>),
+    Node(Box<node::Decisions>, Option<Order>),
     /// The arbiter without power, and its memory.
     Unplugged(Option<Memory>),
     /// The arbiter.
     Arbiter(Box<arbiter::Decisions>),
 }
+
+/// A script that was called.
+pub type Order = (TicketId, Verb);
 
 /// A frame that left.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -216,7 +219,7 @@ impl Parties {
         &mut self,
         me: Voter,
         d: &node::Decisions,
-        mut order: Option<Verb>,
+        mut order: Option<Order>,
         inbox: &[(u8, Frame)],
         held: bool,
         ages: &Ages,
@@ -234,14 +237,14 @@ impl Parties {
             // What is refused was heard already, or is of a life that is over.
             let _ = self.nodes[me.index()].handle_frame(now, LinkId(*link), &bytes[..len]);
         }
-        if let Some(verb) = answered {
+        if let Some((ticket, verb)) = answered {
             let outcome = match verb {
                 Verb::Status if did.held => Answer::Held,
                 Verb::Status => Answer::NotHeld,
                 Verb::Start | Verb::Stop => Answer::Done,
             };
             did.held &= verb != Verb::Stop;
-            self.nodes[me.index()].handle_done(now, TicketId(1), outcome);
+            self.nodes[me.index()].handle_done(now, ticket, outcome);
         }
         self.nodes[me.index()].handle_timeout(now);
         sent.append(&mut self.drain_node(me, now, &mut did, &mut order));
@@ -281,7 +284,7 @@ impl Parties {
         &mut self,
         me: Voter,
         d: &node::Decisions,
-        order: Option<Verb>,
+        order: Option<Order>,
         ages: &Ages,
     ) -> Local {
         let passed = self.step_of(me);
@@ -296,15 +299,15 @@ impl Parties {
         me: Voter,
         now: Instant,
         did: &mut Did,
-        order: &mut Option<Verb>,
+        order: &mut Option<Order>,
     ) -> Vec<Sent> {
         let node = &mut self.nodes[me.index()];
         while let Some(action) = node.poll_action(now) {
             match action {
-                Action::Run { verb, .. } => {
+                Action::Run { ticket, verb, .. } => {
                     assert!(order.is_none(), "one group, one resource, one order");
                     did.held |= verb == Verb::Start;
-                    *order = Some(verb);
+                    *order = Some((ticket.id(), verb));
                 }
                 // The script ends a step later as it would have; the address of this group is a script.
                 Action::Abort { .. } | Action::DropAddresses { .. } | Action::Announce { .. } => {}
@@ -352,19 +355,29 @@ impl Parties {
     // ---- states
 
     fn node_now(
-        &self,
+        &mut self,
         me: Voter,
         now: Instant,
         passed: Duration,
-        order: Option<Verb>,
+        order: Option<Order>,
         ages: &Ages,
     ) -> Local {
+        let node = &mut self.nodes[me.index()];
+        node.coarsen(now);
+        if self.bounds.plain {
+            return Local::Node(Box::new(node.decisions().clone().rebased(passed)), order);
+        }
         let number = |of: Voter, name: FrameName| ages.number(of, name);
-        let d = self.nodes[me.index()].canonical(now, passed, &number);
-        Local::Node(Box::new(d), order)
+        let d = node.canonical(now, passed, &number);
+        // The one order under way, if there is one, is the first.
+        Local::Node(Box::new(d), order.map(|(_, verb)| (TicketId(1), verb)))
     }
 
-    fn arbiter_now(&self, now: Instant, passed: Duration, ages: &Ages) -> Local {
+    fn arbiter_now(&mut self, now: Instant, passed: Duration, ages: &Ages) -> Local {
+        self.arbiter.coarsen(now);
+        if self.bounds.plain {
+            return Local::Arbiter(Box::new(self.arbiter.decisions().clone().rebased(passed)));
+        }
         let number = |of: Voter, name: FrameName| ages.number(of, name);
         Local::Arbiter(Box::new(self.arbiter.canonical(now, passed, &number)))
     }

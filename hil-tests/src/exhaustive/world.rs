@@ -435,6 +435,11 @@ impl World {
             }
         }
         self.watchdogs(&mut next);
+        if self.bounds.plain {
+            next.flying = self.flying.number(under_way);
+            self.keep_late(&mut next, late_frames, &|frames| frames);
+            return next;
+        }
         let number = |of, name| ages.number(of, name);
         let newest = self.bounds.newest();
         let renumber = |frames: Vec<Flying>| -> Vec<Flying> {

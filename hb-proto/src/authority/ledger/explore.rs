@@ -44,7 +44,10 @@ impl Ledger {
         for voice in self.voices.iter_mut().flatten() {
             voice.at = lately(voice.at, now, deadtime);
             if voice.fresh_until <= now {
-                voice.fresh_until = Instant::ZERO;
+                // Whether it was fresh when it came is asked for as long as its sender is thought alive.
+                let was_fresh = voice.fresh_until > voice.at && voice.at > Instant::ZERO;
+                let just_after = voice.at + Duration::from_micros(1);
+                voice.fresh_until = if was_fresh { just_after } else { Instant::ZERO };
             }
         }
         for promises in &mut self.promises {
