@@ -25,19 +25,12 @@ impl Arbiter {
         let mut d = self.d.clone();
         d.ledger.renumber(number);
         let (deadtime, lease) = (self.deadtime(), d.ledger.terms().lease);
-        d.ledger.level(now, deadtime);
-        d.started_at = lately(d.started_at, now, deadtime);
-        d.heard_at = lately(d.heard_at, now, lease);
-        // The watch after a pulse asks when exactly a node was last heard.
-        let attentive = d.attentive_since;
-        let watches = d.nodes.iter().any(|node| node.fence.due(attentive, deadtime).is_some());
         for (of, node) in Voter::ALL.into_iter().zip(&mut d.nodes) {
-            for at in [&mut node.heard_at, &mut node.direct_at].into_iter().flatten() {
-                if !watches {
-                    *at = lately(*at, now, deadtime);
-                }
-            }
             rename(&mut node.direct_newest, of, number);
+        }
+        // Before any node told the times, nobody knows how long ago will matter.
+        if lease > Duration::ZERO {
+            d.level(now, deadtime, lease);
         }
         for port in &mut d.ports {
             debug_assert!(!port.own_waits && port.waiting.is_empty(), "drain before");
@@ -47,5 +40,24 @@ impl Arbiter {
         }
         d.outbox.level();
         d.rebased(by)
+    }
+}
+
+impl Decisions {
+    /// Times that are over become one.
+    fn level(&mut self, now: Instant, deadtime: Duration, lease: Duration) {
+        self.ledger.level(now, deadtime);
+        self.started_at = lately(self.started_at, now, deadtime);
+        self.heard_at = lately(self.heard_at, now, lease);
+        // The watch after a pulse asks when exactly a node was last heard.
+        let attentive = self.attentive_since;
+        if self.nodes.iter().any(|node| node.fence.due(attentive, deadtime).is_some()) {
+            return;
+        }
+        for node in &mut self.nodes {
+            for at in [&mut node.heard_at, &mut node.direct_at].into_iter().flatten() {
+                *at = lately(*at, now, deadtime);
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod bounds;
 pub mod catalogue;
+pub mod event;
 mod frame;
 mod intern;
 pub mod model;

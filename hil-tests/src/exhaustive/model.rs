@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hb_proto::id::Voter;
 use stateright::{Model, Property};
 
+use super::event::Event;
 use super::party::{GUARD, LEASE};
-use super::world::{Broken, Event, Power, State, World};
+use super::world::{Broken, Power, State, World};
 
 /// Steps after which a mended cluster must have come to rest.
 const REST_STEPS: usize = 60;

@@ -50,7 +50,7 @@ pub type Order = (TicketId, Verb);
 /// A frame that left.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Sent {
-    /// Index into [`super::world::WIRES`].
+    /// Index into [`super::event::WIRES`].
     pub wire: u8,
     pub to: Voter,
     /// The receiver's link, or port.

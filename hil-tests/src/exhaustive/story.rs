@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use hb_proto::id::Voter;
 use stateright::Path;
 
-use super::world::{Broken, Event, Power, State, World};
+use super::event::Event;
+use super::world::{Broken, Power, State, World};
 
 /// Each event, and after each step what everybody holds, promises and counts.
 pub fn tell(world: &World, path: Path<State, Event>) -> String {

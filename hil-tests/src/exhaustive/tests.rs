@@ -3,7 +3,8 @@
 use hb_proto::id::Voter;
 
 use super::bounds::{Bounds, ResetLines};
-use super::world::{Event, State, World};
+use super::event::Event;
+use super::world::{State, World};
 
 const STEPS: usize = 120;
 
