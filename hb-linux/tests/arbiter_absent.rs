@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use hb_linux::config::check;
 use hb_linux::control::client;
 use hb_linux::control::snapshot::{
     Arbiter, ArbiterState, Authority, Group, GroupState, PeerState, Snapshot, Voter,
@@ -61,6 +62,10 @@ impl Node {
 
     /// In the namespace of the thread that calls.
     fn start(&mut self) {
+        self.start_with(Stdio::inherit());
+    }
+
+    fn start_with(&mut self, stderr: Stdio) {
         let daemon = Command::new(env!("CARGO_BIN_EXE_heartbeatd"))
             .arg("--config-dir")
             .arg(self.home.join("etc"))
@@ -70,6 +75,7 @@ impl Node {
             .arg(self.run_dir())
             .args(["--node", self.name])
             .stdin(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         self.daemon = Some(daemon);
@@ -205,6 +211,36 @@ fn far_side(
         order(&mut beta);
         done.send(()).unwrap();
     }
+}
+
+/// A machine that can be paused, or whose watchdog can't be had, does not take part on the strength of it (R10):
+/// `hb check` and heartbeatd say so alike, and systemd is not to try again.
+#[test]
+fn a_guard_that_nothing_keeps_is_no_ground_to_serve() {
+    in_namespace(|| {
+        let base = std::env::temp_dir().join(format!("hb-unguarded-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        let port = Port::new().unwrap();
+        let mut lan = Lan::new();
+        lan.veth("eth1", "far");
+        lan.address("eth1", "10.78.1.1/24");
+        let mut alpha = Node::new(&base, "alpha", port.device());
+        let path = alpha.home.join("etc/ha.cf");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("guard_unsafe 1", "watchdog /dev/null")).unwrap();
+        alpha.start_with(Stdio::piped());
+        let ended = alpha.daemon.take().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &alpha.log();
+        assert_eq!(ended.status.code(), Some(78), "{said}");
+        let why = if check::is_guest() {
+            "this machine is a hypervisor's guest"
+        } else {
+            "guard rests on the watchdog, and it is not armed: leaving"
+        };
+        assert!(said.contains(why), "{said}");
+        assert_eq!(lan.addresses("eth1").len(), 1, "nothing was started");
+        fs::remove_dir_all(&base).unwrap();
+    });
 }
 
 fn story(lan: &mut Lan, alpha: &mut Node, beta: &Far) {

@@ -242,9 +242,9 @@ fn check_does_the_sums_for_its_mode() {
             "lease × 1.05 + guard = 420 ms + 20500 ms = 20920 ms",
             "(32 own + 32 of the peer + 48 of the arbiter) bytes × 10 bits / 115200 baud = 9.722 ms",
             "load of /dev/ttyS9: 32 bytes",
-            "budget for 192.168.85.3 (arbiter, no reset lines): the longer of deadtime 500 ms and lease × 1.05 \
-             + guard = 20920 ms + start 1020 ms",
-            "= 21960 ms",
+            "budget for 192.168.85.3 (arbiter, no reset lines): the longer of deadtime 500 ms and (lease × 1.05 \
+             + guard) × 1.05 = 21966 ms + a request and its answer 6.944 ms + start 1020 ms",
+            "= 23012.944 ms",
             "ha.cf:6: note: a `stop` may take 60 s and the watchdog waits 10 s",
         ],
     );

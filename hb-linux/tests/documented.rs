@@ -182,6 +182,32 @@ fn the_three_worked_examples_of_timing_are_computed() {
 }
 
 #[test]
+fn the_sums_of_an_arbiter_are_computed() {
+    let text = section("## With an arbiter");
+    let cells = |head: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("| {head}")));
+        let line = line.unwrap_or_else(|| panic!("no row {head:?}"));
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        [cells[1].to_owned(), cells[2].to_owned()]
+    };
+    let arbiter = "baud 115200\nserial /dev/ttyS0\nbcast eth1\nwatchdog /dev/watchdog\narbiter serial /dev/ttyS0";
+    for (at, options) in ["", " reset_lines"].into_iter().enumerate() {
+        let (config, _) = config(&format!("```{arbiter}{options}\n```"), "arbiter");
+        let total = config.budget(1).expect("an address").total();
+        expect(&cells("budget for an address")[at], &either(total).map(|time| format!("= {time}")));
+        if at == 0 {
+            let [guard, full] = [config.timing.guard, config.timing.full()];
+            expect(&cells("guard")[0], &either(guard).map(|time| format!("= {time}")));
+            expect(&cells("a promise binds")[0], &either(full).map(|time| format!("= {time}")));
+        }
+        for baud in [19_200, 38_400, 115_200] {
+            let (needed, _) = config.serial_load(LinkId(0), baud);
+            expect(&text, &[number(needed.micros() as f64 / 1e3, 1) + " ms"]);
+        }
+    }
+}
+
+#[test]
 fn the_table_of_serial_lines_is_computed() {
     let section = section("## A serial line");
     let rows: Vec<Vec<&str>> = section

@@ -13,9 +13,9 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hb_linux::control::{Command, client};
@@ -23,7 +23,8 @@ use hb_linux::daemon::{self, Daemon, Options, Turn};
 use hb_linux::log::Sink;
 use hb_linux::resources::Helper;
 use hb_linux::rig::line::{Line, Port, Side};
-use hb_proto::id::LinkId;
+use hb_proto::id::{GroupId, LinkId};
+use hb_proto::node::Node;
 use net_support::{Lan, in_namespace};
 use rustix::thread::UnshareFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -81,18 +82,33 @@ struct Shared {
     settled: AtomicUsize,
 }
 
+/// Whether ha.cf names an arbiter; none is in the line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voters {
+    Two,
+    Three,
+}
+
+/// One pair at a time: two would disturb each other.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// The files of one node, and where its sockets will be.
-fn files(base: &Path, name: &str, tty: &Path) -> Options {
+fn files(base: &Path, name: &str, tty: &Path, voters: Voters) -> Options {
     let home = base.join(name);
     fs::create_dir_all(home.join("etc")).unwrap();
     let ha_cf = format!(
         "logfile {}\nbaud 115200\nserial {}\nudpport 694\nudp eth1\nkeepalive {}ms\n\
-         warntime 300ms\ndeadtime 600ms\ninitdead 3\nnode alpha\nnode beta\n",
+         warntime 300ms\ndeadtime 600ms\nnode alpha\nnode beta\n",
         home.join("ha-log").display(),
         tty.display(),
         KEEPALIVE.as_millis()
     );
-    fs::write(home.join("etc/ha.cf"), ha_cf).unwrap();
+    let third = match voters {
+        Voters::Two => "initdead 3\n".to_owned(),
+        // It is told once that nobody is there: after initdead, so before anything is counted.
+        Voters::Three => format!("initdead 1\narbiter serial {}\nguard_unsafe 1\n", tty.display()),
+    };
+    fs::write(home.join("etc/ha.cf"), ha_cf + &third).unwrap();
     fs::write(home.join("etc/haresources"), "alpha 10.77.0.100\n").unwrap();
     let authkeys = home.join("etc/authkeys");
     fs::write(&authkeys, "auth 1\n1 sha256 nothing-allocates\n").unwrap();
@@ -102,6 +118,7 @@ fn files(base: &Path, name: &str, tty: &Path) -> Options {
         state_dir: home.join("state"),
         run_dir: home.join("run"),
         node: Some(name.to_owned()),
+        rig_watchdog: None,
     }
 }
 
@@ -124,7 +141,7 @@ fn live(options: &Options, shared: &Shared) -> [Counted; PHASES.len()] {
             counted.sent += after.1.0 - before.1.0;
             counted.rejected += after.1.1 - before.1.1;
         }
-        if !settled && daemon.node().pending().is_none() {
+        if !settled && is_settled(daemon.node()) {
             settled = true;
             shared.settled.fetch_add(1, Ordering::Relaxed);
         }
@@ -132,6 +149,15 @@ fn live(options: &Options, shared: &Shared) -> [Counted; PHASES.len()] {
             daemon.close();
             return counted;
         }
+    }
+}
+
+/// The group runs somewhere; that nobody is in the line is no news here.
+fn is_settled(node: &Node) -> bool {
+    match node.pending() {
+        None => true,
+        Some("the arbiter is not heard") => node.holder(GroupId(0)).is_some(),
+        Some(_) => false,
     }
 }
 
@@ -202,9 +228,24 @@ const TRIES: u32 = 3;
 
 #[test]
 fn two_daemons_turn_without_allocating() {
+    judged(|last, disturbed| {
+        in_namespace(move || tell(last, &disturbed, Voters::Two));
+    });
+}
+
+/// Votes, and what is told of them, are looked at in every turn.
+#[test]
+fn two_daemons_that_miss_their_arbiter_turn_without_allocating() {
+    judged(|last, disturbed| {
+        in_namespace(move || tell(last, &disturbed, Voters::Three));
+    });
+}
+
+fn judged(tell: impl Fn(bool, Arc<AtomicBool>)) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for left in (0..TRIES).rev() {
         let disturbed = Arc::new(AtomicBool::new(false));
-        tell(left == 0, &disturbed);
+        tell(left == 0, Arc::clone(&disturbed));
         if !disturbed.load(Ordering::Relaxed) {
             return;
         }
@@ -212,64 +253,62 @@ fn two_daemons_turn_without_allocating() {
     }
 }
 
-fn tell(last: bool, disturbed: &Arc<AtomicBool>) {
-    let disturbed = Arc::clone(disturbed);
-    in_namespace(move || {
-        let base = std::env::temp_dir().join(format!("hb-steady-{}", std::process::id()));
-        let scratch = Scratch(base);
-        let line = Line::new().unwrap();
-        let ports = [Port::new().unwrap(), Port::new().unwrap()];
-        let ttys = [0, 1].map(|at: usize| ports[at].device().to_owned());
-        let [one, two] = ports;
-        line.attach(Side::A, one);
-        line.attach(Side::B, two);
-        let options = [files(&scratch.0, "alpha", &ttys[0]), files(&scratch.0, "beta", &ttys[1])];
-        let shared = Shared { phase: AtomicUsize::new(PAUSE), settled: AtomicUsize::new(0) };
-        let mut lan = Lan::new();
-        let (namespace, its_namespace) = mpsc::channel();
-        let (plug, plugged) = mpsc::channel();
-        let counted = std::thread::scope(|scope| {
-            let (shared, options) = (&shared, &options);
-            let beta = scope.spawn(move || far_side(&options[1], shared, &namespace, &plugged));
-            lan.cable("eth1", &its_namespace.recv().unwrap());
-            lan.address("eth1", "10.77.0.1/24");
-            lan.up("eth1");
-            plug.send(()).unwrap();
-            let alpha = scope.spawn(move || live(&options[0], shared));
-            until("both nodes settled", Duration::from_secs(30), || {
-                assert!(!alpha.is_finished() && !beta.is_finished(), "a daemon ended");
-                shared.settled.load(Ordering::Relaxed) == 2
-            });
-            // A minute's burst of anything that start-up left to say is over by then.
-            std::thread::sleep(Duration::from_secs(1));
-            for phase in 0..PHASES.len() {
-                line.cut(Side::A, phase == 1);
-                line.cut(Side::B, phase == 1);
-                shared.phase.store(phase, Ordering::Relaxed);
-                let end = Instant::now() + PHASE;
-                if phase == 2 {
-                    assert!(flood(end) > 1000, "a flood");
-                }
-                std::thread::sleep(end.saturating_duration_since(Instant::now()));
-            }
-            shared.phase.store(PAUSE, Ordering::Relaxed);
-            for options in options {
-                let reply = client::command(&options.run_dir, &Command::Stop).unwrap();
-                assert!(reply.ok, "{}", reply.message);
-            }
-            [alpha.join().unwrap(), beta.join().unwrap()]
+fn tell(last: bool, disturbed: &AtomicBool, voters: Voters) {
+    let base = std::env::temp_dir().join(format!("hb-steady-{}", std::process::id()));
+    let scratch = Scratch(base);
+    let line = Line::new().unwrap();
+    let ports = [Port::new().unwrap(), Port::new().unwrap()];
+    let ttys = [0, 1].map(|at: usize| ports[at].device().to_owned());
+    let [one, two] = ports;
+    line.attach(Side::A, one);
+    line.attach(Side::B, two);
+    let options =
+        [files(&scratch.0, "alpha", &ttys[0], voters), files(&scratch.0, "beta", &ttys[1], voters)];
+    let shared = Shared { phase: AtomicUsize::new(PAUSE), settled: AtomicUsize::new(0) };
+    let mut lan = Lan::new();
+    let (namespace, its_namespace) = mpsc::channel();
+    let (plug, plugged) = mpsc::channel();
+    let counted = std::thread::scope(|scope| {
+        let (shared, options) = (&shared, &options);
+        let beta = scope.spawn(move || far_side(&options[1], shared, &namespace, &plugged));
+        lan.cable("eth1", &its_namespace.recv().unwrap());
+        lan.address("eth1", "10.77.0.1/24");
+        lan.up("eth1");
+        plug.send(()).unwrap();
+        let alpha = scope.spawn(move || live(&options[0], shared));
+        until("both nodes settled", Duration::from_secs(30), || {
+            assert!(!alpha.is_finished() && !beta.is_finished(), "a daemon ended");
+            shared.settled.load(Ordering::Relaxed) == 2
         });
-        if !last && counted.iter().flatten().any(|counted| counted.allocations > 0) {
-            disturbed.store(true, Ordering::Relaxed);
-            return;
-        }
-        for (name, counted) in ["alpha", "beta"].into_iter().zip(counted) {
-            for (phase, counted) in PHASES.into_iter().zip(counted) {
-                println!("{name}, {phase}: {counted:?}");
-                judge(name, phase, counted);
+        // A minute's burst of anything that start-up left to say is over by then.
+        std::thread::sleep(Duration::from_secs(2));
+        for phase in 0..PHASES.len() {
+            line.cut(Side::A, phase == 1);
+            line.cut(Side::B, phase == 1);
+            shared.phase.store(phase, Ordering::Relaxed);
+            let end = Instant::now() + PHASE;
+            if phase == 2 {
+                assert!(flood(end) > 1000, "a flood");
             }
+            std::thread::sleep(end.saturating_duration_since(Instant::now()));
         }
+        shared.phase.store(PAUSE, Ordering::Relaxed);
+        for options in options {
+            let reply = client::command(&options.run_dir, &Command::Stop).unwrap();
+            assert!(reply.ok, "{}", reply.message);
+        }
+        [alpha.join().unwrap(), beta.join().unwrap()]
     });
+    if !last && counted.iter().flatten().any(|counted| counted.allocations > 0) {
+        disturbed.store(true, Ordering::Relaxed);
+        return;
+    }
+    for (name, counted) in ["alpha", "beta"].into_iter().zip(counted) {
+        for (phase, counted) in PHASES.into_iter().zip(counted) {
+            println!("{name}, {phase}: {counted:?}");
+            judge(name, phase, counted);
+        }
+    }
 }
 
 fn judge(name: &str, phase: &str, counted: Counted) {

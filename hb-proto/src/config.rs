@@ -71,6 +71,12 @@ impl Timing {
     pub fn full(&self) -> Duration {
         full(self.lease.whole_millis(), self.drift_percent, self.guard.whole_millis())
     }
+
+    /// How long a promise lasts by the clock of who waits for its end: its giver's may be slower.
+    #[must_use]
+    pub fn full_by_any_clock(&self) -> Duration {
+        self.full().percent(100 + u64::from(self.drift_percent))
+    }
 }
 
 /// lease × (1 + drift) + guard: how long after its last frame a life that used a promise can have run on.
@@ -451,6 +457,14 @@ impl Config {
         (LinkKind::Serial { baud }.time_on_line(bytes), self.timing.keepalive.percent(50))
     }
 
+    /// A request's way to the arbiter and its answer's, on a line that is idle.
+    #[must_use]
+    pub fn way(&self) -> Duration {
+        let line = self.arbiter.and_then(|arbiter| self.links.get(arbiter.link.index()));
+        let both = STATUS_SERIAL_BYTES + ARBITER_SERIAL_BYTES;
+        line.map_or(Duration::ZERO, |line| line.time_on_line(both))
+    }
+
     /// The failover budget of one group; `None` for a group that doesn't exist.
     #[must_use]
     pub fn budget(&self, group: usize) -> Option<Budget> {
@@ -465,7 +479,7 @@ impl Config {
         let detection = match self.arbiter {
             None => self.timing.deadtime,
             Some(ArbiterConfig { fence: Some(fence), .. }) => self.timing.deadtime + fence,
-            Some(_) => self.timing.deadtime.max(self.timing.full()),
+            Some(_) => self.timing.deadtime.max(self.timing.full_by_any_clock()) + self.way(),
         };
         Some(Budget { detection, start, announce: self.patience.announce_allowance })
     }

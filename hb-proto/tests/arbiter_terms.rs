@@ -57,6 +57,20 @@ fn r8_what_a_node_knows_of_longer_promises_counts() {
     assert_eq!(bench.promised(0), Some(Promisee::To(B)));
 }
 
+/// Even if that node is younger than what the arbiter knows: its peer may not be.
+#[test]
+fn r8_what_a_younger_node_knows_of_its_peer_counts() {
+    let mut bench = Bench::new();
+    bench.nodes[1].groups = vec![GroupState::Asking];
+    bench.talk(&[B], ms(500));
+    bench.nodes[1].life += 1;
+    bench.nodes[1].longest = LONG;
+    bench.talk(&[B], ms(8000));
+    assert_eq!(bench.promised(0), Some(Promisee::Unknown));
+    bench.talk(&[B], ms(1400));
+    assert_eq!(bench.promised(0), Some(Promisee::To(B)));
+}
+
 /// A life that began after the arbiter listened can't count what anybody else promised before: however long
 /// its terms are, they bind nothing that is free.
 #[test]

@@ -347,6 +347,23 @@ fn after_a_site_power_cut_what_is_waited_for_is_shown() {
     assert_eq!(trio.node(B).obstacle(WEB, now), None);
 }
 
+/// The dongle gets its power last: what another one may have promised in its place is waited for.
+#[test]
+fn after_a_site_power_cut_a_late_dongle_is_waited_for() {
+    let mut trio = Trio::new();
+    trio.start(B);
+    trio.run(ms(30_000));
+    trio.plug_in(ResetReason::PowerOn);
+    trio.run(ms(1000));
+    let now = trio.now;
+    let obstacle = trio.node(B).obstacle(WEB, now);
+    let Some(Obstacle::ArbiterPromise { to: None, ends_in: Some(left) }) = obstacle else {
+        panic!("{obstacle:?}")
+    };
+    assert!(left > FULL.saturating_sub(ms(1000)) && left < FULL, "{left}");
+    trio.run_until(left, "B serves", |trio| trio.serves(B));
+}
+
 /// The same where guard is unbounded: nothing but A's return, or a human, will do; it says so.
 #[test]
 fn after_a_site_power_cut_an_unbounded_guard_needs_a_human() {

@@ -11,10 +11,12 @@
 //! pair.expect_never_two_holders();
 //! ```
 
+mod dongle;
 pub mod files;
 pub mod host;
 pub mod observer;
 pub mod rig;
+pub mod table;
 mod verbs;
 mod view;
 

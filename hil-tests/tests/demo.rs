@@ -93,6 +93,16 @@ fn without_a_takeover_it_fails_and_says_so() {
 }
 
 #[test]
+fn without_the_dongles_vote_two_hold_and_it_says_so() {
+    let arguments = ["--plain", "--dongle", "--sabotage", "votes"];
+    let mut demo = Demo::start("votes", &arguments);
+    let (text, code) = demo.end();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("ok: linuxha1 answers"), "the service must run first: {text}");
+    assert!(text.contains("TWO HOLDERS"), "{text}");
+}
+
+#[test]
 fn ctrl_c_cleans_up_everything() {
     let mut demo = Demo::start("interrupted", &["--plain"]);
     demo.read_until("start both machines");

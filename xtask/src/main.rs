@@ -14,6 +14,7 @@ mod bench;
 mod book;
 mod fuzz;
 mod mutants;
+mod rig;
 mod sim;
 mod test;
 
@@ -59,6 +60,13 @@ enum Chore {
         /// Only these
         targets: Vec<String>,
     },
+    /// Play a rig's long tables: `netns --failure-table [--help]`, every failure and every pair of failures
+    #[command(disable_help_flag = true)]
+    Rig {
+        /// The rig, the table, and what the table takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Break rules one at a time, in a copy; the test that guards each must turn red
     Mutants {
         /// Only rules whose names contain one of these
@@ -80,6 +88,7 @@ fn main() -> ExitCode {
         Chore::Sim { args } => sim::run(&args),
         Chore::Exhaustive { args } => sim::exhaustive(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Rig { args } => rig::run(&args),
         Chore::Mutants { rules } => mutants::run(&Place::here(), &rules),
         Chore::Bench { args } if args == ["sim"] => sim::bench(),
         Chore::Bench { args } => bench::run(&args),

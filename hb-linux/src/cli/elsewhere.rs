@@ -72,3 +72,8 @@ pub fn rig_run(args: &[String]) -> ExitCode {
 pub fn rig_web(args: &[String]) -> ExitCode {
     rig::web::main(args)
 }
+
+/// The dongle of a rig.
+pub fn rig_dongle(args: &[String]) -> ExitCode {
+    rig::dongle::process::main(args)
+}

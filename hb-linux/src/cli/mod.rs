@@ -57,6 +57,8 @@ enum Task {
     RigRun(Rest),
     #[command(hide = true, disable_help_flag = true)]
     RigWeb(Rest),
+    #[command(hide = true, disable_help_flag = true)]
+    RigDongle(Rest),
 }
 
 #[derive(Args)]
@@ -178,6 +180,7 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         Task::RigEnter(rest) => elsewhere::rig_enter(&rest.args),
         Task::RigRun(rest) => elsewhere::rig_run(&rest.args),
         Task::RigWeb(rest) => elsewhere::rig_web(&rest.args),
+        Task::RigDongle(rest) => elsewhere::rig_dongle(&rest.args),
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::table::{self, Cell, Paint};
 use super::votes;
 use crate::control::snapshot::{
-    Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip, Snapshot,
+    ArbiterState, Failover, Group, GroupState, Link, LinkState, NodeState, PeerState, RoundTrip,
+    Snapshot,
 };
 
 /// Share of lost frames from which a link is worth a warning.
@@ -248,17 +249,21 @@ fn link_warnings(link: &Link, snapshot: &Snapshot, found: &mut Vec<String>) {
         }
         LinkState::Up if snapshot.links.len() > 1 => {
             let others_up = snapshot.links.iter().filter(|l| l.state == LinkState::Up).count() - 1;
-            if others_up == 0 {
-                let then = match snapshot.arbiter {
-                    None => "each node takes the other for dead",
-                    Some(_) => "only the arbiter's vote is left",
-                };
+            let then = match snapshot.arbiter.as_ref().map(|arbiter| arbiter.state) {
+                None => Some("each node takes the other for dead"),
+                Some(ArbiterState::Present) => Some("only the arbiter's vote is left"),
+                // The arbiter's own warning says so.
+                Some(ArbiterState::Absent | ArbiterState::Lost) => None,
+            };
+            if let (0, Some(then)) = (others_up, then) {
                 found.push(format!("only one link left, {name}: when it fails too, {then}"));
             }
         }
         LinkState::Up | LinkState::Down => {}
     }
-    if let Some(loss) = link.loss.filter(|&loss| loss >= LOSS_WORRIES && peer_heard) {
+    // That a link which is down loses frames is no news.
+    let worries = peer_heard && link.state != LinkState::Down;
+    if let Some(loss) = link.loss.filter(|&loss| loss >= LOSS_WORRIES && worries) {
         found.push(format!("link {name} loses {} of {peer}'s frames", percent(loss)));
     }
     if link.rejected.values().any(|&count| count > 0) {

@@ -109,10 +109,12 @@ pub(super) fn budget(settings: &Settings, group: usize) -> Option<String> {
             None => (
                 " (arbiter, no reset lines)",
                 format!(
-                    "the longer of deadtime {} and lease × 1.{:02} + guard = {}",
+                    "the longer of deadtime {} and (lease × 1.{drift:02} + guard) × 1.{drift:02} = {} + a request and \
+                     its answer {}",
                     timing.deadtime,
-                    timing.drift_percent,
-                    timing.full()
+                    timing.full_by_any_clock(),
+                    proto.way(),
+                    drift = timing.drift_percent,
                 ),
             ),
         },

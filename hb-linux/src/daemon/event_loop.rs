@@ -236,11 +236,7 @@ impl Daemon {
             return;
         }
         let guard = self.settings.proto.timing.guard;
-        let why = match self.watch.resets_within() {
-            Some(worst) if worst <= guard => return,
-            Some(worst) => format!("it resets this machine after up to {worst}, guard is {guard}"),
-            None => "it is not armed".to_owned(),
-        };
+        let Some(why) = self.watch.shortfall(guard) else { return };
         error!(
             target: CRIT,
             "guard rests on the watchdog, and {why}: leaving, since the peer could not take over safely from a \

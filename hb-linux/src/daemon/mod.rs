@@ -38,6 +38,7 @@ use rustix::io::Errno;
 use tracing::{error, info, warn};
 
 pub use event_loop::{Daemon, Turn};
+pub(crate) use start::key_ring;
 pub use start::{Options, StartError, start};
 
 use crate::log::Sink;

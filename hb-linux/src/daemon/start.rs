@@ -39,6 +39,9 @@ pub struct Options {
     /// This node's name in ha.cf; without it, `uname -n`
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// The test rig's watchdog, in place of ha.cf's
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub rig_watchdog: Option<PathBuf>,
 }
 
 /// Why the daemon did not start. Nothing was started then.
@@ -119,7 +122,10 @@ pub fn start(
     let now = clock.now();
     let mut node = Node::new(settings.proto.clone(), keys, boot, now).map_err(StartError::Rule)?;
     node.remember_longest_promise(now, longest);
-    let watch = Watch::new(settings.watchdog.clone(), settings.proto.timing.deadtime);
+    let watch = match &options.rig_watchdog {
+        None => Watch::new(settings.watchdog.clone(), settings.proto.timing.deadtime),
+        Some(socket) => Watch::of_rig(socket.clone(), settings.proto.timing.deadtime),
+    };
     let effects = Effects::new(helper, sink, addresses, announcer);
     let daemon =
         Daemon::new(node, settings, clock, links, server, effects, watch).map_err(io("epoll"))?;
@@ -152,7 +158,7 @@ fn configure_helper(
 }
 
 /// The keys of authkeys. Its reader has checked numbers and signing key.
-fn key_ring(settings: &Settings) -> KeyRing {
+pub(crate) fn key_ring(settings: &Settings) -> KeyRing {
     let keys = settings.keys.iter().map(|key| match key.method {
         Method::Crc => Key::crc(key.id),
         Method::Hmac => Key::hmac(key.id, &key.secret),

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::control::snapshot;
 use crate::log::CRIT;
-use crate::watchdog::{self, Closed, Device, OpenError, Watchdog};
+use crate::watchdog::{self, Closed, Device, OpenError, Remote, Watchdog};
 
 /// Feeding more often than this gains nothing: time-outs are whole seconds.
 const FEED_EVERY: Duration = Duration::from_millis(250);
@@ -38,6 +38,12 @@ impl Watch {
         })
     }
 
+    /// On a machine of the test rig.
+    #[must_use]
+    pub fn of_rig(socket: PathBuf, deadtime: Duration) -> Self {
+        Self::opened_by(Some(socket), deadtime, |path, _| Ok(Box::new(Remote::open(path)?)))
+    }
+
     fn opened_by(path: Option<PathBuf>, deadtime: Duration, opener: Opener) -> Self {
         Self {
             path,
@@ -51,11 +57,17 @@ impl Watch {
         }
     }
 
-    /// Within what time it surely resets a machine that no longer feeds it, by the time-out that the driver
-    /// reads back (R10); `None` while it isn't open.
+    /// Why a machine that hangs would not surely be reset within `guard`, by the time-out that the driver
+    /// reads back (R10); `None` if it would.
     #[must_use]
-    pub fn resets_within(&self) -> Option<Duration> {
-        self.device.as_ref().map(|device| watchdog::guard(device.timeout_s()))
+    pub fn shortfall(&self, guard: Duration) -> Option<String> {
+        match self.device.as_ref().map(|device| watchdog::guard(device.timeout_s())) {
+            Some(worst) if worst <= guard => None,
+            Some(worst) => {
+                Some(format!("it resets this machine after up to {worst}, guard is {guard}"))
+            }
+            None => Some("it is not armed".to_owned()),
+        }
     }
 
     /// Opens, and so arms it; once, further calls do nothing. A watchdog that can't be had is told; whether
@@ -196,6 +208,29 @@ mod tests {
             assert_eq!(fed(&mut watch, false, ms), 2, "starves while it may not be fed");
         }
         assert_eq!(fed(&mut watch, true, 20_000), 3, "until authority returns");
+    }
+
+    /// R10: guard ≥ 2 × (time-out read back) + margin, whatever time-out was asked for.
+    #[test]
+    fn guard_is_held_against_what_the_driver_reads_back() {
+        let mut watch = watch();
+        let least = Duration::from_millis(20_500);
+        assert_eq!(watch.shortfall(least).as_deref(), Some("it is not armed"));
+        watch.open();
+        assert_eq!(watch.shortfall(least), None);
+        let short = watch.shortfall(Duration::from_millis(20_499)).expect("too short");
+        assert!(short.contains("after up to 20500 ms, guard is 20499 ms"), "{short}");
+        let mut slow = Watch::opened_by(
+            Some("/dev/watchdog".into()),
+            Duration::from_millis(500),
+            |_, timeout_s| Ok(Box::new(Recording::new(6 * timeout_s, false).0)),
+        );
+        slow.open();
+        let short = slow.shortfall(least).expect("the driver has its own idea");
+        assert!(short.contains("120500 ms"), "{short}");
+        let mut gone = Watch::new(Some("/dev/hb-no-watchdog".into()), Duration::from_millis(500));
+        gone.open();
+        assert!(gone.shortfall(Duration::MAX).is_some());
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Words {
             Event::Arbiter { state } => debug!("arbiter: {}", state.name()),
             Event::FenceAsked { boot } => {
                 warn!(
-                    "the arbiter is asked to reset {peer} (life {boot}), whose promises stand in the way"
+                    "the arbiter is asked to reset {peer} (life {boot}): what was promised to it stands in the way"
                 );
             }
             Event::Fenced { boot } => {

@@ -2,25 +2,31 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hb_proto::config::Budget;
 
+use super::dongle::{self, Dongle};
 use super::host::Scratch;
 use super::init::{self, Interface, Spec};
 use super::intruder::Intruder;
-use super::line::{Line, Port, Side};
+use super::line::{Line, Side};
 use super::machine::{Machine, Programs, Verb};
+use super::outlet::Outlet;
 use super::probe::Probe;
 use super::switch::{PortId, Switch, Way};
-use super::{Doing, Mac, RigError, links};
+use super::{Doing, Mac, RigError};
 use crate::config::Settings;
 
+mod cable;
+mod power;
 mod wires;
 
+use cable::Cable;
+pub use cable::Half;
 pub use wires::{Net, Serial};
 
 /// The service address of the guide.
@@ -121,24 +127,33 @@ pub struct Options {
     pub serial_lines: usize,
     /// What to start.
     pub programs: Programs,
+    /// A dongle in the first null-modem line.
+    pub dongle: Option<dongle::Build>,
+    /// The machines' watchdogs, fakes of the rig, and their time-out. None without.
+    pub watchdog_s: Option<u32>,
 }
 
 impl Options {
     /// The guide's names and one line.
     #[must_use]
     pub fn of_the_guide(programs: Programs) -> Self {
-        Self { names: ["linuxha1".into(), "linuxha2".into()], serial_lines: 1, programs }
+        let names = ["linuxha1".into(), "linuxha2".into()];
+        Self { names, serial_lines: 1, programs, dongle: None, watchdog_s: None }
     }
 }
 
 /// The rig. Dropping it pulls every plug and leaves nothing behind.
 #[derive(Debug)]
 pub struct Bench {
+    /// Before what it is plugged into.
+    dongle: Option<Dongle>,
     machines: [Machine; 2],
+    outlets: [Arc<Outlet>; 2],
+    watchdog_s: Option<u32>,
     /// By machine, then by network; None without power.
     ports: [[Option<PortId>; 2]; 2],
-    switches: [Switch; 2],
-    lines: Vec<Line>,
+    switches: [Arc<Switch>; 2],
+    cables: Vec<Cable>,
     /// A client for each service address that is asked, in the order of their starts.
     probes: Vec<Probe>,
     /// Last, so that it is unmounted after everything that uses it has ended.
@@ -170,22 +185,38 @@ impl Bench {
                     })
                     .to_vec(),
                 heartbeatd: options.programs.heartbeatd.clone(),
+                watchdog: options.watchdog_s.is_some(),
             };
             Machine::new(spec, options.programs.clone())
         };
-        let switch = || Switch::new().doing(|| "making a switch".into());
-        let lines = (0..options.serial_lines)
-            .map(|_| Line::new())
-            .collect::<Result<_, _>>()
+        let switch = || Switch::new().map(Arc::new).doing(|| "making a switch".into());
+        let cables = (0..options.serial_lines)
+            .map(|number| Cable::new(number == 0 && options.dongle.is_some()))
+            .collect::<Result<Vec<_>, _>>()
             .doing(|| "making a serial line".into())?;
-        Ok(Self {
+        let mut bench = Self {
+            dongle: None,
             machines: [machine(Node::One)?, machine(Node::Two)?],
+            outlets: Default::default(),
+            watchdog_s: options.watchdog_s,
             ports: [[None; 2]; 2],
             switches: [switch()?, switch()?],
-            lines,
+            cables,
             probes: Vec::new(),
             scratch,
-        })
+        };
+        if let (Some(build), Some(halves)) =
+            (options.dongle, bench.cables.first().and_then(Cable::halves))
+        {
+            let machine = bench.machine(Node::One);
+            let provision = (machine.config_file(""), machine.name().to_owned());
+            let directory = bench.directory().join("dongles");
+            let program = options.programs.hb.clone();
+            let (outlets, halves) = (bench.outlets.clone(), halves.clone());
+            bench.dongle =
+                Some(Dongle::new(build, program, directory, provision, outlets, halves)?);
+        }
+        Ok(bench)
     }
 
     /// A machine.
@@ -211,58 +242,10 @@ impl Bench {
             .doing(|| format!("writing {}", path.display()))
     }
 
-    /// Power on: new namespaces, new interfaces, new ports on the lines; the disk as it was. The
-    /// daemon is started as soon as the machine is up.
-    ///
-    /// # Errors
-    /// What couldn't be made.
-    pub fn power_on(&mut self, node: Node) -> Result<(), RigError> {
-        self.power_on_without_daemon(node)?;
-        self.daemon(node, Verb::Start)
-    }
-
-    /// Power on, with the daemon left to [`Self::daemon`].
-    ///
-    /// # Errors
-    /// What couldn't be made.
-    pub fn power_on_without_daemon(&mut self, node: Node) -> Result<(), RigError> {
-        self.power_off(node);
-        let mut ttys = Vec::with_capacity(self.lines.len());
-        for (number, line) in self.lines.iter().enumerate() {
-            let port = Port::new().doing(|| "making a pty".into())?;
-            ttys.push((format!("ttyS{number}"), port.device().to_owned()));
-            line.attach(node.side(), port);
-        }
-        let (switches, ports) = (&self.switches, &mut self.ports[node.index()]);
-        self.machines[node.index()].power_on(ttys, |namespace| {
-            for network in Network::BOTH {
-                let ours = rig_side(node, network);
-                // A machine that ended on its own leaves its veth to the kernel's own time.
-                let _ = links::delete(&ours);
-                links::veth(&ours, network.interface(), network.mac(node), namespace.as_fd())
-                    .doing(|| format!("making the veth pair {ours}"))?;
-                ports[network.index()] = Some(switches[network.index()].plug(&ours)?);
-            }
-            Ok(())
-        })
-    }
-
-    /// Power loss: not a frame and not a byte leaves the machine any more, then all in it is
-    /// killed.
-    pub fn power_off(&mut self, node: Node) {
-        for network in Network::BOTH {
-            if let Some(port) = self.ports[node.index()][network.index()].take() {
-                self.switches[network.index()].unplug(port);
-            }
-        }
-        for line in &self.lines {
-            line.detach(node.side());
-        }
-        self.machines[node.index()].power_off();
-        for network in Network::BOTH {
-            // Gone already when the kernel was quicker.
-            let _ = links::delete(&rig_side(node, network));
-        }
+    /// The dongle, if there is one.
+    #[must_use]
+    pub const fn dongle(&self) -> Option<&Dongle> {
+        self.dongle.as_ref()
     }
 
     /// Starts a machine's daemon, or sends it a signal.
@@ -300,7 +283,7 @@ impl Bench {
     /// There is no such line.
     #[must_use]
     pub fn serial(&self, line: usize) -> Serial<'_> {
-        Serial { line: &self.lines[line] }
+        Serial { cable: &self.cables[line] }
     }
 
     /// Plugs somebody else into a network.
@@ -323,11 +306,13 @@ impl Bench {
         }
     }
 
-    /// Cuts or heals a serial line both ways.
+    /// Cuts or heals a serial line both ways, with a dongle both halves of it.
+    ///
+    /// # Panics
+    /// There is no such line.
     pub fn cut_serial(&self, line: usize, cut: bool) {
-        for node in Node::BOTH {
-            self.cut_serial_way(line, node, cut);
-        }
+        self.cables[line].cut(cut);
+        self.tell_dongle_of_halves();
     }
 
     /// Cuts or heals the wire that carries what a machine sends.
@@ -335,16 +320,32 @@ impl Bench {
     /// # Panics
     /// There is no such line.
     pub fn cut_serial_way(&self, line: usize, from: Node, cut: bool) {
-        self.lines[line].cut(from.side(), cut);
+        self.cables[line].cut_way(from, cut);
     }
 
-    /// A serial line.
+    /// Does something to the half of the null-modem line between a machine and the dongle, or ends it.
+    /// Without a dongle there are no halves, and nothing happens.
+    pub fn half(&self, node: Node, what: Half, on: bool) {
+        if let Some(cable) = self.cables.first() {
+            cable.half(node, what, on);
+        }
+        self.tell_dongle_of_halves();
+    }
+
+    fn tell_dongle_of_halves(&self) {
+        let (Some(dongle), Some(cable)) = (&self.dongle, self.cables.first()) else { return };
+        for node in Node::BOTH {
+            dongle.half_cut(node, cable.is_cut(node));
+        }
+    }
+
+    /// A serial line; with a dongle in it, the first machine's half.
     ///
     /// # Panics
     /// There is no such line.
     #[must_use]
     pub fn line(&self, line: usize) -> &Line {
-        &self.lines[line]
+        self.cables[line].end(Node::One).0
     }
 
     /// The switch of a network, for another client than [`Self::start_client`]'s.

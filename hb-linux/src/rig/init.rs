@@ -40,6 +40,9 @@ pub struct Spec {
     pub hosts: Vec<(Ipv4Addr, String)>,
     /// The daemon, as the host sees it.
     pub heartbeatd: PathBuf,
+    /// It has a watchdog ([`super::watchdog`]).
+    #[serde(default)]
+    pub watchdog: bool,
 }
 
 /// An interface of a machine.
@@ -217,9 +220,11 @@ fn start(spec: &Spec) -> Result<Pid, String> {
         .open("/var/log/heartbeatd.out")
         .map_err(|error| format!("/var/log/heartbeatd.out: {error}"))?;
     let errors = words.try_clone().map_err(|error| error.to_string())?;
+    let watchdog = ["--rig-watchdog", super::watchdog::DEVICE];
     let child = Command::new(&program)
         .args(["--config-dir", "/etc/ha.d", "--state-dir", "/var/lib/heartbeat"])
         .args(["--run-dir", "/run/heartbeat"])
+        .args(&watchdog[..if spec.watchdog { 2 } else { 0 }])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(words)

@@ -130,10 +130,16 @@ impl Machine {
         self.spec.disk.join("log").join(name)
     }
 
+    /// The machine's /run, as the host sees it.
+    #[must_use]
+    pub fn run_files(&self) -> PathBuf {
+        self.spec.disk.join("run")
+    }
+
     /// The machine's /run/heartbeat, as the host sees it.
     #[must_use]
     pub fn run_dir(&self) -> PathBuf {
-        self.spec.disk.join("run/heartbeat")
+        self.run_files().join("heartbeat")
     }
 
     /// All of the machine's ha-log; empty while there is none.
@@ -233,6 +239,15 @@ impl Machine {
             .as_ref()
             .map(|powered| powered.pid)
             .ok_or_else(|| self.error("it has no power"))
+    }
+
+    /// The machine's init, to be watched or killed from elsewhere.
+    ///
+    /// # Errors
+    /// The machine has no power, or no descriptor is left.
+    pub fn pidfd(&self) -> Result<OwnedFd, RigError> {
+        let powered = self.powered.as_ref().ok_or_else(|| self.error("it has no power"))?;
+        powered.pidfd.try_clone().doing(|| "watching the machine's init".into())
     }
 
     /// Starts the daemon, or sends it a signal.

@@ -10,6 +10,8 @@
 //! |---|---|
 //! | the public and the private network | [`switch`], a user-space switch between veth ends |
 //! | the null-modem line | [`mod@line`], ptys joined by a model of two UARTs and a cable |
+//! | the third voter in that line | [`mod@dongle`], a process that runs the firmware's library |
+//! | what ends everything on a machine at once | [`outlet`]: its plug, the dongle's reset outputs, its [`watchdog`] |
 //! | what goes wrong on a wire | [`faults`] |
 //! | somebody else on the network | [`intruder`] |
 //! | the client, whose observations are the only verdict | [`probe`] |
@@ -18,6 +20,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod dongle;
 pub mod faults;
 pub mod host;
 pub mod init;
@@ -25,11 +28,13 @@ pub mod intruder;
 pub mod line;
 pub mod links;
 pub mod machine;
+pub mod outlet;
 pub mod probe;
 pub mod run;
 pub mod switch;
 pub mod sys;
 mod tty;
+pub mod watchdog;
 pub mod web;
 
 use std::io;

@@ -1,13 +1,15 @@
 //! The watchdog: resets this machine when the daemon no longer feeds it.
 //!
 //! What decides about feeding is not here: the driver passes on one boolean of `hb-proto` (protocol.md
-//! R10). [`Device`] is Linux's /dev/watchdog; [`Recording`] stands in for it in tests.
+//! R10). [`Device`] is Linux's /dev/watchdog; [`Recording`] stands in for it in tests, and [`Remote`] on the
+//! machines of the namespace rig.
 //!
 //! Not yet proved on a real watchdog, not even on softdog: nothing here was run against a driver so far,
 //! only against paths that are none. The ioctl numbers are compared with the kernel header's.
 
 mod device;
 mod recording;
+mod remote;
 
 use std::io;
 
@@ -15,6 +17,7 @@ use hb_proto::time::Duration;
 
 pub use device::{Device, OpenError};
 pub use recording::{Recorded, RecordedView, Recording};
+pub use remote::Remote;
 
 /// Shortest time-out asked for: what a resource script that stops in order may need when authority
 /// is lost, before the machine is reset under it. Seconds.

@@ -111,7 +111,7 @@ impl Arbiter {
         let Some(pulse) = view.fence.pulse.as_mut().filter(awaited) else { return };
         pulse.evidence = Evidence::Given;
         view.armed = false;
-        self.d.ledger.void_promises_to(node);
+        self.d.ledger.is_over(node);
         self.tell(Event::Confirmed { node });
     }
 

@@ -132,7 +132,6 @@ impl Arbiter {
         let facts = NodeFacts::of(hello);
         let view = &mut self.d.nodes[from.index()];
         self.d.hello_due |= view.facts.replace(facts) != Some(facts);
-        let may_be_old = !view.young && !self.d.settled;
         let memory = &mut self.d.memory;
         let before = in_force(memory);
         memory.lease = memory.lease.max(facts.lease);
@@ -141,8 +140,8 @@ impl Arbiter {
         if before != in_force(memory) {
             self.apply_terms();
         }
-        if may_be_old {
-            self.lengthen_unknown(now, &facts);
+        if !self.d.settled {
+            self.lengthen_unknown(now, from, &facts);
         }
         let known = self.d.nodes.iter().filter_map(|node| node.facts);
         self.d.keepalive =
@@ -161,17 +160,20 @@ impl Arbiter {
         self.d.hello_due = true;
     }
 
-    /// R8: this life of a node may count what somebody else promised before this arbiter listened. If that
-    /// was on longer terms than were known here, what was begun with lasts as long, even where it was taken
-    /// for over. What else the node knows of lengthens what still stands.
-    fn lengthen_unknown(&mut self, now: Instant, facts: &NodeFacts) {
+    /// R8: this life of a node may count what somebody else promised before this arbiter listened, unless it
+    /// is younger. If that was on longer terms than were known here, what was begun with lasts as long, even
+    /// where it was taken for over. What the node knows of others lengthens what still stands.
+    fn lengthen_unknown(&mut self, now: Instant, node: Voter, facts: &NodeFacts) {
         let own = full(facts.lease, self.config.drift_percent, facts.guard);
-        let from = self.d.forgot_at;
-        if own > self.d.forgot_full {
+        let (since, young) = (self.d.forgot_at, |of: Voter| self.d.nodes[of.index()].young);
+        let (it, its_peer) = (young(node), young(node.peer()));
+        if own > self.d.forgot_full && !it {
             self.d.forgot_full = own;
-            self.d.ledger.starting_promises_lasted_until(now, from + own);
+            self.d.ledger.starting_promises_lasted_until(now, since + own);
         }
-        self.d.ledger.starting_promises_last_until(from + facts.longest);
+        if !it || !its_peer {
+            self.d.ledger.starting_promises_last_until(since + facts.longest);
+        }
     }
 
     /// Both nodes answer, in lives whose hellos are known; whatever was promised to earlier ones is over

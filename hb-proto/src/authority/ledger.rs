@@ -220,6 +220,14 @@ impl Ledger {
         self.promises.iter_mut().for_each(|promises| promises.void(voter));
     }
 
+    /// R12: there is evidence that this life of a node is over: its last frame asks for nothing any more.
+    pub fn is_over(&mut self, node: Voter) {
+        self.void_promises_to(node);
+        if let Some(voice) = &mut self.voices[node.index()] {
+            voice.fresh_until = Instant::ZERO;
+        }
+    }
+
     /// R2 for three voters: nothing promised, and the peer's or the arbiter's promise unexpired.
     #[must_use]
     pub fn authorised(&self, group: GroupId, now: Instant) -> bool {

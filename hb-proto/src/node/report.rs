@@ -2,6 +2,7 @@
 
 use super::{ArbiterState, Ground, Node};
 use crate::authority::Stance;
+use crate::config::full;
 use crate::id::{BootId, GroupId, Voter};
 use crate::peer::PeerState;
 use crate::time::{Duration, Instant};
@@ -155,16 +156,19 @@ impl Node {
             let due = due.filter(|_| self.d.peer.state() == PeerState::Unknown)?;
             return Some(Obstacle::PeerUnknown { ends_in: due.since(now) });
         };
-        // It promised no later than when this node last heard the peer, or than its own start.
+        let drift = self.config.timing.drift_percent;
         let full = view.settings.map_or(self.config.timing.full(), |settings| {
-            let percent = 100 + u64::from(settings.drift_percent);
-            duration_of_ms(settings.lease_ms).percent(percent) + duration_of_ms(settings.guard_ms)
+            let (lease, guard) = (settings.lease_ms, settings.guard_ms);
+            full(duration_of_ms(lease), settings.drift_percent, duration_of_ms(guard))
         });
-        let heard_at = self.d.peer.heard_at();
-        let ends_in = heard_at.map(|at| full.saturating_sub(now.since(at)));
+        // It promised no later than when this node last heard the peer; what it took over from nobody knows
+        // whom began with its first contact. By its own clock, which may be slow.
+        let listens = self.d.peer.heard_at().unwrap_or(self.d.peer.attentive_since());
+        let since = Some(listens).max(view.present_since).unwrap_or(now);
+        let ends_in = full.percent(100 + u64::from(drift)).saturating_sub(now.since(since));
         Some(Obstacle::ArbiterPromise {
             to: withheld.promisee(),
-            ends_in: ends_in.filter(|_| full < Duration::MAX),
+            ends_in: (full < Duration::MAX).then_some(ends_in),
         })
     }
 }

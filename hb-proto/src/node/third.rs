@@ -50,6 +50,8 @@ impl ArbiterState {
 pub(super) struct ArbiterView {
     pub(super) state: ArbiterState,
     pub(super) heard_at: Option<Instant>,
+    /// Since when it is heard without a break.
+    pub(super) present_since: Option<Instant>,
     /// When it was heard on its own line.
     pub(super) direct_at: Option<Instant>,
     direct_newest: Option<FrameName>,
@@ -67,7 +69,12 @@ pub(super) struct ArbiterView {
 
 impl ArbiterView {
     pub(super) fn rebased(mut self, by: Duration) -> Self {
-        let times = [&mut self.heard_at, &mut self.direct_at, &mut self.peer_deaf_since];
+        let times = [
+            &mut self.heard_at,
+            &mut self.present_since,
+            &mut self.direct_at,
+            &mut self.peer_deaf_since,
+        ];
         for at in times.into_iter().flatten() {
             *at = at.rebased(by);
         }
@@ -164,6 +171,9 @@ impl Node {
         // It asks for nothing: `full` is not needed.
         self.d.ledger.process(now, header, &seen, &Sender { lease, full, may_promise: true })?;
         let view = &mut self.d.arbiter;
+        if view.state != ArbiterState::Present || former != Some(header.boot) {
+            view.present_since = Some(now);
+        }
         (view.heard_at, view.status) = (Some(now), Some(status));
         self.note_arbiter_state(ArbiterState::Present);
         self.note_fence(&status);

@@ -38,6 +38,20 @@ pub fn ha_cf(cluster: &Cluster) -> String {
     for line in 0..cluster.serial_lines {
         text.push_str(&format!("serial /dev/ttyS{line}\n"));
     }
+    if let Some(dongle) = cluster.arbiter {
+        let word = |said: bool, word| if said { word } else { "" };
+        let (wired, unasked) = (dongle.reset_lines, dongle.external_watchdog);
+        text.push_str(&format!(
+            "arbiter serial /dev/ttyS0{}{}\n",
+            word(wired, " reset_lines"),
+            word(unasked, " external_watchdog")
+        ));
+        // The machines' watchdogs are the rig's, and ha.cf can't name those: guard is given.
+        match timing.guard {
+            Duration::MAX => text.push_str("guard unbounded\n"),
+            guard => text.push_str(&format!("guard_unsafe {}ms\n", guard.millis())),
+        }
+    }
     for (used, interface) in
         [(cluster.private_heartbeat, "eth1"), (cluster.public_heartbeat, "eth0")]
     {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration as StdDuration;
 
-use hb_linux::rig::bench::Network;
+use hb_linux::rig::bench::{Bench, Network};
+use hb_linux::rig::dongle::Dongle;
 use hb_linux::rig::machine::Programs;
 use hb_linux::rig::probe::Outcome;
 use hb_proto::time::{Duration, Instant};
@@ -23,6 +24,8 @@ const SLACK: Duration = Duration::from_millis(200);
 /// A process that is to start waits for its turn this many times, roughly: for `hb`, the helper,
 /// a shell, and what that starts.
 const TURNS: u64 = 3;
+/// Machines that were reset are booted this soon.
+const TEND_EVERY: Duration = Duration::from_millis(5);
 /// A stall of this length is worth a line of the timeline.
 const STALL: Duration = Duration::from_millis(50);
 /// The observer may be late by this much on a busy host.
@@ -47,6 +50,12 @@ impl Namespaces {
         Self { programs, clock: Clock::start(), up: None }
     }
 
+    /// The rig itself, once a cluster was built: for what the language has no words for.
+    #[must_use]
+    pub fn bench(&self) -> Option<&Bench> {
+        self.up.as_ref().map(|up| &up.bench)
+    }
+
     fn up(&mut self) -> Result<&mut Up, Cannot> {
         self.up.as_mut().ok_or_else(|| Cannot::Broken("no cluster was built".into()))
     }
@@ -68,7 +77,9 @@ impl Rig for Namespaces {
 
     fn act(&mut self, verb: Verb) -> Done {
         let (clock, programs) = (self.clock, self.programs.clone());
-        self.up()?.act(clock, &programs, verb)
+        let up = self.up()?;
+        up.tend(clock, &programs)?;
+        up.act(clock, &programs, verb)
     }
 
     fn now(&self) -> Instant {
@@ -76,7 +87,19 @@ impl Rig for Namespaces {
     }
 
     fn run_for(&mut self, time: Duration) {
-        std::thread::sleep(time.into());
+        let end = self.clock.now() + time;
+        loop {
+            if let Some(up) = &mut self.up
+                && let Err(error) = up.tend(self.clock, &self.programs)
+            {
+                up.wrong_ends.push(format!("a machine that was reset did not boot: {error:?}"));
+            }
+            let left = end.since(self.clock.now());
+            if left == Duration::ZERO {
+                return;
+            }
+            std::thread::sleep(left.min(TEND_EVERY).into());
+        }
     }
 
     fn slack(&self, since: Instant) -> Duration {
@@ -103,6 +126,18 @@ impl Rig for Namespaces {
     fn view(&mut self, machine: Machine) -> Option<View> {
         let clock = self.clock;
         self.up.as_mut()?.ask(clock, machine)
+    }
+
+    fn has_all_votes(&mut self, machine: Machine, group: usize) -> bool {
+        let Some(up) = &self.up else { return false };
+        if up.bench.dongle().is_none() {
+            return true;
+        }
+        let status = up.bench.machine(node(machine)).status();
+        let from = status.as_ref().map(|status| &status["groups"][group]["authority"]["from"]);
+        from.and_then(|from| from.as_array()).is_some_and(|votes| {
+            ["peer", "arbiter"].iter().all(|voter| votes.iter().any(|vote| vote == voter))
+        })
     }
 
     fn answering(&mut self, group: usize) -> Result<Option<Machine>, Missing> {
@@ -185,6 +220,7 @@ impl Rig for Namespaces {
         let mut moments = up.observer.lines(<[Moment]>::to_vec);
         moments.extend(up.observer.journal().iter().map(|entry| resource_line(&up.cluster, entry)));
         moments.extend(self.client_lines(up));
+        moments.extend(self.dongle_lines(up));
         let stalls = up.stalls.noted().into_iter().filter(|(_, late)| *late >= STALL);
         moments.extend(stalls.map(|(at, late)| Moment {
             at,
@@ -216,6 +252,19 @@ impl Rig for Namespaces {
 }
 
 impl Namespaces {
+    /// What the dongle told and did, and the resets that no verb ordered.
+    fn dongle_lines(&self, up: &Up) -> Vec<Moment> {
+        let resets = up.resets.iter().map(|&(at, machine, cause)| Moment {
+            at,
+            source: Source::Dongle,
+            text: format!("{machine} was reset by {cause:?}"),
+        });
+        let events = up.bench.dongle().map(Dongle::events).unwrap_or_default();
+        let source = Source::Dongle;
+        let told = |(at, text)| Moment { at: self.clock.at(at), source, text };
+        resets.chain(events.into_iter().map(told)).collect()
+    }
+
     /// When the client was answered by another machine than before, and when it wasn't answered.
     fn client_lines(&self, up: &Up) -> Vec<Moment> {
         let mut moments = Vec::new();

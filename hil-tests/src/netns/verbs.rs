@@ -10,14 +10,15 @@ use hb_linux::rig::bench::{Bench, Network, Node, Options};
 use hb_linux::rig::faults;
 use hb_linux::rig::init;
 use hb_linux::rig::machine::{self, Programs};
+use hb_linux::rig::outlet::Cause;
 use hb_linux::rig::switch::Way as Direction;
 use hb_proto::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 
-use super::files;
 use super::host::{self, Stalls};
 use super::observer::{self, Clock, Observer};
 use super::view::view;
+use super::{dongle, files};
 use crate::scenario::cluster::{Cluster, Link, Machine};
 use crate::scenario::rig::{Cannot, Done, Missing, View};
 use crate::scenario::verb::{Noise, Verb, Way, Weather};
@@ -49,6 +50,8 @@ pub(super) struct Up {
     ends: [Vec<&'static str>; 2],
     pub(super) wrong_ends: Vec<String>,
     views: [Option<(Instant, Option<View>)>; 2],
+    /// When something other than a verb reset a machine.
+    pub(super) resets: Vec<(Instant, Machine, Cause)>,
 }
 
 pub(super) fn node(machine: Machine) -> Node {
@@ -56,11 +59,11 @@ pub(super) fn node(machine: Machine) -> Node {
 }
 
 #[allow(clippy::needless_pass_by_value)] // for map_err
-fn broken(error: impl ToString) -> Cannot {
+pub(super) fn broken(error: impl ToString) -> Cannot {
     Cannot::Broken(error.to_string())
 }
 
-fn missing(verb: &'static str, why: &'static str) -> Cannot {
+pub(super) fn missing(verb: &'static str, why: &'static str) -> Cannot {
     Cannot::Missing(Missing { verb, why })
 }
 
@@ -70,11 +73,10 @@ impl Up {
         programs: &Programs,
         cluster: &Cluster,
     ) -> Result<Self, Cannot> {
-        if cluster.arbiter {
-            return Err(missing("arbiter", "this rig has no dongle yet"));
-        }
         let options = Options {
             serial_lines: cluster.serial_lines,
+            dongle: cluster.arbiter.map(|dongle| dongle::build_of(dongle, cluster.baud)),
+            watchdog_s: cluster.watchdog_s,
             ..Options::of_the_guide(programs.clone())
         };
         let mut bench = Bench::new(&options).map_err(broken)?;
@@ -109,6 +111,7 @@ impl Up {
             ends: [Vec::new(), Vec::new()],
             wrong_ends: Vec::new(),
             views: [None, None],
+            resets: Vec::new(),
         })
     }
 
@@ -143,11 +146,28 @@ impl Up {
         self.note_ends(machine);
         let at = clock.now();
         self.bench.power_off(node(machine));
+        self.has_ended(machine, at);
+    }
+
+    /// Nothing runs on the machine any more, since `at`.
+    fn has_ended(&mut self, machine: Machine, at: Instant) {
         self.observer.power_lost(machine, at);
         self.busy.retain_mut(|(on, child)| *on != machine || child.wait().is_err());
         // Their machine is gone, and they with it.
         self.pages.retain_mut(|(on, page)| *on != machine || page.wait().is_err());
         self.ends[machine.index()].clear();
+    }
+
+    /// Boots the machines that the dongle, or their own watchdogs, have reset.
+    pub(super) fn tend(&mut self, clock: Clock, programs: &Programs) -> Done {
+        for (reset, how) in self.bench.resets() {
+            let machine = Machine::BOTH[reset.index()];
+            self.note_ends(machine);
+            self.has_ended(machine, clock.at(how.at));
+            self.resets.push((clock.at(how.at), machine, how.cause));
+            self.power_on(machine, programs)?;
+        }
+        Ok(())
     }
 
     /// Compares how the machine's daemons ended with how verbs ended them.
@@ -178,7 +198,7 @@ impl Up {
     fn sent_to(&self, machine: Machine) -> Vec<u64> {
         let from = node(machine.other());
         let count = |link: &Link| match link {
-            Link::Serial(line) => self.bench.serial(*line).frames_of(from),
+            Link::Serial(line) => self.bench.serial(*line).frames_to(node(machine)),
             Link::Private => self.bench.network(Network::Private).heartbeats_of(from),
             Link::Public => self.bench.network(Network::Public).heartbeats_of(from),
         };
@@ -201,17 +221,17 @@ impl Up {
         }
     }
 
-    fn hb(&mut self, machine: Machine, word: &str) -> Done {
-        let output = self.bench.machine(node(machine)).hb(&[word]).map_err(broken)?;
+    fn hb(&mut self, machine: Machine, words: &[&str]) -> Done {
+        let output = self.bench.machine(node(machine)).hb(words).map_err(broken)?;
         if output.status.success() {
             return Ok(());
         }
-        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         // hb's own exit code 1: the daemon answered, and refused.
         Err(if output.status.code() == Some(1) {
-            Cannot::Refused(words)
+            Cannot::Refused(said)
         } else {
-            Cannot::Broken(format!("hb {word} on {machine}: {}: {words}", output.status))
+            Cannot::Broken(format!("hb {words:?} on {machine}: {}: {said}", output.status))
         })
     }
 
@@ -222,6 +242,10 @@ impl Up {
     }
 
     fn cut(&mut self, link: Link, way: Way, cut: bool) {
+        if let (Link::Serial(line), Way::Both) = (link, way) {
+            // With a dongle in it that is more than what both machines send.
+            return self.bench.cut_serial(line, cut);
+        }
         let ways = Machine::BOTH
             .into_iter()
             .filter(|machine| matches!(way, Way::Both) || way == Way::From(*machine));
@@ -349,8 +373,9 @@ impl Up {
             Verb::StartOutside(at, name) => {
                 self.run(at, "/etc/ha.d/resource.d/rec", &[name, "outside"])?;
             }
-            Verb::Standby(at) => self.hb(at, "standby")?,
-            Verb::Takeover(at) => self.hb(at, "takeover")?,
+            Verb::Standby(at) => self.hb(at, &["standby"])?,
+            Verb::Takeover(at) => self.hb(at, &["takeover"])?,
+            Verb::TakeoverPeerIsOff(at) => self.hb(at, &["takeover", "--peer-is-off"])?,
             Verb::Noise(line, noise) if noise == Noise::default() => self.bench.serial(line).heal(),
             Verb::Noise(line, noise) => self.bench.serial(line).noise(spoilt(noise)),
             Verb::Break(line, from, lasting) => {
@@ -360,7 +385,7 @@ impl Up {
                 self.bench.serial(line).set_baud(node(at), baud).map_err(broken)?;
             }
             Verb::Disturb(link, weather) => self.disturb(link, weather)?,
-            other => return Err(missing(other.name(), why_missing(&other))),
+            other => return self.act_on_dongle(clock, programs, other),
         }
         Ok(())
     }
@@ -405,15 +430,25 @@ fn known_end(end: &str) -> Option<&'static str> {
     ["signal 9", "code 0"].into_iter().find(|known| *known == end)
 }
 
-fn why_missing(verb: &Verb) -> &'static str {
+pub(super) fn why_missing(verb: &Verb) -> &'static str {
     match verb {
         Verb::Freeze(_) | Verb::Thaw(_) | Verb::PanicKernel(_) => {
             "both machines run on this host's one kernel"
         }
         Verb::StepClock(..) => "both machines have this host's one wall clock",
-        Verb::ResetDongle | Verb::RemoveDongle | Verb::InsertDongle { .. } => {
-            "this rig has no dongle yet"
-        }
+        Verb::ResetDongle
+        | Verb::HangDongle
+        | Verb::RemoveDongle
+        | Verb::InsertDongle { .. }
+        | Verb::CutHalf(_)
+        | Verb::HealHalf(_)
+        | Verb::DeafenPort(_)
+        | Verb::MutePort(_)
+        | Verb::HealPort(_)
+        | Verb::CutFeed(_)
+        | Verb::HealFeed(_)
+        | Verb::WireReset(..)
+        | Verb::TestReset(_) => "the cluster has no dongle",
         Verb::Reload(_) => "heartbeatd doesn't read its files again yet",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",

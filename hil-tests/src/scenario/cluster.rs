@@ -3,9 +3,10 @@
 use std::fmt;
 
 use hb_proto::config::{
-    Config, Digests, GroupConfig, LinkKind, MAX_GROUPS, Patience, ResourceKind, Timing,
+    ArbiterConfig, Config, Digests, GroupConfig, LinkKind, MAX_GROUPS, Patience, ResourceKind,
+    Timing,
 };
-use hb_proto::id::Voter;
+use hb_proto::id::{LinkId, Voter};
 use hb_proto::time::Duration;
 
 /// One of the two machines. Their names are the guide's: A is linuxha1, B is linuxha2.
@@ -103,6 +104,55 @@ pub struct Group {
     pub resources: Vec<Resource>,
 }
 
+/// What tells the dongle that a machine went down (R12).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Evidence {
+    /// The reset line is supervised: the board's own pull-up is read before, during and after a pulse.
+    #[default]
+    Supervised,
+    /// A sense input, or the modem lines of the machine's port: they fall with its power.
+    Sensed,
+    /// Only a frame of a new life.
+    NewLife,
+}
+
+/// Where the dongle's power comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Supply {
+    /// Either machine: it is off only when both are.
+    #[default]
+    Both,
+    /// One machine alone, as a single USB cable does it: off when that one is.
+    One(Machine),
+    /// Neither.
+    External,
+}
+
+/// The dongle on the first null-modem line, as it is built in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Dongle {
+    /// It has a reset line to each machine, and both were tested.
+    pub reset_lines: bool,
+    /// What confirms a pulse.
+    pub evidence: Evidence,
+    /// What it lives on.
+    pub supply: Supply,
+    /// It serves as external watchdog, too (R13).
+    pub external_watchdog: bool,
+}
+
+impl Default for Dongle {
+    /// Two supervised reset lines, power from both machines, no external watchdog.
+    fn default() -> Self {
+        Self {
+            reset_lines: true,
+            evidence: Evidence::default(),
+            supply: Supply::default(),
+            external_watchdog: false,
+        }
+    }
+}
+
 /// A cluster's configuration: what would be in ha.cf and haresources of both machines.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cluster {
@@ -122,9 +172,16 @@ pub struct Cluster {
     pub auto_failback: bool,
     /// This machine's haresources has one group more than the other's.
     pub mismatch: Option<Machine>,
-    /// A dongle on the first null-modem line.
-    pub arbiter: bool,
+    /// A dongle on the first null-modem line: `arbiter serial /dev/ttyS0` stands in ha.cf.
+    pub arbiter: Option<Dongle>,
+    /// The machines' own watchdogs, whole seconds; none: nothing of theirs resets them.
+    pub watchdog_s: Option<u32>,
 }
+
+/// Lowest usual speed at which one keepalive's frames of both nodes and the dongle fit (protocol.md §3).
+const DONGLE_BAUD: u32 = 38_400;
+/// How long a fence takes at most, from the request to the evidence: frames, pulse and reading the line.
+const FENCE: Duration = Duration::from_millis(400);
 
 impl Cluster {
     /// The guide's: one serial line at 19200, `udp eth1`, the default times but for a short
@@ -142,7 +199,8 @@ impl Cluster {
             timing,
             auto_failback: true,
             mismatch: None,
-            arbiter: false,
+            arbiter: None,
+            watchdog_s: None,
         }
     }
 
@@ -219,10 +277,28 @@ impl Cluster {
         self
     }
 
-    /// With the dongle.
+    /// With the dongle, tested reset lines to both machines, and watchdogs of 1 s in them.
     #[must_use]
-    pub fn arbiter(mut self) -> Self {
-        self.arbiter = true;
+    pub fn arbiter(self) -> Self {
+        self.watchdog_s(Some(1)).dongle(Dongle::default())
+    }
+
+    /// With such a dongle. The line's speed grows if it has to, and guard follows the watchdogs (R10):
+    /// twice their time and half a second; without them it is unbounded.
+    #[must_use]
+    pub fn dongle(mut self, dongle: Dongle) -> Self {
+        self.arbiter = Some(dongle);
+        self.baud = self.baud.max(DONGLE_BAUD);
+        self.timing.guard = self.watchdog_s.map_or(Duration::MAX, |s| {
+            Duration::from_secs(2 * u64::from(s)) + Duration::from_millis(500)
+        });
+        self
+    }
+
+    /// The machines' own watchdogs, in seconds; none by default. Before [`Cluster::dongle`].
+    #[must_use]
+    pub fn watchdog_s(mut self, seconds: Option<u32>) -> Self {
+        self.watchdog_s = seconds;
         self
     }
 
@@ -263,10 +339,10 @@ impl Cluster {
             links: self.links().into_iter().map(kind).collect(),
             groups,
             auto_failback: self.auto_failback,
-            arbiter: self.arbiter.then_some(hb_proto::config::ArbiterConfig {
-                link: hb_proto::id::LinkId(0),
-                external_watchdog: false,
-                fence: None,
+            arbiter: self.arbiter.map(|dongle| ArbiterConfig {
+                link: LinkId(0),
+                external_watchdog: dongle.external_watchdog,
+                fence: dongle.reset_lines.then_some(FENCE),
             }),
             patience: Patience::default(),
             digests: Digests { haresources: 1 + u64::from(differs), settings: 1 },

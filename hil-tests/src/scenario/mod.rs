@@ -34,11 +34,11 @@ pub mod stories;
 mod tell;
 pub mod verb;
 
-pub use cluster::{Cluster, Link, Machine, Resource};
+pub use cluster::{Cluster, Dongle, Evidence, Link, Machine, Resource, Supply};
 pub use phrase::Phrase;
 pub use rig::{Cannot, Deed, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 pub use tell::Scenario;
-pub use verb::{Conduct, Noise, Order, Verb, Way, Weather};
+pub use verb::{Conduct, Noise, Order, ResetWire, Verb, Way, Weather};
 
 use std::fmt;
 

@@ -148,6 +148,8 @@ pub enum Source {
     Resources(Machine),
     /// The client.
     Client,
+    /// The dongle, and what its outputs did.
+    Dongle,
     /// The host that the rig runs on.
     Host,
 }
@@ -221,6 +223,13 @@ pub trait Rig {
 
     /// What the node says of itself; None while it says nothing.
     fn view(&mut self, machine: Machine) -> Option<View>;
+
+    /// Whether every voter's promise of the group counts for the machine now, the dongle's too where there is
+    /// one, as far as the node says. Where a rig can't ask, it is taken for true.
+    fn has_all_votes(&mut self, machine: Machine, group: usize) -> bool {
+        let _ = (machine, group);
+        true
+    }
 
     /// Who answers a client that asks for this group's address now. `Err` when this rig has no
     /// client for this group: [`Rig::journal`] decides alone then.

@@ -30,15 +30,28 @@ pub enum Verdict {
 
 /// Tells a story and checks the invariants. `evidence` is made and filled when it fails.
 pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
+    tell_as(story.name, rig, evidence, |scenario| {
+        (story.tell)(scenario).and_then(|()| scenario.finish())
+    })
+}
+
+/// As [`tell`], of something that is no story of the language's own; without its invariants, unless `told`
+/// ends with [`Scenario::finish`].
+pub fn tell_as(
+    name: &str,
+    rig: &mut dyn Rig,
+    evidence: &Path,
+    told: impl FnOnce(&mut Scenario<'_>) -> Told,
+) -> Verdict {
     let mut scenario = Scenario::new(rig);
-    let told: Told = (story.tell)(&mut scenario).and_then(|()| scenario.finish());
+    let told = told(&mut scenario);
     let lines = std::mem::take(&mut scenario.story);
     // What a starved host may explain: a limit, since it began to run; an invariant, since ever.
     let since = if scenario.finished { Instant::ZERO } else { scenario.mark };
     match told {
         Ok(()) => Verdict::Passed,
         Err(Stop::Missing(missing)) => {
-            Verdict::Skipped(format!("rig {}: story {}: {missing}", rig.name(), story.name))
+            Verdict::Skipped(format!("rig {}: story {name}: {missing}", rig.name()))
         }
         Err(stop @ (Stop::Failed(_) | Stop::Broken(_) | Stop::Wrong(_))) => {
             let mut moments = lines;
@@ -75,6 +88,7 @@ pub fn merged(mut moments: Vec<Moment>) -> String {
             Source::Log(machine) => format!("{machine} log"),
             Source::Resources(machine) => format!("{machine} has"),
             Source::Client => "client".to_owned(),
+            Source::Dongle => "dongle".to_owned(),
             Source::Host => "host".to_owned(),
         };
         format!("{:>4}.{:03} {who:<13} {}\n", millis / 1000, millis % 1000, moment.text)

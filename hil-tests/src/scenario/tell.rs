@@ -4,7 +4,7 @@ use hb_proto::time::{Duration, Instant};
 
 use super::cluster::{Cluster, Link, Machine};
 use super::rig::{Cannot, Moment, Rig, Source};
-use super::verb::{Conduct, Verb, Way};
+use super::verb::{Conduct, ResetWire, Verb, Way};
 use super::{Stop, Told};
 
 /// A story under way on a rig.
@@ -49,6 +49,12 @@ impl<'rig> Scenario<'rig> {
         self.cluster = cluster;
         self.mark = self.rig.now();
         Ok(())
+    }
+
+    /// Goes on with a cluster that another scenario has built on this rig.
+    pub fn go_on(&mut self, cluster: Cluster) {
+        self.cluster = cluster;
+        self.mark = self.rig.now();
     }
 
     /// Makes the cluster and gives both machines power, A first.
@@ -239,6 +245,36 @@ verbs! {
     standby(machine: Machine) => Verb::Standby(machine);
     /// `hb takeover`.
     takeover(machine: Machine) => Verb::Takeover(machine);
+    /// `hb takeover --peer-is-off`.
+    takeover_peer_is_off(machine: Machine) => Verb::TakeoverPeerIsOff(machine);
+    /// The dongle is reset.
+    reset_dongle() => Verb::ResetDongle;
+    /// Its firmware hangs.
+    hang_dongle() => Verb::HangDongle;
+    /// It is taken out.
+    remove_dongle() => Verb::RemoveDongle;
+    /// It is put back.
+    insert_dongle() => Verb::InsertDongle { spare: false };
+    /// Another one is put in its place.
+    insert_spare_dongle() => Verb::InsertDongle { spare: true };
+    /// The cable between a machine and the dongle is cut.
+    cut_half(machine: Machine) => Verb::CutHalf(machine);
+    /// It is whole again.
+    heal_half(machine: Machine) => Verb::HealHalf(machine);
+    /// The dongle hears nothing of a machine's port.
+    deafen_port(machine: Machine) => Verb::DeafenPort(machine);
+    /// The dongle sends nothing by a machine's port.
+    mute_port(machine: Machine) => Verb::MutePort(machine);
+    /// That port works again.
+    heal_port(machine: Machine) => Verb::HealPort(machine);
+    /// The dongle loses a machine's power feed.
+    cut_feed(machine: Machine) => Verb::CutFeed(machine);
+    /// It has it again.
+    heal_feed(machine: Machine) => Verb::HealFeed(machine);
+    /// A reset output ends elsewhere.
+    wire_reset(machine: Machine, wire: ResetWire) => Verb::WireReset(machine, wire);
+    /// A reset output is tested.
+    test_reset(machine: Machine) => Verb::TestReset(machine);
     /// Orderly leave.
     leave(machine: Machine) => Verb::Leave(machine);
     /// The files are read again.

@@ -80,6 +80,18 @@ pub enum Conduct {
     Lies(Order),
 }
 
+/// Where the dongle's reset output for a machine ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum ResetWire {
+    /// On that machine's reset header.
+    #[default]
+    Sound,
+    /// Nowhere: the wire is broken.
+    Broken,
+    /// On the other machine's reset header.
+    Swapped,
+}
+
 /// Something that happens. Every rig knows each of them or says that it is [`super::Missing`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Verb {
@@ -131,8 +143,10 @@ pub enum Verb {
     Script(Machine, &'static str, Conduct),
     /// Something other than heartbeat starts a resource script there: the operating system, say.
     StartOutside(Machine, &'static str),
-    /// The dongle is reset.
+    /// The dongle is reset; its power stays.
     ResetDongle,
+    /// Its firmware hangs: nothing is forwarded, no vote, until its own watchdog resets it.
+    HangDongle,
     /// It is taken out; the null-modem line ends with it.
     RemoveDongle,
     /// A dongle is put in: the same, or a spare with no history.
@@ -140,10 +154,32 @@ pub enum Verb {
         /// Never used before.
         spare: bool,
     },
+    /// The cable between a machine and the dongle is cut, both ways: one half of the null-modem
+    /// line, modem lines included. [`Verb::Cut`] of that link cuts both halves.
+    CutHalf(Machine),
+    /// It is whole again.
+    HealHalf(Machine),
+    /// The dongle's port at a machine hears nothing any more (a dead receiver); it still sends.
+    DeafenPort(Machine),
+    /// The dongle's port at a machine sends nothing any more (a dead driver); it still hears.
+    MutePort(Machine),
+    /// That port hears and sends again.
+    HealPort(Machine),
+    /// The dongle gets no power from a machine any more, though that one has some.
+    CutFeed(Machine),
+    /// It does again, while that machine has power.
+    HealFeed(Machine),
+    /// Where the dongle's reset output for a machine ends from now on.
+    WireReset(Machine, ResetWire),
+    /// An operator tests the dongle's reset output for a machine, with nothing running there: only a
+    /// line that stopped that machine and no other counts as wired (R12).
+    TestReset(Machine),
     /// `hb standby`: all groups that the machine holds go to the peer.
     Standby(Machine),
     /// `hb takeover`: all groups come to the machine.
     Takeover(Machine),
+    /// `hb takeover --peer-is-off`: a human votes in place of the peer (R14).
+    TakeoverPeerIsOff(Machine),
     /// Orderly leave: SIGTERM.
     Leave(Machine),
     /// The daemon reads its files again.
@@ -182,10 +218,21 @@ impl Verb {
             Self::Script(..) => "script conduct",
             Self::StartOutside(..) => "start outside",
             Self::ResetDongle => "reset dongle",
+            Self::HangDongle => "hang dongle",
             Self::RemoveDongle => "remove dongle",
             Self::InsertDongle { .. } => "insert dongle",
+            Self::CutHalf(_) => "cut dongle line",
+            Self::HealHalf(_) => "heal dongle line",
+            Self::DeafenPort(_) => "deafen dongle port",
+            Self::MutePort(_) => "mute dongle port",
+            Self::HealPort(_) => "heal dongle port",
+            Self::CutFeed(_) => "cut dongle power feed",
+            Self::HealFeed(_) => "heal dongle power feed",
+            Self::WireReset(..) => "wire reset line",
+            Self::TestReset(_) => "test reset line",
             Self::Standby(_) => "standby",
             Self::Takeover(_) => "takeover",
+            Self::TakeoverPeerIsOff(_) => "takeover --peer-is-off",
             Self::Leave(_) => "leave",
             Self::Reload(_) => "reload",
             Self::Upgrade(_) => "upgrade",
@@ -222,6 +269,15 @@ impl fmt::Display for Verb {
             | Self::FreeCpu(at)
             | Self::Standby(at)
             | Self::Takeover(at)
+            | Self::TakeoverPeerIsOff(at)
+            | Self::CutHalf(at)
+            | Self::HealHalf(at)
+            | Self::DeafenPort(at)
+            | Self::MutePort(at)
+            | Self::HealPort(at)
+            | Self::CutFeed(at)
+            | Self::HealFeed(at)
+            | Self::TestReset(at)
             | Self::Leave(at)
             | Self::Reload(at)
             | Self::Upgrade(at) => write!(f, " {at}"),
@@ -235,7 +291,8 @@ impl fmt::Display for Verb {
             Self::Script(at, name, conduct) => write!(f, " of {name} on {at}: {conduct:?}"),
             Self::StartOutside(at, name) => write!(f, " of heartbeat: {name} on {at}"),
             Self::InsertDongle { spare } => write!(f, "{}", if *spare { " (a spare)" } else { "" }),
-            Self::ResetDongle | Self::RemoveDongle => Ok(()),
+            Self::WireReset(at, wire) => write!(f, " of {at}: {wire:?}"),
+            Self::ResetDongle | Self::HangDongle | Self::RemoveDongle => Ok(()),
         }
     }
 }

@@ -238,9 +238,20 @@ const fn why_missing(verb: &Verb) -> &'static str {
     match verb {
         Verb::Break(..) => "the line model has no break condition yet",
         Verb::SetBaud(..) => "both ends of its lines have one speed",
-        Verb::ResetDongle | Verb::RemoveDongle | Verb::InsertDongle { .. } => {
-            "there is no arbiter yet"
-        }
+        Verb::ResetDongle
+        | Verb::HangDongle
+        | Verb::RemoveDongle
+        | Verb::InsertDongle { .. }
+        | Verb::CutHalf(_)
+        | Verb::HealHalf(_)
+        | Verb::DeafenPort(_)
+        | Verb::MutePort(_)
+        | Verb::HealPort(_)
+        | Verb::CutFeed(_)
+        | Verb::HealFeed(_)
+        | Verb::WireReset(..)
+        | Verb::TestReset(_)
+        | Verb::TakeoverPeerIsOff(_) => "there is no arbiter yet",
         Verb::Reload(_) => "heartbeatd reads its files at its start only",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",
@@ -285,7 +296,7 @@ impl Rig for Simulated {
     }
 
     fn build(&mut self, cluster: &Cluster) -> Done {
-        if cluster.arbiter {
+        if cluster.arbiter.is_some() {
             return Err(missing("arbiter", "there is no arbiter yet"));
         }
         let mut world = World::new(self.seed, knobs(cluster), Vec::new(), true);

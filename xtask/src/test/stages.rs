@@ -9,7 +9,7 @@ use crate::{Place, fuzz};
 /// A stage's name and what it does.
 type Stage = (&'static str, fn(&Place) -> Outcome);
 
-/// Targets without an operating system: hb-proto builds for them, so it uses none.
+/// Targets without an operating system: hb-proto and hb-mcu build for them, so they use none.
 pub const FIRMWARE_TARGETS: [&str; 2] = ["thumbv6m-none-eabi", "thumbv7em-none-eabihf"];
 
 pub const ALL: &[Stage] = &[
@@ -17,7 +17,12 @@ pub const ALL: &[Stage] = &[
     ("tidy", |place| tidy::check(&place.root)),
     ("format", |place| exits_zero(place.cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", |place| clippy(place, &["--workspace", "--all-targets"])),
-    ("clippy with defmt", |place| clippy(place, &["-p", "hb-proto", "--features", "defmt"])),
+    ("clippy with defmt", |place| {
+        clippy(
+            place,
+            &["-p", "hb-proto", "-p", "hb-mcu", "--features", "hb-proto/defmt,hb-mcu/defmt"],
+        )
+    }),
     ("tests", |place| {
         let only = ["--workspace", "--exclude", "hil-tests", "--lib", "--bins", "--tests"];
         tests(place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(only), &[])
@@ -61,7 +66,8 @@ pub const ALL: &[Stage] = &[
         // One at a time: the scenarios measure time.
         tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &["--test-threads=1"])
     }),
-    ("demo", demo),
+    ("demo", |place| demo(place, &["demo"], "as the guide says")),
+    ("demo with the dongle", |place| demo(place, &["demo", "--dongle"], "never two holders")),
 ];
 
 fn clippy(place: &Place, what: &[&str]) -> Outcome {
@@ -105,8 +111,8 @@ fn broken_rules(place: &Place) -> Outcome {
 
 /// With and without defmt: both are shipped, on Linux and in the dongle.
 fn firmware(place: &Place, target: &str) -> Outcome {
-    for features in [&[][..], &["--features", "defmt"]] {
-        let args = ["build", "--locked", "-p", "hb-proto", "--target", target];
+    for features in [&[][..], &["--features", "hb-proto/defmt,hb-mcu/defmt"]] {
+        let args = ["build", "--locked", "-p", "hb-proto", "-p", "hb-mcu", "--target", target];
         let outcome = exits_zero(place.cargo().args(args).args(features));
         if outcome.counts.failed > 0 {
             return outcome;
@@ -178,10 +184,10 @@ fn rig_tests(place: &Place) -> Result<Vec<String>, String> {
 }
 
 /// Its output isn't a terminal here, so it plays in plain text.
-fn demo(place: &Place) -> Outcome {
+fn demo(place: &Place, args: &[&str], good: &str) -> Outcome {
     let hb = place.release_binaries().join("hb");
-    match capture(Command::new(&hb).arg("demo").current_dir(&place.root)) {
-        Ok((status, _)) if status.success() => Outcome::passed("as the guide says"),
+    match capture(Command::new(&hb).args(args).current_dir(&place.root)) {
+        Ok((status, _)) if status.success() => Outcome::passed(good),
         Ok((status, text)) => {
             let skips = output::tests(&text).skips;
             if skips.is_empty() {

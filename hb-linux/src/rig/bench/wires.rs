@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::faults::{Faults, Noise};
-use super::super::line::Line;
 use super::super::switch::Way;
+use super::cable::Cable;
 use super::{Bench, Network, Node, rig_side};
 
 /// One network of a [`Bench`], with what goes wrong on it.
@@ -67,7 +67,7 @@ impl Net<'_> {
 /// One serial line of a [`Bench`], with what goes wrong on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Serial<'bench> {
-    pub(super) line: &'bench Line,
+    pub(super) cable: &'bench Cable,
 }
 
 impl Serial<'_> {
@@ -81,12 +81,14 @@ impl Serial<'_> {
 
     /// What one machine sends suffers.
     pub fn noise_from(&self, node: Node, noise: Noise) {
-        self.line.noise(node.side(), Some(noise));
+        let (line, side) = self.cable.end(node);
+        line.noise(side, Some(noise));
     }
 
     /// Holds what one machine sends in a break.
     pub fn send_break(&self, from: Node, lasting: Duration) {
-        self.line.send_break(from.side(), lasting);
+        let (line, side) = self.cable.end(from);
+        line.send_break(side, lasting);
     }
 
     /// Sets the speed of one machine's port, whatever its daemon set: bit/s.
@@ -94,30 +96,42 @@ impl Serial<'_> {
     /// # Errors
     /// What the kernel answered; the machine has no power.
     pub fn set_baud(&self, node: Node, baud: u32) -> std::io::Result<()> {
-        self.line.set_baud(node.side(), baud)
+        let (line, side) = self.cable.end(node);
+        line.set_baud(side, baud)
     }
 
     /// Frames that a machine has put on this line so far, each once, whatever became of them.
     #[must_use]
     pub fn frames_of(&self, node: Node) -> u64 {
-        self.line.carried(node.side()).frames
+        let (line, side) = self.cable.end(node);
+        line.carried(side).frames
+    }
+
+    /// Frames that were put on this line for a machine so far, by its peer or by the dongle.
+    #[must_use]
+    pub fn frames_to(&self, node: Node) -> u64 {
+        let (line, side) = self.cable.source(node);
+        line.carried(side).frames
     }
 
     /// Somebody with a clip on the wire sends bytes to `to`, whenever its peer is silent.
     pub fn inject(&self, to: Node, bytes: &[u8]) {
-        self.line.inject(to.other().side(), bytes);
+        let (line, side) = self.cable.source(to);
+        line.inject(side, bytes);
     }
 
     /// Bytes of [`Self::inject`] that wait for the line.
     #[must_use]
     pub fn injecting(&self, to: Node) -> usize {
-        self.line.injecting(to.other().side())
+        let (line, side) = self.cable.source(to);
+        line.injecting(side)
     }
 
     /// No noise any more; a break ends by itself, cuts stay.
     pub fn heal(&self) {
         for node in Node::BOTH {
-            self.line.noise(node.side(), None);
+            let (line, side) = self.cable.end(node);
+            line.noise(side, None);
         }
     }
 }

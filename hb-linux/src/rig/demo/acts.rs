@@ -16,6 +16,8 @@ use super::Sabotage;
 use super::report::Step;
 use super::view::{Screen, owner, strip};
 
+mod dongle;
+
 /// The picture is drawn anew this often.
 const REDRAW: Duration = Duration::from_millis(100);
 /// The daemons are asked this often, for the picture and for their budget.
@@ -48,8 +50,19 @@ impl From<RigError> for Stopped {
     }
 }
 
-/// A step of the guide's test.
+/// A step.
 type Act = fn(&mut Play, Option<Sabotage>) -> Result<Step, Stopped>;
+
+/// The guide's test.
+pub const OF_THE_GUIDE: &[Act] = &[
+    Play::start,
+    Play::cut_power,
+    Play::return_of_the_first,
+    Play::unplug_eth1,
+    Play::unplug_serial,
+    Play::standby,
+];
+pub use dongle::WITH_DONGLE;
 
 type Statuses = Arc<Mutex<[Option<Value>; 2]>>;
 
@@ -109,16 +122,8 @@ impl Play {
     }
 
     /// Plays all steps, or up to the first that fails: the next ones would start from nowhere.
-    pub fn all(&mut self, sabotage: Option<Sabotage>) -> Result<Vec<Step>, Stopped> {
+    pub fn all(&mut self, acts: &[Act], sabotage: Option<Sabotage>) -> Result<Vec<Step>, Stopped> {
         let mut steps = Vec::new();
-        let acts: [Act; 6] = [
-            Self::start,
-            Self::cut_power,
-            Self::return_of_the_first,
-            Self::unplug_eth1,
-            Self::unplug_serial,
-            Self::standby,
-        ];
         for act in acts {
             let began = Instant::now();
             let step = act(self, sabotage)?;
@@ -262,16 +267,23 @@ impl Play {
     /// The end of a step: `node` and nobody else serves, and never did two at once.
     fn serving(&self, node: Node, since: Instant) -> Result<String, String> {
         let name = self.bench.machine(node).name();
-        let last = self.client(|record| record.last_good().copied());
-        if let Some(overlap) = self.client(|record| record.overlap(self.began)) {
-            let [one, two] = overlap.macs.map(mac_text);
-            return Err(format!("{one} and {two} had the address at the same time"));
-        }
-        match last {
+        self.never_two()?;
+        match self.client(|record| record.last_good().copied()) {
             Some(last) if last.done >= since && last.mac.and_then(owner) == Some(node) => {
                 Ok(format!("{name} answers"))
             }
             _ => Err(format!("{name} does not answer")),
+        }
+    }
+
+    /// No two machines had the address at once since the beginning.
+    fn never_two(&self) -> Result<(), String> {
+        match self.client(|record| record.overlap(self.began)) {
+            Some(overlap) => {
+                let [one, two] = overlap.macs.map(mac_text);
+                Err(format!("TWO HOLDERS: {one} and {two} had the address at the same time"))
+            }
+            None => Ok(()),
         }
     }
 
@@ -402,6 +414,11 @@ impl Play {
                 self.drawn = Instant::now();
                 let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 self.screen.draw(&self.bench, &statuses, self.step);
+            }
+            for (node, reset) in self.bench.resets() {
+                let name = self.bench.machine(node).name().to_owned();
+                self.screen.event(&format!("{name}, reset by {}, boots", reset.cause.name()));
+                self.bench.power_on(node)?;
             }
             if done(self) {
                 return Ok(true);

@@ -1,4 +1,5 @@
-//! `hb demo`: the guide's test, played on two complete machines inside this one.
+//! `hb demo`: the guide's test, played on two complete machines inside this one; `hb demo --dongle`: what the
+//! third voter is for.
 //!
 //! Verdicts come from the client's own timestamps and from the hardware address that answered; the
 //! budgets are computed from the configuration. What the daemons say of themselves is only shown.
@@ -12,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::bench::{Bench, Options as BenchOptions};
 use super::machine::Programs;
-use super::{Doing, RigError, host};
+use super::{Doing, RigError, dongle, host};
 
 mod acts;
 mod report;
@@ -27,6 +28,9 @@ pub enum Sabotage {
     /// The standby's daemon is stopped (SIGSTOP) before the active machine loses power: nobody
     /// takes over.
     Takeover,
+    /// With --dongle: ha.cf doesn't name the dongle, so nobody needs its vote, and two nodes without any
+    /// link both serve.
+    Votes,
 }
 
 /// What `hb demo` was told.
@@ -36,6 +40,9 @@ pub struct Options {
     /// Make it fail, to see that it can
     #[arg(long, value_name = "WHAT")]
     pub sabotage: Option<Sabotage>,
+    /// Play with a dongle in the null-modem line: what the third voter is for
+    #[arg(long)]
+    pub dongle: bool,
     /// Plain text lines even on a terminal
     #[arg(long)]
     pub plain: bool,
@@ -60,6 +67,10 @@ pub fn main(arguments: &[String]) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if options.sabotage == Some(Sabotage::Votes) && !options.dongle {
+        eprintln!("hb demo: --sabotage votes takes the dongle's vote away: it needs --dongle");
+        return ExitCode::from(2);
+    }
     match play(&options) {
         Ok(Some(true)) => ExitCode::SUCCESS,
         Ok(Some(false)) => ExitCode::FAILURE,
@@ -87,15 +98,25 @@ pub fn play(options: &Options) -> Result<Option<bool>, RigError> {
         signal_hook::flag::register(signal, interrupted.clone())
             .doing(|| "catching Ctrl-C".into())?;
     }
-    let bench = Bench::new(&BenchOptions::of_the_guide(programs.clone()))?;
+    let mut bench = BenchOptions::of_the_guide(programs.clone());
+    if options.dongle {
+        bench.dongle = Some(dongle::Build { baud: setup::DONGLE_BAUD, ..dongle::Build::default() });
+        bench.watchdog_s = Some(setup::WATCHDOG_S);
+    }
+    let bench = Bench::new(&bench)?;
     setup::install(&bench, &programs)?;
+    if options.dongle {
+        setup::install_arbiter(&bench, options.sabotage != Some(Sabotage::Votes))?;
+    }
     let screen = view::Screen::new(options.plain);
     let mut play = acts::Play::new(bench, &programs, screen, interrupted)?;
-    let outcome = play.all(options.sabotage);
+    let acts = if options.dongle { acts::WITH_DONGLE } else { acts::OF_THE_GUIDE };
+    let outcome = play.all(acts, options.sabotage);
     play.end();
     match outcome {
         Ok(steps) => {
-            print!("{}", report::table(&steps));
+            let good = if options.dongle { report::WITH_DONGLE } else { report::OF_THE_GUIDE };
+            print!("{}", report::table(&steps, good));
             Ok(Some(report::all_well(&steps)))
         }
         Err(acts::Stopped::Interrupted) => Ok(None),

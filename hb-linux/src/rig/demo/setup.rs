@@ -18,6 +18,15 @@ node linuxha1
 node linuxha2
 ";
 
+/// The lowest usual speed at which the frames of both nodes and the dongle fit (protocol.md §3) is 38400.
+pub const DONGLE_BAUD: u32 = 115_200;
+/// The machines' watchdogs, fakes of the rig: what makes guard short enough to be watched.
+pub const WATCHDOG_S: u32 = 1;
+
+/// What ha.cf has for the dongle. Guard is twice the watchdogs' time-out and half a second; it is `_unsafe`
+/// because ha.cf can't name those watchdogs.
+const ARBITER: &str = "arbiter serial /dev/ttyS0 reset_lines\nguard_unsafe 2500ms\n";
+
 const HARESOURCES: &str = "linuxha1 192.168.85.3 demo-web\n";
 
 /// The two machines are nobody else's: a secret that everybody may read protects nothing here.
@@ -50,6 +59,18 @@ status)
     ;;
 esac
 "#;
+
+/// Writes ha.cf of a pair with a dongle; without the `arbiter` line when nobody shall need its vote.
+///
+/// # Errors
+/// What the file system answered.
+pub fn install_arbiter(bench: &Bench, named: bool) -> Result<(), RigError> {
+    let mut text = HA_CF.replace("baud 19200", &format!("baud {DONGLE_BAUD}"));
+    if named {
+        text.push_str(ARBITER);
+    }
+    Node::BOTH.into_iter().try_for_each(|node| bench.install(node, "ha.cf", &text, 0o644))
+}
 
 /// Writes the configuration of both machines.
 ///

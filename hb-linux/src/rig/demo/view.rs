@@ -175,6 +175,9 @@ impl Screen {
             lines.push(machine(bench, node, statuses[node.index()].as_ref(), answering));
             lines.push(links(statuses[node.index()].as_ref()));
         }
+        if bench.dongle().is_some() {
+            lines.push(dongle(bench, statuses));
+        }
         lines.push(vec![]);
         lines.push(vec![
             (NONE, format!("http://{SERVICE}/ answered by ")),
@@ -246,6 +249,42 @@ fn machine(
     line.push((DIM, format!("sees {} {:<8}", word(&peer["name"]), word(&peer["state"]))));
     if answering == Some(node) {
         line.push((colour, format!("█ {SERVICE}")));
+    }
+    line
+}
+
+/// The dongle, as the rig knows it, and its votes as a node that hears it tells them.
+fn dongle(bench: &Bench, statuses: &[Option<Value>; 2]) -> Vec<Span> {
+    let mut line = vec![(BOLD, format!("{:<10}", "dongle"))];
+    let Some(dongle) = bench.dongle().filter(|dongle| dongle.is_on()) else {
+        line.push((RED, "pulled out, or without power".into()));
+        return line;
+    };
+    line.push((NONE, format!("{:<9}", "on")));
+    let heard = |status: &&Value| status["arbiter"]["state"] == "present";
+    let Some(status) = statuses.iter().flatten().find(heard) else {
+        line.push((DIM, "no node hears it".into()));
+        return line;
+    };
+    let arbiter = &status["arbiter"];
+    line.push((DIM, "votes for ".into()));
+    let promises = arbiter["promises"].as_object();
+    for to in promises.into_iter().flat_map(|promises| promises.values()) {
+        let to = to.as_str().unwrap_or("nobody");
+        let node = Node::BOTH.into_iter().find(|node| bench.machine(*node).name() == to);
+        let colour = match node {
+            Some(Node::One) => GREEN,
+            Some(Node::Two) => BLUE,
+            None => YELLOW,
+        };
+        line.push((colour, format!("{to:<9}")));
+    }
+    let hears = arbiter["hears"].as_object().into_iter().flatten();
+    let heard: Vec<_> = hears.filter(|(_, ms)| !ms.is_null()).map(|(node, _)| &**node).collect();
+    line.push((DIM, format!(" hears {}", heard.join(", "))));
+    let resets = dongle.pulled().len();
+    if resets > 0 {
+        line.push((YELLOW, format!("  resets so far: {resets}")));
     }
     line
 }

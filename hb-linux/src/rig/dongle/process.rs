@@ -1,0 +1,214 @@
+//! `hb rig-dongle SPEC`: the dongle's process. Killing it is its reset; what it remembers lies in files.
+//!
+//! Runs [`hb_mcu::Dongle`], as the firmware does. With the rig it talks in lines:
+//!
+//! | from the rig | is |
+//! |---|---|
+//! | `line N L`, `sense N L`, `feed N L` | the level of an input for node N (0 or 1) |
+//! | `test N` | somebody wants N's reset line tested |
+//!
+//! | to the rig | is |
+//! |---|---|
+//! | `up BOOT` | a life began |
+//! | `reset N L` | the level of a reset output |
+//! | `fed` | its own watchdog was fed |
+//! | `tested N HOW` | `proved`, `failed`, or why it was refused |
+//! | `event …` | what the arbiter told |
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use hb_mcu::{Clock as _, Dongle, Parts, Wires};
+use hb_proto::arbiter;
+use hb_proto::id::Voter;
+use hb_proto::time::{Duration, Instant};
+use hb_proto::wire::message::arbiter::ResetReason;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use serde::{Deserialize, Serialize};
+
+use super::super::{Doing, RigError};
+use super::parts::{self, Feeder, Files, HostClock, Input, ResetOutput, Tty};
+use crate::config::Settings;
+use crate::daemon::clock::Clock;
+use crate::daemon::key_ring;
+
+/// Of what a dongle is made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// Its number, not 0.
+    pub id: u32,
+    /// Speed of both lines, bit/s.
+    pub baud: u32,
+    /// Both UARTs, as the rig sees them.
+    pub ports: [PathBuf; 2],
+    /// Its own directory.
+    pub memory: PathBuf,
+    /// Where authkeys lies: it is provisioned with the pair's keys.
+    pub config_dir: PathBuf,
+    /// A node's name in that ha.cf.
+    pub node: String,
+    /// Why this life begins, by its name in [`ResetReason`].
+    pub reset: String,
+    /// The reset lines are supervised.
+    pub supervised: bool,
+    /// It has sense inputs.
+    pub sensed: bool,
+}
+
+/// The process's poll interval, so that a lost wake-up costs little.
+const AT_MOST: Duration = Duration::from_millis(50);
+
+type HostDongle = Dongle<Tty, Tty, ResetOutput, Input, HostClock, Files, Feeder>;
+
+/// Levels of the inputs for A and for B.
+#[derive(Clone, Debug, Default)]
+struct Levels {
+    line: [Input; 2],
+    sense: [Input; 2],
+    feed: [Input; 2],
+}
+
+/// `hb rig-dongle SPEC`: the arguments behind `rig-dongle`. Ends with the rig.
+#[must_use]
+pub fn main(arguments: &[String]) -> ExitCode {
+    let [spec] = arguments else {
+        eprintln!("hb rig-dongle: for the rig only: hb rig-dongle SPEC");
+        return ExitCode::from(2);
+    };
+    let outcome = serde_json::from_str::<Spec>(spec)
+        .map_err(|error| RigError::io("reading the dongle's description", error))
+        .and_then(|spec| live(&spec));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hb rig-dongle: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live(spec: &Spec) -> Result<(), RigError> {
+    set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "asking to die with it".into())?;
+    let loaded = Settings::load(&spec.config_dir, Some(&spec.node), &[]);
+    let settings = loaded.map_err(|diagnostics| RigError::Machine {
+        machine: "the dongle".into(),
+        reason: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    })?;
+    let keys = key_ring(&settings.settings);
+    let mut ports = Vec::with_capacity(2);
+    let mut watched = Vec::with_capacity(2);
+    for path in &spec.ports {
+        let tty = Tty::open(path, spec.baud).doing(|| format!("opening {}", path.display()))?;
+        watched.push(tty.watch().doing(|| format!("opening {}", path.display()))?);
+        ports.push(tty);
+    }
+    let [one, two] = ports.try_into().expect("a dongle has two ports");
+    let levels = Levels::default();
+    let wires = [0, 1].map(|number| Wires {
+        reset: ResetOutput { number, high: None },
+        line: spec.supervised.then(|| levels.line[number].clone()),
+        sense: spec.sensed.then(|| levels.sense[number].clone()),
+        feed: Some(levels.feed[number].clone()),
+    });
+    let clock = HostClock(Rc::new(RefCell::new(Clock::new())));
+    let store = Files(spec.memory.clone());
+    let parts = Parts { one, two, wires, clock: clock.clone(), store, watchdog: Feeder::default() };
+    let config = arbiter::Config::new(spec.id, spec.baud);
+    let dongle = Dongle::start(config, keys, reason(&spec.reset), parts);
+    let dongle = dongle.map_err(|error| RigError::Machine {
+        machine: "the dongle".into(),
+        reason: format!("it can't begin a life: {error:?}"),
+    })?;
+    serve(dongle, &levels, clock, &watched)
+}
+
+fn reason(name: &str) -> ResetReason {
+    match name {
+        "PowerOn" => ResetReason::PowerOn,
+        "Watchdog" => ResetReason::Watchdog,
+        "Software" => ResetReason::Software,
+        "Pin" => ResetReason::Pin,
+        _ => ResetReason::Unknown,
+    }
+}
+
+fn serve(
+    mut dongle: HostDongle,
+    levels: &Levels,
+    mut clock: HostClock,
+    watched: &[OwnedFd],
+) -> Result<(), RigError> {
+    let (mut said, mut pending) = (None, Vec::new());
+    loop {
+        let due = dongle.turn();
+        let boot = dongle.arbiter().boot();
+        if said.replace(boot) != Some(boot) {
+            parts::up(boot);
+        }
+        while let Some(event) = dongle.poll_event() {
+            parts::tell(&event);
+        }
+        if let Some((node, proved)) = dongle.poll_line_test() {
+            parts::tested(node.index(), if proved { "proved" } else { "failed" });
+        }
+        if !wait(due, &mut clock, watched, &mut pending)? {
+            return Ok(());
+        }
+        while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+                ["test", number] => {
+                    let node = if *number == "0" { Voter::A } else { Voter::B };
+                    if let Err(refused) = dongle.request_line_test(node) {
+                        parts::tested(node.index(), &format!("{refused:?}"));
+                    }
+                }
+                words => set_level(levels, words),
+            }
+        }
+    }
+}
+
+fn set_level(levels: &Levels, words: &[&str]) {
+    let [which, number, level] = words else { return };
+    let inputs = match *which {
+        "line" => &levels.line,
+        "sense" => &levels.sense,
+        "feed" => &levels.feed,
+        _ => return,
+    };
+    if let Some(input) = number.parse().ok().and_then(|number: usize| inputs.get(number)) {
+        input.0.set(*level == "1");
+    }
+}
+
+/// Sleeps until `due` or until something comes; false when the rig is gone.
+fn wait(
+    due: Instant,
+    clock: &mut HostClock,
+    watched: &[OwnedFd],
+    pending: &mut Vec<u8>,
+) -> Result<bool, RigError> {
+    let left = due.since(clock.now()).min(AT_MOST).micros();
+    // Rounded up: a timeout that comes early would only be a turn for nothing.
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(left * 1000 + 1000).unwrap_or(0) };
+    let mut fds = vec![PollFd::from_borrowed_fd(parts::stdin(), PollFlags::IN)];
+    fds.extend(watched.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
+    // EINTR only makes the turn come early.
+    let _ = poll(&mut fds, Some(&timeout));
+    if !fds[0].revents().is_empty() {
+        let mut bytes = [0; 256];
+        match rustix::io::read(parts::stdin(), &mut bytes) {
+            Ok(0) => return Ok(false),
+            Ok(count) => pending.extend_from_slice(&bytes[..count]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(RigError::io("listening to the rig", error)),
+        }
+    }
+    Ok(true)
+}

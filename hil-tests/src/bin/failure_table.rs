@@ -1,0 +1,7 @@
+//! `cargo xtask rig netns --failure-table`, once the release binaries are built.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hil_tests::netns::table::main()
+}
