@@ -15,7 +15,7 @@ use hb_proto::wire::message::{
 };
 
 use crate::bytes::KEYS;
-use crate::machine::{Input, Machine, Output, Request};
+use crate::machine::{Input, Machine, Output, Request, works};
 
 /// Frames that the network may still deliver, late or again.
 const POOL: usize = 24;
@@ -317,13 +317,6 @@ fn keep(pool: &mut Vec<(LinkId, Vec<u8>)>, output: &mut Output) {
     pool.append(&mut output.frames);
     let surplus = pool.len().saturating_sub(POOL);
     pool.drain(..surplus);
-}
-
-const fn works(verb: hb_proto::action::Verb) -> Outcome {
-    match verb {
-        hb_proto::action::Verb::Status => Outcome::NotHeld,
-        _ => Outcome::Done,
-    }
 }
 
 fn config(u: &mut Unstructured<'_>) -> Result<Config> {

@@ -101,4 +101,4 @@ macro_rules! replays {
     };
 }
 
-replays!(deframer decoder node hacf haresources authkeys sockets server);
+replays!(deframer decoder node arbiter trio hacf haresources authkeys sockets server);

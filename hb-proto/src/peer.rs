@@ -1,5 +1,8 @@
 //! Liveness of the peer: judged from silence, never the ground of safety (protocol.md §1).
 
+#[cfg(feature = "explore")]
+mod explore;
+
 use crate::config::Timing;
 use crate::time::{Duration, Instant};
 use crate::wire::message::Life;

@@ -1,6 +1,7 @@
 //! Scenarios and rigs.
 
 pub mod bench;
+pub mod exhaustive;
 pub mod inside;
 pub mod netns;
 pub mod scenario;

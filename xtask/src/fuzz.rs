@@ -7,8 +7,18 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::Place;
 
 /// As in fuzz/src/lib.rs, whose own test compares.
-pub const TARGETS: [&str; 8] =
-    ["deframer", "decoder", "node", "hacf", "haresources", "authkeys", "sockets", "server"];
+pub const TARGETS: [&str; 10] = [
+    "deframer",
+    "decoder",
+    "node",
+    "arbiter",
+    "trio",
+    "hacf",
+    "haresources",
+    "authkeys",
+    "sockets",
+    "server",
+];
 /// Longest input: a frame is 112 bytes, a node's story a few thousand choices.
 const MAX_LEN: &str = "4096";
 

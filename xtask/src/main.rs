@@ -45,6 +45,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Explore every history within the bounds of each model: [--small] [NAME …] [--broken RULE] [--list]
+    #[command(disable_help_flag = true)]
+    Exhaustive {
+        /// For the explorer; `--help` lists all
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Fuzz each target for a while with libFuzzer (nightly); crashes go to fuzz/artifacts
     Fuzz {
         /// For each target
@@ -79,6 +86,7 @@ fn main() -> ExitCode {
         Chore::Test { stages } => test::run(&stages),
         Chore::Demo { args } => demo(&args),
         Chore::Sim { args } => sim::run(&args),
+        Chore::Exhaustive { args } => sim::exhaustive(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
         Chore::Rig { args } => rig::run(&args),
         Chore::Mutants { rules } => mutants::run(&Place::here(), &rules),

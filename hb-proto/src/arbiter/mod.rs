@@ -12,6 +12,8 @@
 //! [`Arbiter::handle_timeout`], then every output until it is empty. Actions come before frames: what
 //! [`Action::Store`] holds must be stored before anything that is polled after it leaves.
 
+#[cfg(feature = "explore")]
+mod explore;
 mod fence;
 mod forward;
 mod memory;

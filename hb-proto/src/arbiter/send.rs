@@ -1,6 +1,9 @@
 //! What leaves the arbiter: forwarded frames first, then its own, one each keepalive and at once when
 //! something changed.
 
+#[cfg(feature = "explore")]
+mod explore;
+
 use super::{Arbiter, Port};
 use crate::config::LinkKind;
 use crate::id::{LinkId, Voter};

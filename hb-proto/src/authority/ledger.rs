@@ -2,6 +2,9 @@
 //!
 //! Nodes and arbiter share it; what they *want* (policy) is theirs, and reaches it as a [`Stance`].
 
+#[cfg(feature = "explore")]
+mod explore;
+
 use heapless::Vec;
 
 use super::promises::{FrameName, Promisee, Promises};

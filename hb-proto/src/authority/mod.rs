@@ -9,6 +9,8 @@
 //! nodes authorised at once, both would have promised nothing (R2), so neither counts the other's promise
 //! and both count the arbiter's: against Lemma 2.
 
+#[cfg(feature = "explore")]
+pub mod explore;
 mod ledger;
 mod promises;
 mod voice;

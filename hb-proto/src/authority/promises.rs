@@ -1,5 +1,8 @@
 //! One group's promises, as one voter holds and counts them (protocol.md §2).
 
+#[cfg(feature = "explore")]
+mod explore;
+
 use crate::id::{BootId, Voter};
 use crate::time::{Duration, Instant};
 

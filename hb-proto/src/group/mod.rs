@@ -2,6 +2,9 @@
 //!
 //! Starts left to right, stops right to left. Knows nothing of authority: it is told to start and stop.
 
+#[cfg(feature = "explore")]
+mod explore;
+
 use crate::action::{Action, Outcome, Ticket, TicketId, Verb};
 use crate::config::Patience;
 use crate::id::GroupId;

@@ -5,6 +5,8 @@
 
 mod commands;
 mod decisions;
+#[cfg(feature = "explore")]
+mod explore;
 mod ground;
 #[cfg(feature = "mutants")]
 mod knobs;

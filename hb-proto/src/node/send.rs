@@ -1,5 +1,8 @@
 //! What leaves: one frame each keepalive on every link, and at once when something changed.
 
+#[cfg(feature = "explore")]
+mod explore;
+
 use super::{ArbiterState, Node, Stance};
 use crate::authority::Voice;
 use crate::config::LinkKind;

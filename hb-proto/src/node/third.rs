@@ -1,5 +1,8 @@
 //! The third voter, as a node sees it: what the arbiter says, what it is asked, what is relayed for it.
 
+#[cfg(feature = "explore")]
+mod explore;
+
 use heapless::Vec;
 
 use super::{Accepted, Node, PeerFacts};

@@ -89,11 +89,25 @@ fn broken_rules(place: &Place) -> Outcome {
         }
         Err(error) => return Outcome::failed(format!("can't run cargo: {error}")),
     }
-    tests(
+    let mut outcome = tests(
         place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(with).arg("--tests"),
         // … and what else takes a knob: the ends of numbers, the judge of lemma 1.
         &["each_broken_rule_is_noticed", "at_the_end_of_its_numbers", "judge_of_lemma_1"],
-    )
+    );
+    let model = ["test", "--locked", "-p", "hil-tests", "--features", "mutants"];
+    let model = tests(
+        place.cargo().args(model).args(["--test", "exhaustive"]),
+        &["broken_rules_have_counterexamples"],
+    );
+    let oracle = ["test", "--locked", "--no-default-features", "--features", "mutants"];
+    let mut command = place.cargo();
+    command.args(oracle).args(["--manifest-path", "fuzz/Cargo.toml", "--test", "broken"]);
+    let oracle = tests(command.arg("--target-dir").arg(&place.target), &[]);
+    for more in [model, oracle] {
+        outcome.counts += more.counts;
+        outcome.output.push_str(&more.output);
+    }
+    outcome
 }
 
 /// With and without defmt: both are shipped, on Linux and in the dongle.
@@ -136,7 +150,8 @@ fn miri(place: &Place) -> Outcome {
 }
 
 /// Tests of hil-tests that need no namespaces. Everything else in `hil-tests/tests` is the rig's.
-const SIMULATOR_TESTS: [&str; 4] = ["sim", "sim_judge", "sim_stories", "sim_trio"];
+const SIMULATOR_TESTS: [&str; 5] =
+    ["sim", "sim_judge", "sim_stories", "sim_trio", "exhaustive"];
 
 /// The test profile optimises what the simulator consists of. Known runs are compared in the release
 /// profile, too, which has other checks and another optimiser.

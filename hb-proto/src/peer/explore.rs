@@ -1,0 +1,14 @@
+//! Times that are over, for an explorer.
+
+use super::Peer;
+use crate::authority::explore::lately;
+use crate::time::{Duration, Instant};
+
+impl Peer {
+    /// `patience` is the longer of deadtime and initdead.
+    pub(crate) fn level(&mut self, now: Instant, patience: Duration) {
+        self.started_at = lately(self.started_at, now, patience);
+        self.attentive_since = lately(self.attentive_since, now, patience);
+        self.heard_at = self.heard_at.map(|at| lately(at, now, patience));
+    }
+}
