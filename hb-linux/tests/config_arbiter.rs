@@ -70,14 +70,14 @@ fn guard_follows_from_the_watchdog() {
     let arbiter = proto.arbiter.expect("configured");
     assert_eq!(arbiter.link, LinkId(2), "the second serial line");
     assert_eq!((arbiter.fence, arbiter.external_watchdog), (None, false));
-    assert_eq!(proto.timing.guard, Duration::from_millis(20_500), "2 × 10 s + 500 ms");
+    assert_eq!(proto.timing.guard, Duration::from_millis(21_500), "2 × 10 s × 1.05 + 500 ms");
     assert_eq!(proto.timing.lease, Duration::from_millis(400));
     assert!(loaded.settings.guard_by_watchdog);
     assert_eq!((loaded.arbiter_line, loaded.watchdog_line), (Some(5), Some(6)));
     // A slow pair's watchdog is slower: twice deadtime.
     let slow = "deadtime 30\narbiter serial /dev/ttyS9\nwatchdog /dev/watchdog\n";
     let timing = load(slow).expect("good files").settings.proto.timing;
-    assert_eq!(timing.guard, Duration::from_millis(120_500), "2 × 60 s + 500 ms");
+    assert_eq!(timing.guard, Duration::from_millis(126_500), "2 × 60 s × 1.05 + 500 ms");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn guard_is_unbounded_where_only_a_reset_line_stops_a_node() {
     let both = "arbiter serial /dev/ttyS8 reset_lines external_watchdog\nwatchdog /dev/watchdog\n";
     let proto = load(both).expect("good files").settings.proto;
     assert!(proto.arbiter.expect("configured").external_watchdog);
-    assert_eq!(proto.timing.guard.millis(), 20_500, "the watchdog still gives one");
+    assert_eq!(proto.timing.guard.millis(), 21_500, "the watchdog still gives one");
     let alone = load("arbiter serial /dev/ttyS8\nguard unbounded\n").expect("usable");
     assert!(warned(&alone).contains("nobody takes over"), "{:?}", alone.diagnostics);
     let budget = alone.settings.proto.budget(0).expect("a group");
@@ -152,7 +152,7 @@ fn what_does_not_fit_is_told() {
         ("guard 30\n", 5, "belongs to `arbiter`"),
         ("guard_unsafe 30\n", 5, "belongs to `arbiter`"),
         ("watchdog /dev/watchdog\narbiter serial /dev/ttyS7\n", 6, "/dev/ttyS8, /dev/ttyS9"),
-        ("watchdog /dev/watchdog\narbiter serial /dev/ttyS8\nguard 20\n", 7, "20500 ms"),
+        ("watchdog /dev/watchdog\narbiter serial /dev/ttyS8\nguard 20\n", 7, "21500 ms"),
         ("arbiter serial /dev/ttyS8\nguard 30\n", 6, "or `guard_unsafe 30`"),
         ("arbiter serial /dev/ttyS8\nguard 30\nguard_unsafe 30\n", 7, "keep one of the two"),
         ("arbiter serial /dev/ttyS8\nguard_unsafe 0\n", 6, "positive"),
@@ -240,13 +240,13 @@ fn check_does_the_sums_for_its_mode() {
     says(
         &dog,
         &[
-            "guard 20500 ms ≥ 2 × watchdog 10 s + 500 ms",
-            "lease × 1.05 + guard = 420 ms + 20500 ms = 20920 ms",
+            "guard 21500 ms ≥ 2 × watchdog 10 s × 1.05 + 500 ms",
+            "lease × 1.05 + guard = 420 ms + 21500 ms = 21920 ms",
             "(32 own + 32 of the peer + 48 of the arbiter) bytes × 10 bits / 115200 baud = 9.722 ms",
             "load of /dev/ttyS9: 32 bytes",
             "budget for 192.168.85.3 (arbiter, no reset lines): the longer of deadtime 500 ms and (lease × 1.05 \
-             + guard) × 1.05 = 21966 ms + a request and its answer 6.944 ms + start 1020 ms",
-            "= 23012.944 ms",
+             + guard) × 1.05 = 23016 ms + a request and its answer 6.944 ms + start 1020 ms",
+            "= 24062.944 ms",
             "ha.cf:6: note: a `stop` may take 60 s and the watchdog waits 10 s",
         ],
     );
@@ -258,7 +258,7 @@ fn check_does_the_sums_for_its_mode() {
         &[
             "budget for 192.168.85.3 (arbiter, reset lines): deadtime 500 ms + fence 300 ms assumed + start",
             "= 1840 ms",
-            "leaves no evidence ends no promise: then the takeover waits for (lease × 1.05 + guard) × 1.05 = 21966 ms",
+            "leaves no evidence ends no promise: then the takeover waits for (lease × 1.05 + guard) × 1.05 = 23016 ms",
         ],
     );
     let unbounded = checked("arbiter serial /dev/ttyS8 reset_lines\n", false);
@@ -276,7 +276,7 @@ fn a_guest_needs_more_than_a_watchdog() {
     let refused = checked("arbiter serial /dev/ttyS8\nwatchdog /dev/watchdog\n", true);
     says(
         &refused,
-        &["ha.cf:5: error: guard: this machine is a hypervisor's guest", "`guard_unsafe 20500ms`"],
+        &["ha.cf:5: error: guard: this machine is a hypervisor's guest", "`guard_unsafe 21500ms`"],
     );
     let unsafe_guard = checked("arbiter serial /dev/ttyS8\nguard_unsafe 2\n", true);
     says(&unsafe_guard, &["ha.cf:5: warning: this machine is a hypervisor's guest"]);

@@ -20,6 +20,8 @@ pub const MAX_RESOURCES: usize = 16;
 
 /// Longest status frame on a serial line: COBS, tag and delimiter included (protocol.md §5).
 pub const STATUS_SERIAL_BYTES: usize = 32;
+/// How far apart two voters' clocks may run, in percent, unless a firmware knows its own to be worse.
+pub const DRIFT_PERCENT: u8 = 5;
 /// Bits on the line for one byte at 8N1: start, eight data bits, stop.
 pub const BITS_PER_BYTE: u64 = 10;
 
@@ -55,7 +57,7 @@ impl Timing {
             initdead: Duration::from_secs(10),
             lease: Duration::from_millis(400),
             guard: Duration::ZERO,
-            drift_percent: 5,
+            drift_percent: DRIFT_PERCENT,
         }
     }
 

@@ -48,7 +48,7 @@ fn guard(settings: &Settings) -> String {
         (settings.proto.timing.guard, watchdog::timeout_s(settings.proto.timing.deadtime));
     if settings.guard_by_watchdog {
         format!(
-            "guard {guard} ≥ 2 × watchdog {timeout_s} s + {}: a node that hangs is reset before another may run \
+            "guard {guard} ≥ 2 × watchdog {timeout_s} s × 1.05 + {}: a node that hangs is reset before another may run \
              what it ran",
             watchdog::GUARD_MARGIN
         )

@@ -204,7 +204,7 @@ fn given_guard(at: &At<Duration>, timeout_s: Option<u32>, report: &mut Report) -
         report.error(
             at.line,
             format!(
-                "guard: read {guard}, but the watchdog resets this machine after up to 2 × {timeout_s} s + \
+                "guard: read {guard}, but the watchdog resets this machine after up to 2 × {timeout_s} s × 1.05 + \
                  {} = {least}; expected that or more, or remove the line",
                 watchdog::GUARD_MARGIN
             ),

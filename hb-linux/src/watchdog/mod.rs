@@ -13,6 +13,7 @@ mod remote;
 
 use std::io;
 
+use hb_proto::config::DRIFT_PERCENT;
 use hb_proto::time::Duration;
 
 pub use device::{Device, OpenError};
@@ -32,11 +33,13 @@ pub fn timeout_s(deadtime: Duration) -> u32 {
     u32::try_from(twice).unwrap_or(u32::MAX).max(TIMEOUT_AT_LEAST_S)
 }
 
-/// The shortest guard that a time-out allows: 2 × time-out + 500 ms. Twice, because the kernel feeds once
-/// by itself when the device is closed unasked (watchdog-api.rst, "Magic Close"; R10).
+/// The shortest guard that a time-out allows: 2 × time-out × (1 + drift) + 500 ms. Twice, because the
+/// kernel feeds once by itself when the device is closed unasked (watchdog-api.rst, "Magic Close"; R10).
+/// Drift, because guard ends by the clock of whoever gave the promise, the watchdog's time by its own.
 #[must_use]
 pub fn guard(timeout_s: u32) -> Duration {
-    Duration::from_secs(u64::from(timeout_s)).times(2) + GUARD_MARGIN
+    let twice = Duration::from_secs(u64::from(timeout_s)).times(2);
+    twice.percent(100 + u64::from(DRIFT_PERCENT)) + GUARD_MARGIN
 }
 
 /// What resets the machine when it goes unfed.
