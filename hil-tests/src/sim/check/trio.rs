@@ -2,6 +2,7 @@
 //! group, whatever happens, but for the exemptions that stand here by name.
 
 use hb_proto::arbiter::Arbiter;
+use hb_proto::authority::Stance;
 use hb_proto::id::GroupId;
 use hb_proto::node::{Accepted, Ground};
 use hb_proto::wire::message::arbiter::LineShown;
@@ -118,6 +119,40 @@ impl World {
         }
     }
 
+    /// At the end of a node's turn: who runs a group has promised it to nobody (R1, R2), and a human's vote
+    /// is over a lease after its peer was heard (R14).
+    pub(in crate::sim) fn check_turn(&mut self, who: Who, daemon: &Daemon) {
+        if self.knobs.arbiter.is_none() {
+            return;
+        }
+        let now = self.local_of(who);
+        let met = self.checks.human_met_at[who].map_or(0, |at| self.now - at);
+        let lease = daemon.node.config().timing.lease.micros();
+        for group in 0..self.knobs.groups.len() {
+            let id = GroupId(group as u8);
+            if daemon.node.group(id).is_none() {
+                continue;
+            }
+            let promised = daemon.node.promises(id).promised_to(now);
+            if daemon.node.stance(id) == Stance::Running
+                && let Some(to) = promised
+            {
+                self.violate(format!(
+                    "{} runs group {group}, which it has promised to {to:?}",
+                    NAMES[who]
+                ));
+            }
+            // By the slowest clock, and a keepalive for the turn that notices.
+            let over = lease * 11 / 10 + 2 * self.knobs.timing.keepalive.micros();
+            if daemon.node.ground(id, now) == Some(Ground::Human) && met > over {
+                self.violate(format!(
+                    "{} goes on with group {group} by a human's vote {met} µs after it was handed a frame of its peer",
+                    NAMES[who]
+                ));
+            }
+        }
+    }
+
     /// What is started by a human's vote is known as such from here on.
     pub(super) fn note_vote(&mut self, who: Who, daemon: &Daemon, group: usize) {
         let ground = daemon.node.ground(GroupId(group as u8), self.local_of(who));
@@ -175,6 +210,15 @@ impl World {
         }
         if again {
             self.violate(format!("the dongle fences life {pulsed} of {name} twice"));
+        }
+        let armed = self.knobs.arbiter.is_some_and(|knobs| knobs.external_watchdog);
+        if !asked && !armed {
+            self.violate(format!("the dongle fences {name}, which nobody asked for (R13)"));
+        }
+        if !asked && self.checks.life_at[1 - target] > since {
+            self.violate(format!(
+                "the dongle fences {name} unasked, on the word of a life younger than its silence (R13)"
+            ));
         }
         if memory.line != LineShown::Commissioned {
             self.violate(format!("the dongle pulls {name}'s line, which no test proved"));
