@@ -208,7 +208,8 @@ fn a_promise_of_the_dongle_that_it_doesnt_keep() {
     let mut world = quiet();
     let dongle = world.dongle.as_mut().expect("there");
     let local = dongle.unit.clock.local(world.now).micros();
-    dongle.unit.clock = crate::sim::clock::Clock::new(world.now, local + 200_000, 0);
+    let ahead = local - world.now + 200_000;
+    dongle.unit.clock = crate::sim::clock::Clock::new(0, ahead, 0);
     world.check_promises();
     assert!(red(&world).contains("before the end of its use and guard"), "{}", red(&world));
 }
