@@ -3,7 +3,7 @@
 
 use hb_proto::arbiter::Arbiter;
 use hb_proto::authority::Stance;
-use hb_proto::id::GroupId;
+use hb_proto::id::{BootId, GroupId};
 use hb_proto::node::{Accepted, Ground};
 use hb_proto::wire::message::arbiter::LineShown;
 
@@ -99,8 +99,8 @@ impl World {
         let Some(arbiter) = self.knobs.arbiter else { return };
         for group in 0..self.knobs.groups.len() {
             let grounds = [0, 1].map(|who| self.ground_of(who, group));
-            for who in 0..2 {
-                if grounds[who] == Some(Ground::Human) {
+            for (who, ground) in grounds.into_iter().enumerate() {
+                if ground == Some(Ground::Human) {
                     self.checks.human[who] |= 1 << group;
                 } else if self.machines[who].held[group] == 0 {
                     self.checks.human[who] &= !(1 << group);
@@ -199,7 +199,7 @@ impl World {
         let deadtime = arbiter.deadtime();
         let since = dongle.heard[target].at.max(dongle.started_at);
         let silent = local(now).since(local(since));
-        let pulsed = memory.pulsed.map_or(0, |boot| boot.value());
+        let pulsed = memory.pulsed.map_or(0, BootId::value);
         let again = dongle.unit.pulsed[target] >= pulsed;
         dongle.unit.pulsed[target] = dongle.unit.pulsed[target].max(pulsed);
         let asked = self.checks.fence_asked[target] == pulsed;
@@ -261,7 +261,7 @@ impl World {
                 }
             }
         }
-        for who in 0..2 {
+        for (who, name) in NAMES.into_iter().enumerate() {
             let Some(daemon) = self.machines[who].daemon.as_deref() else { continue };
             for group in 0..self.knobs.groups.len() {
                 let id = GroupId(group as u8);
@@ -272,7 +272,7 @@ impl World {
                     found.push(format!(
                         "{:?} is in {}'s way to group {group}: {obstacle:?}",
                         voter(who),
-                        NAMES[who]
+                        name
                     ));
                 }
             }
