@@ -106,6 +106,10 @@ pub struct Checks {
     pub(super) human: [u16; 2],
     /// This life of the node was told that its peer is off.
     pub(super) human_word: [bool; 2],
+    /// When it was first handed a frame of its peer after that.
+    pub(super) human_met_at: [Option<At>; 2],
+    /// When each machine's newest life began.
+    pub(super) life_at: [At; 2],
     /// A machine was said to be down, and wasn't ([`trio::Excuse::FalseEvidence`]); until its next reset.
     pub(super) false_evidence: [bool; 2],
     /// The machine's newest life has read files without an arbiter, though there is one.
@@ -216,6 +220,9 @@ impl World {
             self.checks.flow_since[who] = self.now;
         }
         self.checks.contact_at[who] = self.now;
+        if self.checks.human_word[who] {
+            self.checks.human_met_at[who].get_or_insert(self.now);
+        }
         let [ours, theirs] = self.checks.haresources;
         if ours != theirs {
             // Group numbers mean different things to the two: what runs goes on (protocol.md §1). The
@@ -418,6 +425,7 @@ impl World {
         if self.knobs.arbiter.is_some() {
             self.checks.classic[who] = self.configs[who].arbiter.is_none();
             self.checks.human_word[who] = false;
+            self.checks.life_at[who] = self.now;
             self.counts.trio.rules[7] += 1;
         }
         self.tell(who, || format!("life {boot} begins"));

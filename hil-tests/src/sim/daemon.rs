@@ -177,6 +177,7 @@ impl World {
         self.machines[who].longest_promise = daemon.node.longest_promise();
         match carried {
             Carried::All => {
+                self.check_turn(who, &daemon);
                 self.machines[who].daemon = Some(daemon);
                 self.plan_turn(who);
             }
@@ -354,7 +355,10 @@ impl World {
                 Command::PeerIsOff => {
                     let answer = daemon.node.request_takeover_peer_is_off(daemon.now).map(drop);
                     self.counts.trio.rules[13] += u64::from(answer.is_ok());
-                    self.checks.human_word[who] |= answer.is_ok();
+                    if answer.is_ok() {
+                        self.checks.human_word[who] = true;
+                        self.checks.human_met_at[who] = None;
+                    }
                     answer
                 }
                 Command::Leave => {

@@ -2,7 +2,8 @@
 //! group, whatever happens, but for the exemptions that stand here by name.
 
 use hb_proto::arbiter::Arbiter;
-use hb_proto::id::GroupId;
+use hb_proto::authority::Stance;
+use hb_proto::id::{BootId, GroupId};
 use hb_proto::node::{Accepted, Ground};
 use hb_proto::wire::message::arbiter::LineShown;
 
@@ -98,8 +99,8 @@ impl World {
         let Some(arbiter) = self.knobs.arbiter else { return };
         for group in 0..self.knobs.groups.len() {
             let grounds = [0, 1].map(|who| self.ground_of(who, group));
-            for who in 0..2 {
-                if grounds[who] == Some(Ground::Human) {
+            for (who, ground) in grounds.into_iter().enumerate() {
+                if ground == Some(Ground::Human) {
                     self.checks.human[who] |= 1 << group;
                 } else if self.machines[who].held[group] == 0 {
                     self.checks.human[who] &= !(1 << group);
@@ -113,6 +114,40 @@ impl World {
             if !human && !paused && !classic && !self.checks.false_evidence.contains(&true) {
                 self.violate(format!(
                     "both nodes are authorised for group {group}: A by {a:?}, B by {b:?}"
+                ));
+            }
+        }
+    }
+
+    /// At the end of a node's turn: who runs a group has promised it to nobody (R1, R2), and a human's vote
+    /// is over a lease after its peer was heard (R14).
+    pub(in crate::sim) fn check_turn(&mut self, who: Who, daemon: &Daemon) {
+        if self.knobs.arbiter.is_none() {
+            return;
+        }
+        let now = self.local_of(who);
+        let met = self.checks.human_met_at[who].map_or(0, |at| self.now - at);
+        let lease = daemon.node.config().timing.lease.micros();
+        for group in 0..self.knobs.groups.len() {
+            let id = GroupId(group as u8);
+            if daemon.node.group(id).is_none() {
+                continue;
+            }
+            let promised = daemon.node.promises(id).promised_to(now);
+            if daemon.node.stance(id) == Stance::Running
+                && let Some(to) = promised
+            {
+                self.violate(format!(
+                    "{} runs group {group}, which it has promised to {to:?}",
+                    NAMES[who]
+                ));
+            }
+            // By the slowest clock, and a keepalive for the turn that notices.
+            let over = lease * 11 / 10 + 2 * self.knobs.timing.keepalive.micros();
+            if daemon.node.ground(id, now) == Some(Ground::Human) && met > over {
+                self.violate(format!(
+                    "{} goes on with group {group} by a human's vote {met} µs after it was handed a frame of its peer",
+                    NAMES[who]
                 ));
             }
         }
@@ -164,7 +199,7 @@ impl World {
         let deadtime = arbiter.deadtime();
         let since = dongle.heard[target].at.max(dongle.started_at);
         let silent = local(now).since(local(since));
-        let pulsed = memory.pulsed.map_or(0, |boot| boot.value());
+        let pulsed = memory.pulsed.map_or(0, BootId::value);
         let again = dongle.unit.pulsed[target] >= pulsed;
         dongle.unit.pulsed[target] = dongle.unit.pulsed[target].max(pulsed);
         let asked = self.checks.fence_asked[target] == pulsed;
@@ -175,6 +210,15 @@ impl World {
         }
         if again {
             self.violate(format!("the dongle fences life {pulsed} of {name} twice"));
+        }
+        let armed = self.knobs.arbiter.is_some_and(|knobs| knobs.external_watchdog);
+        if !asked && !armed {
+            self.violate(format!("the dongle fences {name}, which nobody asked for (R13)"));
+        }
+        if !asked && self.checks.life_at[1 - target] > since {
+            self.violate(format!(
+                "the dongle fences {name} unasked, on the word of a life younger than its silence (R13)"
+            ));
         }
         if memory.line != LineShown::Commissioned {
             self.violate(format!("the dongle pulls {name}'s line, which no test proved"));
@@ -217,7 +261,7 @@ impl World {
                 }
             }
         }
-        for who in 0..2 {
+        for (who, name) in NAMES.into_iter().enumerate() {
             let Some(daemon) = self.machines[who].daemon.as_deref() else { continue };
             for group in 0..self.knobs.groups.len() {
                 let id = GroupId(group as u8);
@@ -228,7 +272,7 @@ impl World {
                     found.push(format!(
                         "{:?} is in {}'s way to group {group}: {obstacle:?}",
                         voter(who),
-                        NAMES[who]
+                        name
                     ));
                 }
             }

@@ -276,8 +276,8 @@ impl World {
         let now = self.now;
         let Some(dongle) = self.dongle.as_deref_mut() else { return };
         let fed = [0, 1].map(|who| dongle.feeds[who] && powered[who]);
-        for who in 0..2 {
-            dongle.inputs.push(Input::Feed(voter(who), fed[who]));
+        for (who, feeds) in fed.into_iter().enumerate() {
+            dongle.inputs.push(Input::Feed(voter(who), feeds));
         }
         let on = dongle.plugged
             && match knobs.supply {

@@ -157,6 +157,27 @@ fn a_right_pulse_a_second_one_and_one_by_an_unproved_line() {
     assert!(text.contains("twice") || text.contains("which no test proved"), "{text}");
 }
 
+/// R13: unasked, only for a node that armed it, and on the word of a witness older than the silence.
+#[test]
+fn a_pulse_that_nobody_asked_for() {
+    let frozen = |armed: bool, witness_at: At| {
+        let mut world = quiet();
+        world.apply(Fault::Freeze(A));
+        world.run_until(30_700_000);
+        assert_eq!((red(&world), world.counts.trio.pulses), ("", 1));
+        world.checks.fence_asked[A] = 0;
+        world.checks.life_at[B] = witness_at;
+        if let Some(arbiter) = &mut world.knobs.arbiter {
+            arbiter.external_watchdog = armed;
+        }
+        world.dongle.as_mut().expect("there").unit.pulsed = [0; 2];
+        pulse(&mut world)
+    };
+    assert_eq!(frozen(true, 1), "");
+    assert!(frozen(false, 1).contains("which nobody asked for"));
+    assert!(frozen(true, 30_600_000).contains("a life younger than its silence"));
+}
+
 /// B's clock jumps: by its own reckoning its promise ends sooner, and it is free for the dongle's.
 #[test]
 fn two_that_are_authorised() {
@@ -187,7 +208,8 @@ fn a_promise_of_the_dongle_that_it_doesnt_keep() {
     let mut world = quiet();
     let dongle = world.dongle.as_mut().expect("there");
     let local = dongle.unit.clock.local(world.now).micros();
-    dongle.unit.clock = crate::sim::clock::Clock::new(world.now, local + 200_000, 0);
+    let ahead = local - world.now + 200_000;
+    dongle.unit.clock = crate::sim::clock::Clock::new(0, ahead, 0);
     world.check_promises();
     assert!(red(&world).contains("before the end of its use and guard"), "{}", red(&world));
 }
