@@ -14,7 +14,7 @@ use hil_tests::sim::knobs::Knobs;
 use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::run;
 use hil_tests::sim::world::World;
-use sim_support::{all_good, total_of};
+use sim_support::total_of;
 
 #[test]
 fn two_thousand_soups() {
@@ -42,7 +42,8 @@ fn the_commits_own_seed() {
     };
     let seed = seed_of(commit.trim()).expect("git prints 40 hex digits");
     println!("commit {}: seed {seed}", commit.trim());
-    all_good((0..50).map(|step| generate::trio::soup(seed.wrapping_add(step))));
+    // So few may well have no takeover that a budget promises anything of.
+    total_of((0..50).map(|step| generate::trio::soup(seed.wrapping_add(step))));
 }
 
 #[test]

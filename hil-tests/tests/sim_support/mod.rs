@@ -14,6 +14,7 @@ const TOLD: usize = 5;
 
 /// Runs them all; the kinds of faults that happened. The first few that fail are run again, listening: their
 /// evidence is kept in `target/tmp/sim/KIND.SEED.CASE`, with `arbiter.` before it where there is one.
+#[allow(dead_code)] // Each test program uses its part.
 pub fn all_good(plans: impl IntoIterator<Item = Plan>) -> BTreeSet<&'static str> {
     let total = total_of(plans);
     assert!(
