@@ -111,7 +111,12 @@ pub mod broken {
             reset_lines(ResetLines::Supervised, "one fault, reset lines"),
             one_fault_and_a_loss("one fault and a loss"),
             late,
-            Bounds { losses: 1, failures: [0; 3], ..two_faults("two cuts and a loss") },
+            Bounds {
+                one_way: true,
+                losses: 1,
+                failures: [0; 3],
+                ..two_faults("two cuts and a loss")
+            },
             two_faults("two faults"),
         ]
     }

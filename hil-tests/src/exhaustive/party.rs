@@ -78,7 +78,8 @@ pub struct Summary {
     pub promised: Option<(Option<Voter>, Duration)>,
     /// For how long it counts each voter's promise.
     pub counts: [Duration; Voter::COUNT],
-    /// It has called the group its own, and not yet released it.
+    /// It asks for the group, or has called it its own and not yet released it.
+    pub asks: bool,
     pub runs: bool,
     /// It may run it.
     pub grounded: bool,
@@ -98,9 +99,9 @@ impl Ages {
     /// The number that a frame has from the next step on: a life's newest is [`NEWEST`], and all that are
     /// older than the horizon are 1.
     pub fn number(&self, of: Voter, name: FrameName) -> u32 {
+        // A life that is over keeps its numbers: it may have been too short for them to be told apart.
         let lives = name.boot.value() == u32::from(self.boots[of.index()]);
-        // Lives that are over grow old as time passes.
-        let shift = !lives || self.shifts >> of.index() & 1 == 1;
+        let shift = lives && self.shifts >> of.index() & 1 == 1;
         name.seq.saturating_sub(u32::from(shift)).max(1)
     }
 }
@@ -394,6 +395,7 @@ impl Parties {
                 Summary {
                     promised: promised(promises, now),
                     counts: Voter::ALL.map(|by| left(promises.counted_until(by))),
+                    asks: node.stance(WEB) != Stance::Idle,
                     runs: node.stance(WEB) == Stance::Running,
                     grounded: node.ground(WEB, now).is_some(),
                     serves: node.group(WEB).is_some_and(|group| group.phase() == Phase::Running),

@@ -12,7 +12,14 @@ const STEPS: usize = 120;
 fn seen(world: &World, state: &State) -> String {
     let parties = Voter::ALL.map(|who| {
         let summary = world.summary(state, who);
-        (summary.promised, summary.counts, summary.runs, summary.grounded, summary.serves)
+        (
+            summary.promised,
+            summary.counts,
+            summary.asks,
+            summary.runs,
+            summary.grounded,
+            summary.serves,
+        )
     });
     format!("{:?} {:?} {:?}", state.machines, state.dongle, parties)
 }
@@ -26,7 +33,7 @@ fn nothing_that_matters_is_forgotten() {
         (random >> 33) as usize % bound
     };
     let mut events_of_each = [0; 3];
-    for walk in 0..400 {
+    for walk in 0..1500 {
         let bounds = Bounds {
             failures: [3; 3],
             cuts: [3; 3],
@@ -40,6 +47,7 @@ fn nothing_that_matters_is_forgotten() {
         let plain = World::new(Bounds { plain: true, ..bounds.clone() });
         let model = World::new(bounds);
         let mut at = [model.first(), plain.first()];
+        let mut way = Vec::new();
         for step in 0..STEPS {
             let mut events = Vec::new();
             model.events(&at[0], &mut events);
@@ -55,7 +63,8 @@ fn nothing_that_matters_is_forgotten() {
             }] += 1;
             at = [model.after(&at[0], event), plain.after(&at[1], event)];
             let [forgetful, whole] = [seen(&model, &at[0]), seen(&plain, &at[1])];
-            assert_eq!(forgetful, whole, "walk {walk}, step {step}, after: {event:?}");
+            way.push(event);
+            assert_eq!(forgetful, whole, "walk {walk}, step {step}, after: {way:?}");
         }
     }
     assert!(events_of_each.iter().all(|&count| count > 2000), "{events_of_each:?} prove little");

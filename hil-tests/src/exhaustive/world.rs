@@ -331,14 +331,8 @@ impl World {
             Voter::Arbiter => state.dongle,
             _ => state.machines[who.index()].power == Power::On,
         };
-        let gone = |who: Voter| match who {
-            Voter::Arbiter => !state.dongle,
-            _ => matches!(state.machines[who.index()].power, Power::Off | Power::Killed),
-        };
         let shifts = |who: &Voter| {
-            // A life that is over grows old; one that can't send for a while keeps its numbers.
-            gone(*who)
-                || running(*who) && self.summary(state, *who).newest_seq == self.bounds.newest()
+            running(*who) && self.summary(state, *who).newest_seq == self.bounds.newest()
         };
         let shifts = Voter::ALL.iter().filter(|who| shifts(who));
         Ages { boots: state.boots, shifts: shifts.fold(0, |set, who| set | 1 << who.index()) }

@@ -150,8 +150,7 @@ fn miri(place: &Place) -> Outcome {
 }
 
 /// Tests of hil-tests that need no namespaces. Everything else in `hil-tests/tests` is the rig's.
-const SIMULATOR_TESTS: [&str; 5] =
-    ["sim", "sim_judge", "sim_stories", "sim_trio", "exhaustive"];
+const SIMULATOR_TESTS: [&str; 5] = ["sim", "sim_judge", "sim_stories", "sim_trio", "exhaustive"];
 
 /// The test profile optimises what the simulator consists of. Known runs are compared in the release
 /// profile, too, which has other checks and another optimiser.
