@@ -29,7 +29,7 @@ pub fn tell(world: &World, path: Path<State, Event>) -> String {
             Broken::Nothing => {}
             Broken::TwoRun => told.push_str("        BOTH MACHINES RUN THE GROUP\n"),
             Broken::FencedHeard => {
-                told.push_str("        A NODE WAS RESET THAT THE DONGLE HEARS\n")
+                told.push_str("        A NODE WAS RESET THAT THE DONGLE HEARS\n");
             }
         }
     }
