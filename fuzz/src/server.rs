@@ -284,5 +284,6 @@ fn snapshot(name: usize) -> Snapshot {
         last_failover: None,
         stalls: Stalls::default(),
         configuration: None,
+        keys: Vec::new(),
     }
 }

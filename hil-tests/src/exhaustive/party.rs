@@ -96,7 +96,7 @@ pub struct Ages {
 }
 
 impl Ages {
-    /// The number that a frame has from the next step on: a life's newest is [`NEWEST`], and all that are
+    /// The number that a frame has from the next step on: a life's newest is `NEWEST`, and all that are
     /// older than the horizon are 1.
     pub fn number(&self, of: Voter, name: FrameName) -> u32 {
         // A life that is over keeps its numbers: it may have been too short for them to be told apart.
