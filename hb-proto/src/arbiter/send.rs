@@ -64,6 +64,7 @@ impl Arbiter {
     pub(super) fn prepare_frame(&mut self, now: Instant) {
         if self.d.restart_above.is_some() {
             // The nodes take what this life says for replays.
+            self.d.outbox.change_due = None;
             self.d.keepalive_at = now + self.d.keepalive;
             return;
         }
