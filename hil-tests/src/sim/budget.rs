@@ -72,9 +72,7 @@ impl World {
         if ill || other_files || began < self.checks.disturbed_until[who] {
             return;
         }
-        let Some(budget) = self.budget_with_arbiter(who, group, began, failover.budget) else {
-            return;
-        };
+        let Some(budget) = self.budget_with_arbiter(who, group, failover.budget) else { return };
         self.counts.takeovers_judged += 1;
         if took > budget && self.checks.beyond_budget.is_none() {
             let text = format!(
@@ -117,22 +115,13 @@ impl World {
 
     /// What a takeover is held against with an arbiter: the node's own budget where a fence can be proved;
     /// where it can't, by time (protocol.md §3). `None` where a vote is missing: two failures.
-    fn budget_with_arbiter(
-        &self,
-        who: Who,
-        group: GroupId,
-        began: At,
-        own: Duration,
-    ) -> Option<Duration> {
+    fn budget_with_arbiter(&self, who: Who, group: GroupId, own: Duration) -> Option<Duration> {
         let (Some(arbiter), Some(dongle)) = (self.knobs.arbiter, self.dongle.as_deref()) else {
             return Some(own);
         };
-        // A dongle that has just begun, or has noticed an absence, listens first and is bound (R8, R12).
-        let bound = self.knobs.timing.full().micros().min(60_000_000);
-        let listens = began > dongle.bound_at + bound + 2 * self.knobs.timing.deadtime.micros();
         let cut = self.wires.iter().flatten().any(|wire| wire.cut);
         // A dead peer's feed may be the only one, and it is the failure that is judged.
-        if cut || !listens || !dongle.is_sound() || matches!(arbiter.stopped, Stopped::Unsafe(_)) {
+        if cut || !dongle.is_sound() || matches!(arbiter.stopped, Stopped::Unsafe(_)) {
             return None;
         }
         let proves = dongle.provable[1 - who];
@@ -142,13 +131,11 @@ impl World {
         if arbiter.reset_lines && proves && tested && wired {
             return Some(own);
         }
-        // As the node would reckon without a reset line.
-        let mut config = self.configs[who].clone();
-        if let Some(arbiter) = &mut config.arbiter {
-            arbiter.fence = None;
-        }
-        let bounded = config.timing.full() < Duration::MAX;
-        config.budget(group.index()).filter(|_| bounded).map(|budget| budget.total())
+        let config = &self.configs[who];
+        let budget = config.budget(group.index())?;
+        let full = config.timing.full();
+        (full < Duration::MAX)
+            .then(|| config.timing.deadtime.max(full) + budget.start + budget.announce)
     }
 }
 

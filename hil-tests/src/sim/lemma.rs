@@ -36,10 +36,6 @@ impl World {
         let giver = 1 - user;
         let (x, v) = (&self.machines[user], &self.machines[giver]);
         let (x_node, v_node) = (&x.daemon.as_deref()?.node, &v.daemon.as_deref()?.node);
-        // A classic node voids what it promised when its peer is dead, and says so: `hb check` (R2).
-        if self.checks.classic.contains(&true) && x.clock_stood {
-            return None;
-        }
         // An unbounded promise stands however clocks stood; but for a human's word (R14).
         let unbounded = x_node.config().timing.guard == Duration::MAX;
         let unbounded = unbounded && !self.checks.human_word[giver];

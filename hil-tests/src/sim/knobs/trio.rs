@@ -96,11 +96,9 @@ impl ArbiterKnobs {
         let proves = self.reset_lines && self.evidence != Evidence::NewLife;
         let LinkKind::Serial { baud } = links[0] else { return None };
         let frame = Duration::from_micros(48 * BITS_PER_BYTE * 1_000_000 / u64::from(baud));
-        // The request behind a frame under way, the arbiter's word behind two; then the vote's own way
-        // there and back. Twice the arbiter stores first.
-        let frames = frame.times(6);
-        let loops = 4 * self.sched_us + 2 * self.store_us;
-        proves.then(|| Duration::from_micros(self.pulse_us + 20_000 + loops) + frames)
+        // The request behind a frame under way, the word of the arbiter behind another.
+        let frames = frame.times(4);
+        proves.then(|| Duration::from_micros(self.pulse_us + 20_000) + frames)
     }
 
     /// As ha.cf would say it.
