@@ -5,11 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hb_fuzz::{BROKEN, trio};
-use hb_proto::mutant::Mutant::{
-    self, R1Two, R2Classic, R2Promised, R3Asks, R4NoGuard, R4Unfresh, R5Stale, R6Unrenewed,
-    R7Earlier, R8Free, R8Spare, R9Unclean, R10GoesOn, R11Stalled, R12Heard, R12Twice,
-    R12Unconfirmed, R13Unarmed, R13Young, R14Outlives,
-};
+use hb_proto::mutant::Mutant::{self, R1Two, R2Classic, R4NoGuard, R8Free};
 
 /// Knuth's MMIX generator, as in `replay.rs`.
 fn noise(mut seed: u64) -> Vec<u8> {
@@ -49,28 +45,7 @@ fn the_oracle_of_the_trio_can_fail() {
 #[test]
 #[ignore = "a measurement: minutes"]
 fn what_the_trio_notices() {
-    for rule in [
-        R1Two,
-        R2Promised,
-        R2Classic,
-        R3Asks,
-        R4Unfresh,
-        R4NoGuard,
-        R5Stale,
-        R6Unrenewed,
-        R7Earlier,
-        R8Free,
-        R8Spare,
-        R9Unclean,
-        R10GoesOn,
-        R11Stalled,
-        R12Unconfirmed,
-        R12Heard,
-        R12Twice,
-        R13Unarmed,
-        R13Young,
-        R14Outlives,
-    ] {
+    for &rule in Mutant::ALL {
         match noticed(rule, 3000) {
             Some((input, what)) => println!("{rule:?}: input {input}: {what}"),
             None => println!("{rule:?}: not noticed"),

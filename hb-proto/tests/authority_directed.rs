@@ -446,12 +446,7 @@ fn r4_the_allowance_for_drift_is_just_enough() {
 #[cfg(feature = "mutants")]
 #[test]
 fn each_broken_rule_is_noticed() {
-    use hb_proto::mutant::Mutant;
-    macro_rules! by {
-        ($rule:ident, $test:ident) => {
-            (Mutant::$rule, stringify!($test), $test as fn())
-        };
-    }
+    use mutants::by;
     mutants::each_is_noticed(&[
         by!(R1Two, r1_the_arbiter_promises_to_one_at_a_time),
         by!(R2Promised, r8_a_node_that_restarts_keeps_the_promise_that_it_forgot),

@@ -224,3 +224,24 @@ fn every_hole_names_tests_that_exist() {
         rows.iter().filter(|row| row[2..].starts_with(|c: char| c.is_ascii_digit())).count();
     assert_eq!((holes, named > 50), (30, true), "{holes} holes, {named} tests");
 }
+
+/// Each rule that can be broken stands in the table, beside a test that breaks it and turns red.
+#[cfg(feature = "mutants")]
+#[test]
+fn every_knob_names_the_test_that_notices() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let read = |path: &str| {
+        std::fs::read_to_string(format!("{root}/{path}")).unwrap_or_else(|e| panic!("{path}: {e}"))
+    };
+    let text = read("../docs/testing/broken-rules.md");
+    let tests = ["authority_directed", "trio_stories", "trio_fences", "trio_schedules"];
+    let tests = tests.map(|file| read(&format!("tests/{file}.rs")));
+    for knob in hb_proto::mutant::Mutant::ALL {
+        let row = text.lines().find(|line| line.contains(&format!("| `{knob:?}`: ")));
+        let row = row.unwrap_or_else(|| panic!("{knob:?} is not in the table"));
+        let test = row.split('`').nth(3).unwrap_or_default();
+        let pair = format!("by!({knob:?},{test})");
+        let tried = tests.iter().any(|file| file.replace([' ', '\n'], "").contains(&pair));
+        assert!(tried, "{knob:?}: nobody breaks it for {test}");
+    }
+}

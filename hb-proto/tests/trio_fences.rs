@@ -162,12 +162,7 @@ fn an_orderly_leave_is_heard_by_both_voters() {
 #[cfg(feature = "mutants")]
 #[test]
 fn each_broken_rule_is_noticed() {
-    use hb_proto::mutant::Mutant;
-    macro_rules! by {
-        ($rule:ident, $test:ident) => {
-            (Mutant::$rule, stringify!($test), $test as fn())
-        };
-    }
+    use trio::mutants::by;
     trio::mutants::each_is_noticed(&[
         by!(R12Unconfirmed, r12_without_evidence_nothing_ends_early),
         by!(R12Heard, r12_a_node_that_is_heard_is_not_fenced),

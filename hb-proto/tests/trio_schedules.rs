@@ -275,10 +275,9 @@ fn a_guard_with_a_fraction_of_a_millisecond_suffices() {
 #[cfg(feature = "mutants")]
 #[test]
 fn each_broken_rule_is_noticed() {
-    use hb_proto::mutant::Mutant;
-    trio::mutants::each_is_noticed(&[(
-        Mutant::R13Young,
-        "r13_who_has_just_begun_to_listen_is_no_witness",
-        r13_who_has_just_begun_to_listen_is_no_witness as fn(),
+    use trio::mutants::by;
+    trio::mutants::each_is_noticed(&[by!(
+        R13Young,
+        r13_who_has_just_begun_to_listen_is_no_witness
     )]);
 }

@@ -240,34 +240,7 @@ fn topology_swaps_with_quick_restarts() {
 fn what_the_soup_notices() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use hb_proto::mutant::Mutant::{
-        R1Two, R2Classic, R2Promised, R3Asks, R4NoGuard, R4Unfresh, R5Stale, R6Unrenewed,
-        R7Earlier, R8Free, R8Spare, R9Unclean, R10GoesOn, R11Stalled, R12Heard, R12Twice,
-        R12Unconfirmed, R13Unarmed, R13Young, R14Outlives,
-    };
-    let rules = [
-        R1Two,
-        R2Promised,
-        R2Classic,
-        R3Asks,
-        R4Unfresh,
-        R4NoGuard,
-        R5Stale,
-        R6Unrenewed,
-        R7Earlier,
-        R8Free,
-        R8Spare,
-        R9Unclean,
-        R10GoesOn,
-        R11Stalled,
-        R12Unconfirmed,
-        R12Heard,
-        R12Twice,
-        R13Unarmed,
-        R13Young,
-        R14Outlives,
-    ];
-    for rule in rules {
+    for &rule in hb_proto::mutant::Mutant::ALL {
         trio::mutants::BROKEN.set(Some(rule));
         let noticed = |run: &dyn Fn(u64) -> Result<(), String>| {
             seeds(300).find_map(|seed| match catch_unwind(AssertUnwindSafe(|| run(seed))) {

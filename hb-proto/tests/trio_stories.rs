@@ -567,12 +567,7 @@ fn a_deaf_holder_gives_way() {
 #[cfg(feature = "mutants")]
 #[test]
 fn each_broken_rule_is_noticed() {
-    use hb_proto::mutant::Mutant;
-    macro_rules! by {
-        ($rule:ident, $test:ident) => {
-            (Mutant::$rule, stringify!($test), $test as fn())
-        };
-    }
+    use trio::mutants::by;
     trio::mutants::each_is_noticed(&[
         by!(R2Classic, row_dongle_and_then_every_link),
         by!(R3Asks, row_holder_off_without_a_reset_line),

@@ -4,17 +4,15 @@
 mod sim_support;
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use hil_tests::sim::fault::{Fault, Planned};
 use hil_tests::sim::fingerprints;
 use hil_tests::sim::generate;
 use hil_tests::sim::kind::Kind;
 use hil_tests::sim::knobs::Knobs;
-use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::run;
 use hil_tests::sim::world::World;
-use sim_support::all_good;
+use sim_support::{all_good, seeds_of_the_commit};
 
 /// A generator that stops stirring something in would pass for ever.
 fn all_kinds() -> BTreeSet<&'static str> {
@@ -34,15 +32,8 @@ fn soups_that_failed_once() {
 
 #[test]
 fn the_commits_own_seed() {
-    let out = Command::new("git").args(["rev-parse", "HEAD"]).output();
-    let commit = out.ok().filter(|out| out.status.success());
-    let Some(commit) = commit.and_then(|out| String::from_utf8(out.stdout).ok()) else {
-        println!("SKIP: not in a git repository: no commit, so no seed of its own");
-        return;
-    };
-    let seed = seed_of(commit.trim()).expect("git prints 40 hex digits");
-    println!("commit {}: seed {seed}", commit.trim());
-    all_good((0..50).map(|step| generate::soup(seed.wrapping_add(step))));
+    let Some(seeds) = seeds_of_the_commit() else { return };
+    all_good(seeds.map(generate::soup));
 }
 
 #[test]

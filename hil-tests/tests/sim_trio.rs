@@ -4,17 +4,14 @@
 
 mod sim_support;
 
-use std::process::Command;
-
 use hil_tests::sim::check::trio::Excuse;
 use hil_tests::sim::fault::{Fault, Planned};
 use hil_tests::sim::generate;
 use hil_tests::sim::kind::Kind;
 use hil_tests::sim::knobs::Knobs;
-use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::run;
 use hil_tests::sim::world::World;
-use sim_support::total_of;
+use sim_support::{seeds_of_the_commit, total_of};
 
 #[test]
 fn two_thousand_soups() {
@@ -34,16 +31,9 @@ fn two_thousand_soups() {
 
 #[test]
 fn the_commits_own_seed() {
-    let out = Command::new("git").args(["rev-parse", "HEAD"]).output();
-    let commit = out.ok().filter(|out| out.status.success());
-    let Some(commit) = commit.and_then(|out| String::from_utf8(out.stdout).ok()) else {
-        println!("SKIP: not in a git repository: no commit, so no seed of its own");
-        return;
-    };
-    let seed = seed_of(commit.trim()).expect("git prints 40 hex digits");
-    println!("commit {}: seed {seed}", commit.trim());
+    let Some(seeds) = seeds_of_the_commit() else { return };
     // So few may well have no takeover that a budget promises anything of.
-    total_of((0..50).map(|step| generate::trio::soup(seed.wrapping_add(step))));
+    total_of(seeds.map(generate::trio::soup));
 }
 
 #[test]

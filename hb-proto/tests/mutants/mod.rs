@@ -10,6 +10,16 @@ thread_local! {
     pub static BROKEN: Cell<Option<Mutant>> = const { Cell::new(None) };
 }
 
+/// A rule, and the test that must notice that it is broken.
+#[allow(unused_macros)] // Each test program uses its part.
+macro_rules! by {
+    ($rule:ident, $test:ident) => {
+        (hb_proto::mutant::Mutant::$rule, stringify!($test), $test as fn())
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use by;
+
 /// Runs each test with its rule broken, then whole again.
 pub fn each_is_noticed(tests: &[(Mutant, &str, fn())]) {
     for &(rule, name, test) in tests {

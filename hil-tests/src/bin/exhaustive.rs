@@ -6,6 +6,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+#[cfg(feature = "mutants")]
+use hb_proto::mutant::Mutant;
 use hil_tests::exhaustive::bounds::Bounds;
 use hil_tests::exhaustive::catalogue;
 use hil_tests::exhaustive::run::explore;
@@ -67,10 +69,10 @@ fn wanted(all: Vec<Bounds>, options: &Options) -> Option<Vec<Bounds>> {
 #[cfg(feature = "mutants")]
 fn broken(name: &str, options: &Options) -> ExitCode {
     let knobs = match (name, catalogue::broken::knob(name)) {
-        ("all", _) => catalogue::broken::KNOBS.to_vec(),
+        ("all", _) => Mutant::ALL.to_vec(),
         (_, Some(knob)) => vec![knob],
         _ => {
-            eprintln!("exhaustive: no knob {name:?}; there are: {:?}", catalogue::broken::KNOBS);
+            eprintln!("exhaustive: no knob {name:?}; there are: {:?}", Mutant::ALL);
             return ExitCode::from(2);
         }
     };

@@ -213,11 +213,10 @@ fn tell(name: &str, options: &Options) -> Result<u8, String> {
 /// A line for each rule that can be broken: where `--kind` of `--runs` seeds first notices.
 #[cfg(feature = "mutants")]
 fn measure_mutants(kind: Kind, seeds: u64) -> Result<u8, String> {
-    use hil_tests::sim::mutants::{ALL, Rule, noticed};
+    use hil_tests::sim::mutants::{Rule, noticed};
     // A broken rule breaks contracts, too: a panic is a verdict, and needs no words.
     std::panic::set_hook(Box::new(|_| {}));
-    for rule in ALL {
-        let rule: Rule = rule;
+    for &rule in Rule::ALL {
         match noticed(rule, kind, seeds) {
             Some(found) => println!(
                 "{rule:?}: {kind} within {} seeds ({}): {:?}",

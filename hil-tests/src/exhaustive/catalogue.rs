@@ -66,34 +66,10 @@ pub fn all() -> Vec<Bounds> {
 /// Rules broken on purpose, and the smallest of these models that notices.
 #[cfg(feature = "mutants")]
 pub mod broken {
-    use hb_proto::mutant::Mutant::{self, *};
+    use hb_proto::mutant::Mutant;
 
     use super::super::bounds::{Bounds, ResetLines};
     use super::{one_fault_and_a_loss, two_faults};
-
-    /// Every knob.
-    pub const KNOBS: [Mutant; 20] = [
-        R1Two,
-        R2Promised,
-        R2Classic,
-        R3Asks,
-        R4Unfresh,
-        R4NoGuard,
-        R5Stale,
-        R6Unrenewed,
-        R7Earlier,
-        R8Free,
-        R8Spare,
-        R9Unclean,
-        R10GoesOn,
-        R11Stalled,
-        R12Unconfirmed,
-        R12Heard,
-        R12Twice,
-        R13Unarmed,
-        R13Young,
-        R14Outlives,
-    ];
 
     /// Models in which a broken rule is looked for, small ones first.
     #[must_use]
@@ -124,6 +100,6 @@ pub mod broken {
     /// The knob of this name.
     #[must_use]
     pub fn knob(name: &str) -> Option<Mutant> {
-        KNOBS.into_iter().find(|knob| format!("{knob:?}") == name)
+        Mutant::ALL.iter().copied().find(|knob| format!("{knob:?}") == name)
     }
 }

@@ -216,16 +216,29 @@ pub fn pairs(seed: u64) -> Vec<Plan> {
         timing.deadtime.micros() + 60_000,
         3 * timing.deadtime.micros(),
     ];
-    let mut rng = Rng::new(seed ^ 0x9A12);
-    let plan = |(case, (first, second)): (usize, (&Failure, &Failure))| {
-        let gap = rng.pick(&gaps) + rng.between(0, 30_000);
-        let shifted = second.events.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
-        let events: Vec<_> = first.events.iter().copied().chain(shifted).collect();
-        let label = format!("{}, then after {gap} µs {}", first.label, second.label);
+    let rng = Rng::new(seed ^ 0x9A12);
+    paired(&failures, &gaps, rng, |case, label, events| {
         let origin = Origin { kind: Kind::Pairs, arbiter: false, seed, case };
-        directed(label, origin, knobs.clone(), &events)
-    };
-    ordered_pairs(&failures).into_iter().enumerate().map(plan).collect()
+        directed(label, origin, knobs.clone(), events)
+    })
+}
+
+/// A plan of each ordered pair: the second begins one of `gaps` after the first, and up to 30 ms.
+fn paired(
+    failures: &[Failure],
+    gaps: &[At],
+    mut rng: Rng,
+    plan: impl Fn(usize, String, &[(At, Fault)]) -> Plan,
+) -> Vec<Plan> {
+    let pairs = ordered_pairs(failures).into_iter().enumerate();
+    pairs
+        .map(|(case, (first, second))| {
+            let gap = rng.pick(gaps) + rng.between(0, 30_000);
+            let shifted = second.events.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
+            let events: Vec<_> = first.events.iter().copied().chain(shifted).collect();
+            plan(case, format!("{}, then after {gap} µs {}", first.label, second.label), &events)
+        })
+        .collect()
 }
 
 /// Every one before every one, itself included; those with a part that lasts for ever come last.

@@ -11,7 +11,7 @@ pub use hb_proto::mutant::Mutant as Rule;
 pub enum Rule {}
 
 #[cfg(feature = "mutants")]
-pub use broken::{ALL, Noticed, noticed};
+pub use broken::{Noticed, noticed};
 
 #[cfg(feature = "mutants")]
 mod broken {
@@ -19,30 +19,6 @@ mod broken {
     use crate::sim::generate::Plan;
     use crate::sim::kind::Kind;
     use crate::sim::run::{Verdict, run};
-
-    /// Every knob of hb-proto.
-    pub const ALL: [Rule; 20] = [
-        Rule::R1Two,
-        Rule::R2Promised,
-        Rule::R2Classic,
-        Rule::R3Asks,
-        Rule::R4Unfresh,
-        Rule::R4NoGuard,
-        Rule::R5Stale,
-        Rule::R6Unrenewed,
-        Rule::R7Earlier,
-        Rule::R8Free,
-        Rule::R8Spare,
-        Rule::R9Unclean,
-        Rule::R10GoesOn,
-        Rule::R11Stalled,
-        Rule::R12Unconfirmed,
-        Rule::R12Heard,
-        Rule::R12Twice,
-        Rule::R13Unarmed,
-        Rule::R13Young,
-        Rule::R14Outlives,
-    ];
 
     /// A run that turned red because of the broken rule.
     #[derive(Clone, Debug)]

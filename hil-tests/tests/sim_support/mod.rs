@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use hil_tests::sim::evidence;
 use hil_tests::sim::generate::Plan;
 use hil_tests::sim::kind::Origin;
+use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::run;
 use hil_tests::sim::total::Total;
 
@@ -43,4 +45,18 @@ pub fn total_of(plans: impl IntoIterator<Item = Plan>) -> Total {
     assert!(runs > 0, "no runs at all");
     assert!(red == 0, "{red} of {runs} runs failed; the first:\n{}", told.join("\n\n"));
     total
+}
+
+/// Fifty seeds that follow from the commit under test; `None`, told as a skip, outside of a repository.
+#[allow(dead_code)] // Each test program uses its part.
+pub fn seeds_of_the_commit() -> Option<impl Iterator<Item = u64>> {
+    let out = Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let commit = out.ok().filter(|out| out.status.success());
+    let Some(commit) = commit.and_then(|out| String::from_utf8(out.stdout).ok()) else {
+        println!("SKIP: not in a git repository: no commit, so no seed of its own");
+        return None;
+    };
+    let seed = seed_of(commit.trim()).expect("git prints 40 hex digits");
+    println!("commit {}: seed {seed}", commit.trim());
+    Some((0..50).map(move |step| seed.wrapping_add(step)))
 }

@@ -7,7 +7,7 @@ use super::super::dongle::faults::DongleFault;
 use super::super::generate::trio::{plain_trio, quiet};
 use super::{
     At, Command, Failure, Fault, Files, Kind, Knobs, Mood, Origin, Plan, Planned, Point, Rng, Who,
-    of_weather, ordered_pairs, sorted, spans,
+    of_weather, paired, sorted, spans,
 };
 use crate::scenario::ResetWire;
 
@@ -183,14 +183,9 @@ pub fn pairs(seed: u64) -> Vec<Plan> {
         3 * timing.deadtime.micros(),
         timing.full().micros().min(4_000_000),
     ];
-    let mut rng = Rng::new(seed ^ 0x9A12_7210);
-    let plan = |(case, (first, second)): (usize, (&Failure, &Failure))| {
-        let gap = rng.pick(&gaps) + rng.between(0, 30_000);
-        let shifted = second.events.iter().map(|&(at, fault)| (at.saturating_add(gap), fault));
-        let events: Vec<_> = first.events.iter().copied().chain(shifted).collect();
-        let label = format!("{}, then after {gap} µs {}", first.label, second.label);
+    let rng = Rng::new(seed ^ 0x9A12_7210);
+    paired(&failures, &gaps, rng, |case, label, events| {
         let origin = Origin { kind: Kind::Pairs, arbiter: true, seed, case };
-        directed(label, origin, knobs.clone(), &events)
-    };
-    ordered_pairs(&failures).into_iter().enumerate().map(plan).collect()
+        directed(label, origin, knobs.clone(), events)
+    })
 }
