@@ -191,7 +191,7 @@ fn the_sums_of_an_arbiter_are_computed() {
         [cells[1].to_owned(), cells[2].to_owned()]
     };
     let arbiter = "baud 115200\nserial /dev/ttyS0\nbcast eth1\nwatchdog /dev/watchdog\narbiter serial /dev/ttyS0";
-    for (at, options) in ["", " reset_lines"].into_iter().enumerate() {
+    for (at, options) in ["", "\nfence dongle"].into_iter().enumerate() {
         let (config, _) = config(&format!("```{arbiter}{options}\n```"), "arbiter");
         let total = config.budget(1).expect("an address").total();
         expect(&cells("budget for an address")[at], &either(total).map(|time| format!("= {time}")));

@@ -18,6 +18,7 @@ use rustix::time::Timespec;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
+use super::alerts::Alerts;
 use super::clock::Clock;
 use super::effects::{After, Effects};
 use super::link::{Link, WireError};
@@ -71,6 +72,7 @@ pub struct Daemon {
     watch: Watch,
     words: Words,
     votes: Option<Votes>,
+    alerts: Option<Alerts>,
     epoll: rustix::fd::OwnedFd,
     helper_writes: bool,
     leave: UnixStream,
@@ -107,6 +109,7 @@ impl Daemon {
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (words, votes) = (Words::of(&settings), Votes::of(&settings));
+        let alerts = Alerts::of(&settings);
         let now = clock.now();
         let (leave, reload) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
@@ -119,6 +122,7 @@ impl Daemon {
             watch,
             words,
             votes,
+            alerts,
             epoll,
             helper_writes: false,
             leave,
@@ -217,6 +221,7 @@ impl Daemon {
         if let Some(votes) = &mut self.votes {
             votes.look(&self.node, now);
         }
+        self.alert(now);
         self.keep_watch();
         Ok(Turn::GoOn)
     }
@@ -360,6 +365,9 @@ impl Daemon {
         }
         self.tend_at = now + TEND_EVERY;
         self.words.catch_up(now);
+        if let Some(alerts) = &mut self.alerts {
+            alerts.catch_up(now);
+        }
         self.effects.tell_unlogged();
         for at in 0..self.links.len() {
             if self.links[at].tend() == Some(Tended::Reopened) {
@@ -442,6 +450,21 @@ impl Daemon {
     fn tell(&mut self, now: Instant) {
         while let Some(event) = self.node.poll_event() {
             self.words.tell(now, &event);
+            if let Some(alerts) = &mut self.alerts {
+                alerts.take(now, &event);
+            }
+        }
+    }
+
+    /// Hands what an operator should know at once to the helper process.
+    fn alert(&mut self, now: Instant) {
+        while let Some(news) = self.votes.as_mut().and_then(Votes::poll_news) {
+            if let Some(alerts) = &mut self.alerts {
+                alerts.take_news(now, news);
+            }
+        }
+        while let Some(alert) = self.alerts.as_mut().and_then(Alerts::poll) {
+            self.effects.alert(&alert.message());
         }
     }
 

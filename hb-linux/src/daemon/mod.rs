@@ -11,6 +11,7 @@
 //! Nothing on it blocks: no file system, no DNS, no fork, no lock. Scripts and log files are the
 //! helper process's. In the steady state it allocates nothing, which `tests/steady_state.rs` counts.
 
+mod alerts;
 pub mod boot_id;
 pub mod clock;
 mod commands;

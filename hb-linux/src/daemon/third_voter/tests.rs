@@ -26,7 +26,7 @@ fn settings(name: &str) -> Settings {
     let dir = std::env::temp_dir().join(format!("hb-third-{name}-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("temporary");
     let ha_cf = "node linuxha1 linuxha2\nbcast eth9\nbaud 115200\nserial /dev/ttyS0\n\
-                 arbiter serial /dev/ttyS0 reset_lines\nguard_unsafe 2\n";
+                 arbiter serial /dev/ttyS0\nfence dongle\nguard_unsafe 2\n";
     for (file, text) in [
         ("ha.cf", ha_cf),
         ("haresources", "linuxha1 192.168.85.3\n"),
