@@ -294,6 +294,18 @@ impl Arbiter {
         &self.config
     }
 
+    /// The keys that it accepts.
+    #[must_use]
+    pub const fn keys(&self) -> &KeyRing<MAX_ARBITER_KEYS> {
+        &self.keys
+    }
+
+    /// Why this life began.
+    #[must_use]
+    pub const fn reset_reason(&self) -> ResetReason {
+        self.d.reset
+    }
+
     /// Its decision state.
     #[must_use]
     pub const fn decisions(&self) -> &Decisions {
