@@ -34,15 +34,24 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(test)]
+extern crate std;
+
+mod blank;
 mod board;
+mod desk;
 mod dongle;
+mod keys;
 mod line;
 mod line_test;
 mod record;
+mod trace;
 mod wires;
 
+pub use blank::Blank;
 pub use board::{Area, Clock, Parts, Port, Store, Watchdog};
 pub use dongle::{Counters, Dongle, StartError};
+pub use keys::{KEYS_RECORD, erase_keys, provisioned};
 pub use line_test::{LineTest, TestRefused};
 pub use record::{LONGEST_RECORD, Record, Retained};
 pub use wires::{PULSE, RISE, SENSE_SETTLES, Wires};

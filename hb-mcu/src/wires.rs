@@ -59,7 +59,7 @@ pub(crate) struct Harness<O, I> {
     /// The sense input was high, and is not known to have fallen since.
     alive: bool,
     low_since: Option<Instant>,
-    feeds: Option<bool>,
+    pub(crate) feeds: Option<bool>,
     /// The output could not be released: only a reset of the chip does it.
     pub(crate) stuck: bool,
 }
@@ -127,6 +127,21 @@ impl<O: OutputPin, I: InputPin> Harness<O, I> {
     pub(crate) fn feed_changed(&mut self) -> Option<bool> {
         let feeds = is_high(self.wires.feed.as_mut())?;
         (self.feeds.replace(feeds) != Some(feeds)).then_some(feeds)
+    }
+
+    /// Nothing is pulled.
+    pub(crate) const fn at_rest(&self) -> bool {
+        matches!(self.pulse, Pulse::None) && !self.stuck
+    }
+
+    /// The level of the reset line; `None` when nothing is wired.
+    pub(crate) fn line_high(&mut self) -> Option<bool> {
+        is_high(self.wires.line.as_mut())
+    }
+
+    /// The level of the sense input; `None` when nothing is wired.
+    pub(crate) fn sense_high(&mut self) -> Option<bool> {
+        is_high(self.wires.sense.as_mut())
     }
 
     /// When to look again at the latest.

@@ -137,6 +137,8 @@ pub enum Event {
     },
 }
 
+/// Keys that an arbiter accepts at once: the old one, the new one, and one more. It has little memory.
+pub const MAX_ARBITER_KEYS: usize = 3;
 /// Events kept for the driver; beyond that they are lost.
 const MAX_EVENTS: usize = 16;
 
@@ -220,7 +222,7 @@ pub struct PortStatistics {
 #[derive(Clone)]
 pub struct Arbiter {
     config: Config,
-    keys: KeyRing,
+    keys: KeyRing<MAX_ARBITER_KEYS>,
     d: Decisions,
     statistics: [PortStatistics; 2],
     events: Deque<Event, MAX_EVENTS>,
@@ -228,13 +230,14 @@ pub struct Arbiter {
 
 impl Arbiter {
     /// A life of the arbiter, beginning now. `boot` was stored before; `memory` is what the last life
-    /// stored, if it can be read; `reset` is why this life begins.
+    /// stored, if it can be read; `reset` is why this life begins. Of more keys than [`MAX_ARBITER_KEYS`] it
+    /// takes the one that signs and the first others.
     ///
     /// # Errors
     /// What is wrong with the configuration.
-    pub fn new(
+    pub fn new<const N: usize>(
         config: Config,
-        keys: KeyRing,
+        keys: KeyRing<N>,
         boot: BootId,
         memory: Option<Memory>,
         reset: ResetReason,
@@ -280,7 +283,7 @@ impl Arbiter {
             ports: Default::default(),
         };
         let statistics = [PortStatistics::default(); 2];
-        Ok(Self { config, keys, d, statistics, events: Deque::new() })
+        Ok(Self { config, keys: keys.narrowed(), d, statistics, events: Deque::new() })
     }
 
     // ---- getters
@@ -289,6 +292,18 @@ impl Arbiter {
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The keys that it accepts.
+    #[must_use]
+    pub const fn keys(&self) -> &KeyRing<MAX_ARBITER_KEYS> {
+        &self.keys
+    }
+
+    /// Why this life began.
+    #[must_use]
+    pub const fn reset_reason(&self) -> ResetReason {
+        self.d.reset
     }
 
     /// Its decision state.

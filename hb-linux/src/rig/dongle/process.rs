@@ -26,6 +26,7 @@ use hb_proto::arbiter;
 use hb_proto::id::Voter;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::message::arbiter::ResetReason;
+use hb_proto::wire::service::Board;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -116,7 +117,8 @@ fn live(spec: &Spec) -> Result<(), RigError> {
     });
     let clock = HostClock(Rc::new(RefCell::new(Clock::new())));
     let store = Files(spec.memory.clone());
-    let parts = Parts { one, two, wires, clock: clock.clone(), store, watchdog: Feeder::default() };
+    let (board, watchdog) = (Board::Host, Feeder::default());
+    let parts = Parts { board, one, two, wires, clock: clock.clone(), store, watchdog };
     let config = arbiter::Config::new(spec.id, spec.baud);
     let dongle = Dongle::start(config, keys, reason(&spec.reset), parts);
     let dongle = dongle.map_err(|error| RigError::Machine {
@@ -145,6 +147,10 @@ fn serve(
     let (mut said, mut pending) = (None, Vec::new());
     loop {
         let due = dongle.turn();
+        if dongle.is_over() {
+            // Other keys: the process is the chip, and its end is told to the rig like any other.
+            return Ok(());
+        }
         let boot = dongle.arbiter().boot();
         if said.replace(boot) != Some(boot) {
             parts::up(boot);

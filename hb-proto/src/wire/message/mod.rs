@@ -338,10 +338,10 @@ impl PackedStatus {
 /// # Panics
 /// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
 #[must_use]
-pub fn encode(
+pub fn encode<const N: usize>(
     header: &Header,
     message: &Message,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     let kind = match message {
@@ -365,11 +365,11 @@ pub fn encode(
 }
 
 /// Header and tag around the body of `body_len` bytes that stands in `buf`; the frame's length.
-fn seal(
+fn seal<const N: usize>(
     header: &Header,
     kind: u8,
     body_len: usize,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     buf[0] = CURRENT_VERSION << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
@@ -394,7 +394,7 @@ pub struct Opened<'f> {
 ///
 /// # Errors
 /// [`Reject::Length`], [`Reject::Key`], [`Reject::Tag`], [`Reject::Version`] or [`Reject::Meaning`].
-pub fn open<'f>(frame: &'f [u8], keys: &KeyRing) -> Result<Opened<'f>, Reject> {
+pub fn open<'f, const N: usize>(frame: &'f [u8], keys: &KeyRing<N>) -> Result<Opened<'f>, Reject> {
     if frame.len() < super::MIN_FRAME || frame.len() > MAX_FRAME {
         return Err(Reject::Length);
     }

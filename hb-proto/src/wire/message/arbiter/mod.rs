@@ -231,7 +231,7 @@ impl ResetReason {
         matches!(self, Self::Watchdog | Self::Software | Self::Pin)
     }
 
-    const fn from_code(code: u8) -> Option<Self> {
+    pub(crate) const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             0 => Self::Unknown,
             1 => Self::PowerOn,
@@ -408,10 +408,10 @@ impl PackedStatus {
 /// # Panics
 /// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
 #[must_use]
-pub fn encode(
+pub fn encode<const N: usize>(
     header: &Header,
     message: &ArbiterMessage,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     let body = &mut buf[super::HEADER_LEN..];
