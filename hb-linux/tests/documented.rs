@@ -113,7 +113,8 @@ fn hello_bytes(config: &Config) -> usize {
         for_arbiter: None,
     };
     let header = Header { sender: Voter::A, link: LinkId(0), boot, seq: 1 };
-    let keys = KeyRing::new([Key::hmac(1, b"a secret")].into_iter().flatten().collect(), 1);
+    let keys: Option<KeyRing> =
+        KeyRing::new([Key::hmac(1, b"a secret")].into_iter().flatten().collect(), 1);
     let mut frame = [0; MAX_FRAME];
     let keys = keys.expect("listed");
     cobs::encoded_len(message::encode(&header, &Message::Hello(hello), &keys, &mut frame))
