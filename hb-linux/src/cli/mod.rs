@@ -41,6 +41,8 @@ enum Task {
     Standby(Move),
     /// Take the groups from the peer
     Takeover(Takeover),
+    /// Read authkeys again; ha.cf and haresources take effect at a restart
+    Reload(RunDir),
     /// Release everything in order and stop heartbeatd; the peer takes over at once
     Stop(RunDir),
     /// Check ha.cf, haresources and authkeys. Exit 0: clean, 1: warnings, 2: errors
@@ -173,6 +175,7 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         Task::Takeover(Takeover { groups, .. }) => {
             commands::takeover(&groups.run_dir.run_dir, groups.group.as_deref())
         }
+        Task::Reload(args) => commands::reload(&args.run_dir),
         Task::Stop(args) => commands::stop(&args.run_dir),
         Task::Check(args) => {
             let run_dir = args.peer.then_some(&*args.run_dir.run_dir);

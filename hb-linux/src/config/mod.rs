@@ -24,7 +24,9 @@ use std::path::PathBuf;
 
 use hb_proto::id::Voter;
 use hb_proto::time::Duration;
+use serde::{Deserialize, Serialize};
 
+pub use authkeys::AuthKeys;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::Loaded;
 
@@ -69,7 +71,7 @@ pub struct AddressSpec {
 }
 
 /// How an authkeys entry authenticates.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Method {
     /// CRC-32: finds damage, keeps nobody out.
     Crc,
@@ -78,7 +80,7 @@ pub enum Method {
 }
 
 /// One line of authkeys.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthKey {
     /// 0–15.
     pub id: u8,
