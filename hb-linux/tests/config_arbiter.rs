@@ -101,7 +101,7 @@ fn guard_and_lease_can_be_written() {
 fn guard_is_unbounded_where_only_a_reset_line_stops_a_node() {
     for lines in [
         "arbiter serial /dev/ttyS8\nfence dongle\n",
-        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 1\nguard unbounded\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 500ms\nguard unbounded\n",
         "arbiter serial /dev/ttyS8\nfence dongle\nwatchdog /dev/watchdog\nguard unbounded\n",
     ] {
         let loaded = load(lines).unwrap_or_else(|error| panic!("{lines}: {error:?}"));
@@ -113,7 +113,7 @@ fn guard_is_unbounded_where_only_a_reset_line_stops_a_node() {
         assert_eq!(loaded.refusal_on_guest(), None, "{lines}");
     }
     let both =
-        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 1\nwatchdog /dev/watchdog\n";
+        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 500ms\nwatchdog /dev/watchdog\n";
     let proto = load(both).expect("good files").settings.proto;
     assert!(proto.arbiter.expect("configured").external_watchdog);
     assert_eq!(proto.timing.guard.millis(), 21_500, "the watchdog still gives one");
@@ -134,11 +134,9 @@ fn whatever_changes_the_votes_changes_the_digest() {
         "arbiter serial /dev/ttyS8\nguard_unsafe 3\n",
         "arbiter serial /dev/ttyS8\nguard_unsafe 2\nlease 390ms\n",
         "arbiter serial /dev/ttyS8\nfence dongle\nguard_unsafe 2\n",
-        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 1\nguard_unsafe 2\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 500ms\nguard_unsafe 2\n",
         "arbiter serial /dev/ttyS8\nfence dongle\n",
-        "arbiter serial /dev/ttyS8\nfence dongle pulse 500ms\n",
-        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 1\n",
-        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 2\n",
+        "arbiter serial /dev/ttyS8\nfence dongle pulse 200ms\ndongle_watchdog 500ms\n",
     ] {
         let digest = load(lines).expect("good files").settings.proto.digests.settings;
         assert!(!seen.contains(&digest), "{lines:?} has the digest of another");
@@ -200,7 +198,7 @@ fn what_does_not_fit_is_told() {
         (
             "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 400ms\n",
             7,
-            "called dead after deadtime 500 ms",
+            "pulls after deadtime, 500 ms, and takes no other time",
         ),
         (
             "arbiter serial /dev/ttyS8\nguard_unsafe 2\ndongle_watchdog 1\n",

@@ -120,6 +120,7 @@ pub fn warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         )),
         ArbiterState::Present => {}
     }
+    found.extend(snapshot.dongle.iter().flat_map(|dongle| dongle.problems.iter().cloned()));
     for (node, heard) in &arbiter.hears {
         let silent = arbiter.state == ArbiterState::Present && heard.is_none();
         if silent && (node != peer || !peer_is_gone) {

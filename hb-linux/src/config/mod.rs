@@ -138,7 +138,7 @@ pub struct Settings {
     pub signing_key: u8,
     /// Every key that is accepted.
     pub keys: Vec<AuthKey>,
-    /// What a dongle with reset lines is to be told.
+    /// What a dongle with reset lines does.
     pub dongle: Option<DongleSettings>,
     /// What is run when an operator should know something at once, when configured.
     pub alert: Option<PathBuf>,

@@ -16,12 +16,6 @@ use crate::watchdog;
 /// What a fence is allowed to take in the budget beside the pulse: the request's way to the arbiter, and the
 /// evidence's way back. An assumption until a board is measured, and shown as such.
 const FENCE_WAYS: Duration = Duration::from_millis(100);
-/// How long a reset line is pulled unless `pulse` says otherwise. Boards debounce their reset button for some tens
-/// of milliseconds.
-const PULSE: Duration = Duration::from_millis(200);
-/// A shorter pulse may be no reset; after a longer one its evidence would come too late (R12: 2 s).
-const PULSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(1500)];
-
 /// The `arbiter` line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ArbiterLine {
@@ -52,7 +46,7 @@ pub(super) fn arbiter_line(values: &[&str]) -> Result<ArbiterLine, String> {
 pub(super) fn fence_line(values: &[&str]) -> Result<FenceLine, String> {
     const EXPECTED: &str = "`fence dongle`, or `fence dongle pulse TIME`";
     let pulse = match values {
-        ["dongle"] => PULSE,
+        ["dongle"] => hb_mcu::PULSE,
         ["dongle", "pulse", time] => parse_time(time)?,
         [] => return Err(format!("no value, expected {EXPECTED}")),
         ["dongle", "pulse"] => return Err(format!("no time behind `pulse`, expected {EXPECTED}")),
@@ -60,9 +54,13 @@ pub(super) fn fence_line(values: &[&str]) -> Result<FenceLine, String> {
             return Err(format!("read {}, expected {EXPECTED}", quoted(surplus)));
         }
     };
-    let [least, most] = PULSES;
-    if pulse < least || pulse > most {
-        return Err(format!("read a pulse of {pulse}, expected {least} to {most}"));
+    // What its program does not do is not promised here.
+    if pulse != hb_mcu::PULSE {
+        return Err(format!(
+            "read a pulse of {pulse}, but the dongle's program pulls for {} and takes no other time yet; write that, \
+             or nothing",
+            hb_mcu::PULSE
+        ));
     }
     Ok(FenceLine { pulse })
 }
@@ -124,7 +122,7 @@ fn without_arbiter(hacf: &HaCf, report: &mut Report) {
     }
 }
 
-/// R13: the dongle pulls a line unasked only where lines are wired, and never sooner than a peer would ask for it.
+/// R13: the dongle pulls a line unasked only where lines are wired, and when a peer would ask for it, too.
 fn hold_dongle_watchdog(hacf: &HaCf, deadtime: Duration, report: &mut Report) {
     let Some(at) = &hacf.times.dongle_watchdog else { return };
     if hacf.fence.is_none() {
@@ -132,18 +130,19 @@ fn hold_dongle_watchdog(hacf: &HaCf, deadtime: Duration, report: &mut Report) {
             at.line,
             "dongle_watchdog: needs `fence dongle`: without reset lines the dongle resets nobody",
         );
-    } else if at.value < deadtime && !hacf.times.broken {
+    } else if at.value != deadtime && !hacf.times.broken {
         report.error(
             at.line,
             format!(
-                "dongle_watchdog: read {}, but a node is called dead after deadtime {deadtime}; expected that or more",
+                "dongle_watchdog: read {}, but the dongle's program pulls after deadtime, {deadtime}, and takes no other \
+                 time yet; write that",
                 at.value
             ),
         );
     }
 }
 
-/// What the dongle is to be told of ha.cf.
+/// What the dongle does by ha.cf.
 pub(super) fn dongle_settings(hacf: &HaCf) -> Option<super::DongleSettings> {
     let fence = hacf.fence.as_ref().filter(|_| hacf.arbiter.is_some())?;
     let watchdog = hacf.times.dongle_watchdog.as_ref().map(|at| at.value);

@@ -12,6 +12,7 @@ use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::port::CHUNK;
+use hb_proto::wire::service::is_service;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 
 use super::alerts::Alerts;
 use super::clock::Clock;
+use super::dongle::Dongle;
 use super::effects::{After, Effects};
 use super::link::{Link, WireError};
 use super::votes::Votes;
@@ -27,6 +29,7 @@ use super::watch::Watch;
 use super::words::Words;
 use super::{commands, notify, report};
 use crate::config::Settings;
+use crate::control::Command;
 use crate::control::server::{Server, Ticket};
 use crate::log::CRIT;
 use crate::media::{self, Receive, Tended};
@@ -66,13 +69,14 @@ pub struct Daemon {
     pub(super) node: Node,
     pub(super) settings: Settings,
     clock: Clock,
-    links: Vec<Link>,
+    pub(super) links: Vec<Link>,
     pub(super) server: Server,
     pub(super) effects: Effects,
     watch: Watch,
     words: Words,
     votes: Option<Votes>,
     alerts: Option<Alerts>,
+    pub(super) dongle: Option<Dongle>,
     /// Who asked for authkeys to be read again.
     pub(super) reloader: Option<Ticket>,
     epoll: rustix::fd::OwnedFd,
@@ -111,7 +115,7 @@ impl Daemon {
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (words, votes) = (Words::of(&settings), Votes::of(&settings));
-        let alerts = Alerts::of(&settings);
+        let (alerts, dongle) = (Alerts::of(&settings), Dongle::of(&settings));
         let now = clock.now();
         let (leave, hang_up) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
@@ -125,6 +129,7 @@ impl Daemon {
             words,
             votes,
             alerts,
+            dongle,
             reloader: None,
             epoll,
             helper_writes: false,
@@ -272,6 +277,8 @@ impl Daemon {
     fn sleep(&mut self) -> Timespec {
         let due = self.due.unwrap_or_else(|| {
             let others = self.server.poll_timeout().min(self.effects.poll_timeout());
+            let dongle = self.dongle.as_ref();
+            let others = others.min(dongle.map_or(Instant::NEVER, |of| of.poll_timeout(self.now)));
             self.node.poll_timeout().min(others).min(self.tend_at)
         });
         self.due = Some(due);
@@ -283,6 +290,8 @@ impl Daemon {
     fn read_link(&mut self, at: usize) -> bool {
         let Some(link) = self.links.get_mut(at) else { return false };
         let (id, mut news) = (LinkId(at as u8), false);
+        let to_dongle = self.dongle.as_ref().is_some_and(|dongle| dongle.link() == id);
+        let mut service = None;
         match link {
             Link::Datagram(port) => {
                 let mut datagram = [0; media::MAX_FRAME];
@@ -299,6 +308,10 @@ impl Daemon {
                     while let Some(frame) = framed.next_frame() {
                         news = true;
                         match frame {
+                            // Of several in one turn the last: who asks again is told again.
+                            Ok(frame) if to_dongle && is_service(frame) => {
+                                service = heapless::Vec::<u8, MAX_FRAME>::from_slice(frame).ok();
+                            }
                             // Refusals are counted and told as events.
                             Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
                             Err(_) => self.node.handle_damage(id),
@@ -309,6 +322,10 @@ impl Daemon {
                     }
                 }
             }
+        }
+        if let Some(frame) = service {
+            let now = self.clock.now();
+            self.hear_service(&frame, now);
         }
         if let Some(failure) = self.links[at].port().failure() {
             warn!("{}: {failure}; trying again each second", self.links[at].port().name());
@@ -343,19 +360,25 @@ impl Daemon {
         }
         self.server.handle_timeout(now);
         while let Some((ticket, command)) = self.server.poll_command() {
+            if let Command::Dongle(frame) = &command {
+                self.pass_on(ticket, frame, now);
+                continue;
+            }
             match commands::carry_out(&mut self.node, &self.settings, &command, now) {
                 Some(reply) => self.server.reply(ticket, &reply),
                 None => self.reload(Some(ticket)),
             }
         }
         if self.server.wants_snapshot() {
-            let snapshot = report::snapshot(&self.node, &self.settings, &self.watch, now);
+            let beside = (&self.watch, self.dongle.as_ref());
+            let snapshot = report::snapshot(&self.node, &self.settings, beside, now);
             self.server.send_snapshot(&snapshot);
         }
     }
 
     fn tend(&mut self, now: Instant) {
         self.effects.tend(now);
+        self.tend_dongle(now);
         if self.effects.replace_helper(now)
             && let Err(error) = self.add(self.effects.helper().fd(), HELPER)
         {
@@ -365,6 +388,7 @@ impl Daemon {
             return;
         }
         self.tend_at = now + TEND_EVERY;
+        self.look_at_dongle(now);
         self.words.catch_up(now);
         if let Some(alerts) = &mut self.alerts {
             alerts.catch_up(now);

@@ -15,6 +15,7 @@ mod alerts;
 pub mod boot_id;
 pub mod clock;
 mod commands;
+mod dongle;
 mod effects;
 mod event_loop;
 mod keys;
@@ -41,6 +42,7 @@ use tracing::{error, info, warn};
 
 pub use event_loop::{Daemon, Turn};
 pub(crate) use keys::key_ring;
+pub(crate) use link::ServiceLine;
 pub use start::{Options, StartError, start};
 
 use crate::log::Sink;

@@ -433,7 +433,7 @@ impl State {
             baud: self.build.baud,
             ports: self.ports.clone(),
             memory,
-            config_dir: self.config_dir.clone(),
+            config_dir: Some(self.config_dir.clone()),
             node: self.node.clone(),
             reset: reset.to_owned(),
             supervised: self.build.evidence == Evidence::Supervised,

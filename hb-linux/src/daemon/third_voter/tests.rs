@@ -106,6 +106,7 @@ fn absent_until_it_is_heard() {
         "hears": {"linuxha1": null, "linuxha2": null}, "promises": {"192.168.85.3": null},
         "last_heard_ms": null, "direct": false, "agreed": false, "power_from": [],
         "reset_lines": {"linuxha1": null, "linuxha2": null},
+        "fences": {"linuxha1": null, "linuxha2": null},
     });
     assert_eq!(json(&shown), expected);
 }
@@ -121,6 +122,7 @@ fn present_it_tells_whom_it_hears_and_what_it_has_promised() {
         "hears": {"linuxha1": 30, "linuxha2": null}, "promises": {"192.168.85.3": "linuxha2"},
         "last_heard_ms": 30, "direct": true, "agreed": false, "power_from": ["linuxha1"],
         "reset_lines": {"linuxha1": "untested", "linuxha2": "tested"},
+        "fences": {"linuxha1": null, "linuxha2": "sent"},
     });
     assert_eq!(json(&shown), expected);
     // R8: this life began bound to its peer, for 420 ms + 2 s. Nobody votes for it.
@@ -158,6 +160,7 @@ fn lost_it_is_not_quoted_any_more() {
         "hears": {"linuxha1": null, "linuxha2": null}, "promises": {"192.168.85.3": null},
         "last_heard_ms": 700, "direct": false, "agreed": false, "power_from": [],
         "reset_lines": {"linuxha1": null, "linuxha2": null},
+        "fences": {"linuxha1": null, "linuxha2": null},
     });
     assert_eq!(json(&shown), expected);
     assert!(!votes(&node, &settings, WEB, at(700)).contains_key("arbiter"));
