@@ -7,7 +7,7 @@
 use hb_proto::config::{ArbiterConfig, Timing};
 use sha2::{Digest, Sha256};
 
-use super::{DongleSettings, GroupLine, ResourceLine};
+use super::{GroupLine, ResourceLine};
 
 struct Canon(Sha256);
 
@@ -68,7 +68,6 @@ pub(super) fn settings(
     auto_failback: bool,
     nodes: [&str; 2],
     arbiter: Option<&ArbiterConfig>,
-    dongle: Option<DongleSettings>,
 ) -> u64 {
     let mut canon = Canon::new("heartbeat settings 1");
     for time in [
@@ -91,10 +90,6 @@ pub(super) fn settings(
         canon.text("arbiter");
         canon.number(u64::from(arbiter.fence.is_some()));
         canon.number(u64::from(arbiter.external_watchdog));
-    }
-    if let Some(DongleSettings { pulse, watchdog }) = dongle {
-        canon.number(pulse.micros());
-        canon.number(watchdog.map_or(0, hb_proto::time::Duration::micros));
     }
     canon.finish()
 }
@@ -140,7 +135,7 @@ mod tests {
     fn the_canonical_form_is_fixed() {
         assert_eq!(digest("linuxha1 192.168.85.3 httpd smb\n"), 0xD737_6933_351A_33A0);
         assert_eq!(
-            settings(&Timing::classic_defaults(), true, ["linuxha1", "linuxha2"], None, None),
+            settings(&Timing::classic_defaults(), true, ["linuxha1", "linuxha2"], None),
             0xC2F4_CA34_67A3_C8A3
         );
     }
@@ -149,10 +144,10 @@ mod tests {
     fn every_setting_counts_and_the_order_of_the_nodes_does_not() {
         let base = Timing::classic_defaults();
         let names = ["linuxha1", "linuxha2"];
-        let one = settings(&base, true, names, None, None);
-        assert_eq!(one, settings(&base, true, ["LinuxHA2", "linuxha1"], None, None));
-        assert_ne!(one, settings(&base, false, names, None, None));
-        assert_ne!(one, settings(&base, true, ["linuxha1", "linuxha3"], None, None));
+        let one = settings(&base, true, names, None);
+        assert_eq!(one, settings(&base, true, ["LinuxHA2", "linuxha1"], None));
+        assert_ne!(one, settings(&base, false, names, None));
+        assert_ne!(one, settings(&base, true, ["linuxha1", "linuxha3"], None));
         let more = Duration::from_micros(1);
         for other in [
             Timing { keepalive: base.keepalive + more, ..base },
@@ -162,10 +157,10 @@ mod tests {
             Timing { lease: base.lease + more, ..base },
             Timing { guard: base.guard + more, ..base },
         ] {
-            assert_ne!(one, settings(&other, true, names, None, None));
+            assert_ne!(one, settings(&other, true, names, None));
         }
         let plain = ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None };
-        let of = |arbiter: ArbiterConfig| settings(&base, true, names, Some(&arbiter), None);
+        let of = |arbiter: ArbiterConfig| settings(&base, true, names, Some(&arbiter));
         let fences = ArbiterConfig { fence: Some(more), ..plain };
         let all =
             [one, of(plain), of(fences), of(ArbiterConfig { external_watchdog: true, ..fences })];

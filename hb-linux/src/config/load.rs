@@ -277,13 +277,7 @@ fn assemble(
         patience: Patience::default(),
         digests: Digests {
             haresources: digest::haresources(groups),
-            settings: digest::settings(
-                &timing,
-                hacf.auto_failback,
-                names,
-                arbiter.as_ref(),
-                third_voter::dongle_settings(hacf),
-            ),
+            settings: digest::settings(&timing, hacf.auto_failback, names, arbiter.as_ref()),
         },
     }
 }
