@@ -33,6 +33,7 @@ use crate::id::{BootId, Voter};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
+use crate::wire::message::Versions;
 use crate::wire::message::arbiter::ResetReason;
 
 use fence::Fence;
@@ -164,6 +165,8 @@ struct NodeView {
     armed: bool,
     /// It feeds the arbiter with power.
     feeds: bool,
+    /// In which version of the wire its newest frame was written.
+    version: u8,
     /// As last told.
     told_heard: bool,
     fence: Fence,
@@ -221,6 +224,7 @@ pub struct PortStatistics {
 pub struct Arbiter {
     config: Config,
     keys: KeyRing,
+    versions: Versions,
     d: Decisions,
     statistics: [PortStatistics; 2],
     events: Deque<Event, MAX_EVENTS>,
@@ -280,7 +284,8 @@ impl Arbiter {
             ports: Default::default(),
         };
         let statistics = [PortStatistics::default(); 2];
-        Ok(Self { config, keys, d, statistics, events: Deque::new() })
+        let versions = Versions::OURS;
+        Ok(Self { config, keys, versions, d, statistics, events: Deque::new() })
     }
 
     // ---- getters
@@ -413,6 +418,12 @@ impl Arbiter {
     #[cfg(feature = "mutants")]
     pub fn break_rule(&mut self, rule: Option<crate::mutant::Mutant>) {
         self.d.ledger.break_rule(rule);
+    }
+
+    /// For a test of what happens when there are more versions of the wire.
+    #[cfg(feature = "mutants")]
+    pub const fn understand(&mut self, versions: Versions) {
+        self.versions = versions;
     }
 
     /// For a test that can't wait 13 years: the next frame is numbered after `seq`.

@@ -40,7 +40,7 @@ use crate::statistics::{LinkStatistics, Statistics};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
-use crate::wire::message::{GroupState, Life};
+use crate::wire::message::{GroupState, Life, Versions};
 
 use send::Outbox;
 use third::{ArbiterView, Relays};
@@ -54,6 +54,7 @@ const MAX_EVENTS: usize = 64;
 pub struct Node {
     config: Config,
     keys: KeyRing,
+    versions: Versions,
     d: Decisions,
     statistics: Statistics,
     link_statistics: Vec<LinkStatistics, MAX_LINKS>,
@@ -102,6 +103,7 @@ impl Node {
             arbiter: ArbiterView::default(),
             peer_hears_arbiter: false,
             peer_key: None,
+            peer_version: 0,
             human: 0,
             human_until: None,
             relays: Relays::default(),
@@ -110,6 +112,7 @@ impl Node {
         let mut node = Self {
             config,
             keys,
+            versions: Versions::OURS,
             d,
             statistics: Statistics::default(),
             link_statistics,
