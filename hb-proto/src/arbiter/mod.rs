@@ -165,6 +165,8 @@ struct NodeView {
     armed: bool,
     /// It feeds the arbiter with power.
     feeds: bool,
+    /// Since when its machine gives no sign of being there.
+    carrier_lost_at: Option<Instant>,
     /// In which version of the wire its newest frame was written.
     version: u8,
     /// As last told.
@@ -401,7 +403,8 @@ impl Arbiter {
         let silences = Voter::ALL.into_iter().filter(|node| node.is_node()).flat_map(|node| {
             let fence = &self.d.nodes[node.index()].fence;
             let watch = fence.due(self.d.attentive_since, self.deadtime());
-            [Some(self.silent_since(node) + self.deadtime()), watch]
+            let silent = self.silent_since(node);
+            [Some(silent + self.patience(node)), Some(silent + self.deadtime()), watch]
         });
         let waits = self.d.ports.iter().map(PortState::due);
         let groups = self.d.ledger.groups();
@@ -480,6 +483,7 @@ impl Decisions {
         for node in &mut self.nodes {
             node.heard_at = node.heard_at.map(|at| at.rebased(by));
             node.direct_at = node.direct_at.map(|at| at.rebased(by));
+            node.carrier_lost_at = node.carrier_lost_at.map(|at| at.rebased(by));
             node.attentive_since = node.attentive_since.map(|at| at.rebased(by));
             node.fence = node.fence.rebased(by);
         }

@@ -23,7 +23,7 @@ pub(super) struct NodeFacts {
     lease: Duration,
     guard: Duration,
     deadtime: Duration,
-    keepalive: Duration,
+    pub(super) keepalive: Duration,
     /// For how long anybody's promise may last, as far as the node can tell.
     longest: Duration,
 }

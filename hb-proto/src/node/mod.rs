@@ -3,6 +3,7 @@
 //! Methods come in four kinds: getters (`&self`), inputs (`handle_*`), commands (`request_*`) and
 //! outputs (`poll_*`). The crate's first page says what to call when.
 
+mod carrier;
 mod commands;
 mod decisions;
 #[cfg(feature = "explore")]
@@ -431,6 +432,7 @@ impl Node {
     }
 
     fn judge_peer(&mut self, now: Instant) {
+        self.heed_carriers(now);
         while let Some(state) = self.d.peer.judge(now, &self.config.timing) {
             let heard_at = self.d.peer.heard_at();
             let silent = heard_at.map_or(self.config.timing.initdead, |at| now.since(at));

@@ -198,6 +198,10 @@ impl Node {
 
     /// Bits, by the peer's own numbers, of its links on which it is heard.
     fn hears(&self, now: Instant) -> u8 {
+        if self.d.peer.state() == PeerState::Dead {
+            // Its silence may have counted sooner (R12: who asks says that it hears nothing).
+            return 0;
+        }
         let deadtime = self.d.peer.deadtime(&self.config.timing);
         let heard = self.d.links.iter().filter(|link| link.heard_lately(now, deadtime));
         heard.fold(0, |set, link| set | 1 << (link.peer_link & 7))
