@@ -141,12 +141,4 @@ fn a_node_that_is_heard_is_not_fenced_for_a_lost_carrier() {
     assert!(trio.events_of(B).iter().any(|event| matches!(event, Event::FenceAsked { .. })));
     assert_eq!(trio.dongle.pulses, []);
     assert!(trio.serves(A));
-    // Nor in a stall that is shorter than deadtime: it has been heard in spite of its sense line.
-    for phase in 0..10 {
-        trio.freeze(A);
-        trio.run(ms(380));
-        trio.thaw(A);
-        trio.run(ms(1000 + phase * 13));
-        assert_eq!(trio.dongle.pulses, [], "phase {phase}");
-    }
 }
