@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::rig::Namespaces;
 use crate::inside::{evidence, programs};
+use crate::scenario::runner::merged;
 use crate::scenario::verb::Verb;
 use crate::scenario::{Cluster, Dongle, Machine, Rig};
 
@@ -27,7 +28,10 @@ pub struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let Some(place) = std::thread::panicking().then(evidence).flatten() else { return };
-        let kept = std::fs::create_dir_all(&place).map_err(|error| error.to_string());
+        let timeline = merged(self.rig.timeline());
+        let kept = std::fs::create_dir_all(&place)
+            .and_then(|()| std::fs::write(place.join("timeline"), timeline))
+            .map_err(|error| error.to_string());
         if let Err(problem) = kept.and_then(|()| self.rig.keep(&place)) {
             eprintln!("{}: not all evidence could be kept: {problem}", place.display());
         }
