@@ -76,6 +76,7 @@ fn everything_is_where_it_belongs_and_goes_again() {
     assert_eq!(
         files(&root.0),
         [
+            "etc/ha.d/ppp-options",
             "etc/ha.d/resource.d/IPaddr",
             "usr/bin/hb",
             "usr/bin/hb_standby",
@@ -87,6 +88,7 @@ fn everything_is_where_it_belongs_and_goes_again() {
             "usr/share/doc/heartbeat/examples/authkeys",
             "usr/share/doc/heartbeat/examples/ha.cf",
             "usr/share/doc/heartbeat/examples/haresources",
+            "usr/share/doc/heartbeat/examples/ppp-options",
         ]
     );
     assert_eq!(root.mode("usr/sbin/heartbeatd"), 0o755);
@@ -106,7 +108,8 @@ fn everything_is_where_it_belongs_and_goes_again() {
 #[test]
 fn what_is_in_ha_d_stays() {
     let root = Root::new("kept");
-    let ours = ["etc/ha.d/ha.cf", "etc/ha.d/haresources", "etc/ha.d/authkeys"];
+    let ours =
+        ["etc/ha.d/ha.cf", "etc/ha.d/haresources", "etc/ha.d/authkeys", "etc/ha.d/ppp-options"];
     fs::create_dir_all(root.at("etc/ha.d/resource.d")).unwrap();
     for path in ours {
         fs::write(root.at(path), "mine").unwrap();

@@ -21,6 +21,7 @@ mod elsewhere;
 mod table;
 mod view;
 mod votes;
+mod watchdog;
 
 /// LSB's exit code for "program is not running", which `hb status` shares with init scripts.
 const NOT_RUNNING: u8 = 3;
@@ -46,6 +47,9 @@ enum Task {
     Check(Check),
     /// Make authkeys with a fresh key
     Keygen(Keygen),
+    /// Look at this machine's watchdogs; prove that one resets it
+    #[command(subcommand)]
+    Watchdog(watchdog::WatchdogTask),
     /// Play the guide's test with two complete nodes on this machine
     #[command(disable_help_flag = true)]
     Demo(Rest),
@@ -175,6 +179,7 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
             elsewhere::check(&args.config_dir.config_dir, args.node.as_deref(), run_dir)
         }
         Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
+        Task::Watchdog(task) => watchdog::main(&task),
         Task::Demo(rest) => elsewhere::demo(&rest.args),
         Task::RigInit(rest) => elsewhere::rig_init(&rest.args),
         Task::RigEnter(rest) => elsewhere::rig_enter(&rest.args),

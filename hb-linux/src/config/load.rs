@@ -15,7 +15,7 @@ use super::media::written;
 use super::source::{self, Privacy};
 use super::times::{At, GivenTimes};
 use super::{
-    GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources, third_voter,
+    GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources, ppp, third_voter,
 };
 use crate::net::Interface;
 
@@ -139,7 +139,9 @@ pub(super) fn load_as(
         message,
     });
     let guard_by_watchdog = third_voter::guard_by_watchdog(&hacf, &timing);
-    let (media_lines, media) = hacf.media.into_iter().map(|at| (at.line, at.medium)).unzip();
+    let (media_lines, mut media): (_, Vec<_>) =
+        hacf.media.into_iter().map(|at| (at.line, at.medium)).unzip();
+    media.iter_mut().for_each(|medium| ppp::seen_by(proto.me, medium));
     let settings = Settings {
         node: pair.me,
         peer: pair.peer,
@@ -272,7 +274,7 @@ fn link_kind(medium: &Medium) -> LinkKind {
     match medium {
         Medium::Serial { baud, .. } => LinkKind::Serial { baud: *baud },
         Medium::Broadcast { .. } => LinkKind::Broadcast,
-        Medium::Unicast { .. } => LinkKind::Unicast,
+        Medium::Unicast { .. } | Medium::Ppp { .. } => LinkKind::Unicast,
         Medium::Multicast { .. } => LinkKind::Multicast,
     }
 }

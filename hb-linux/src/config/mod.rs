@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod keygen;
+pub mod ppp;
 pub mod scripts;
 
 mod address;
@@ -37,6 +38,18 @@ pub enum Medium {
     Unicast { interface: String, peer: IpAddr, port: u16 },
     /// `mcast IF GROUP PORT TTL LOOP` (IPv4 or IPv6).
     Multicast { interface: String, group: IpAddr, port: u16, ttl: u8, loopback: bool },
+    /// `ppp-udp DEVICE ADDRESS…`: UDP to the far end of a PPP link that pppd makes over the serial line.
+    Ppp {
+        device: PathBuf,
+        baud: u32,
+        /// What pppd is to call it.
+        interface: String,
+        /// This node's end.
+        local: Ipv4Addr,
+        /// The other node's.
+        remote: Ipv4Addr,
+        port: u16,
+    },
 }
 
 /// The argument of IPaddr: `IP[/PREFIX[/IFACE[:LABEL]][/BROADCAST]]`.
@@ -128,7 +141,7 @@ impl Medium {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Serial { device, .. } => device.display().to_string(),
+            Self::Serial { device, .. } | Self::Ppp { device, .. } => device.display().to_string(),
             Self::Broadcast { interface, .. }
             | Self::Unicast { interface, .. }
             | Self::Multicast { interface, .. } => interface.clone(),

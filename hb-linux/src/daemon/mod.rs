@@ -59,6 +59,9 @@ pub fn main() -> ExitCode {
             addresses.release(ip).map(drop).map_err(std::io::Error::other)
         });
     }
+    if resources::is_companion() {
+        return resources::companion_main();
+    }
     let options = Options::parse();
     // Debug lines go to the debugfile alone, if ha.cf names one; none is made in the steady state.
     let sink = Sink::new(true);

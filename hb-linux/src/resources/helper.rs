@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send};
 use signal_hook::consts::signal;
 
+use super::companion::Companion;
 use super::message::{
     FromHelper, MAX_MESSAGE, Outcome, Setup, Step, Steps, ToHelper, Verb, What, decode, encode,
 };
@@ -65,7 +66,11 @@ pub fn helper_main(release: Release<'_>) -> ExitCode {
             worker.logs.check_now();
         }
     }
-    worker.carry_out_standing_order(release)
+    let exit = worker.carry_out_standing_order(release);
+    for companion in std::mem::take(&mut worker.companions) {
+        companion.end(&mut worker.logs);
+    }
+    exit
 }
 
 /// An ordinary process, whatever started the daemon: own session, signals handled, umask, directory.
@@ -145,6 +150,7 @@ struct Worker<'fd> {
     standing: Steps,
     answers: VecDeque<FromHelper>,
     next_report: Instant,
+    companions: Vec<Companion>,
     lingering: VecDeque<Output>,
     stuck: Vec<Child>,
     /// A stop of the standing order failed.
@@ -165,6 +171,7 @@ impl<'fd> Worker<'fd> {
             standing: Steps::new(),
             answers: VecDeque::new(),
             next_report: Instant::now(),
+            companions: Vec::new(),
             lingering: VecDeque::new(),
             stuck: Vec::new(),
             failed: false,
@@ -187,9 +194,11 @@ impl<'fd> Worker<'fd> {
         events.set(PollFlags::OUT, !self.answers.is_empty());
         let running = || self.groups.iter().filter_map(|group| group.running.as_ref());
         let pipes = self.lingering.iter().filter_map(Output::fd);
+        let beside = self.companions.iter().flat_map(Companion::fds);
         let mut fds: Vec<PollFd<'_>> = running()
             .flat_map(Running::fds)
             .chain(pipes)
+            .chain(beside)
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         if self.daemon != Daemon::Gone {
@@ -197,7 +206,9 @@ impl<'fd> Worker<'fd> {
         }
         let report =
             (self.logs.has_lost() && self.daemon == Daemon::Here).then_some(self.next_report);
-        let wake = running().filter_map(|running| running.wake_at(now)).chain(report).min();
+        let beside = self.companions.iter().filter_map(|companion| companion.wake_at(now));
+        let wake =
+            running().filter_map(|running| running.wake_at(now)).chain(report).chain(beside).min();
         let timeout = wake.map(|at| {
             let span = at.saturating_duration_since(now);
             // Rounding up by a millisecond saves a turn that comes too early.
@@ -260,6 +271,8 @@ impl<'fd> Worker<'fd> {
             Environment::new(setup.node, setup.config_dir, setup.logfile, setup.debugfile);
         self.stop_timeout = Duration::from_millis(setup.stop_timeout_ms.into());
         self.logs.open(setup.logfile, setup.debugfile);
+        let now = Instant::now();
+        self.companions = setup.companions.iter().map(|each| Companion::new(each, now)).collect();
     }
 
     fn enqueue(&mut self, order: Order) {
@@ -308,6 +321,9 @@ impl<'fd> Worker<'fd> {
             {
                 self.start(order);
             }
+        }
+        for companion in &mut self.companions {
+            companion.advance(now, &mut self.logs);
         }
         for output in &mut self.lingering {
             output.pump(&mut self.logs);

@@ -68,6 +68,21 @@ pub struct Setup<'a> {
     pub debugfile: Option<&'a Path>,
     /// How long each stop of the standing order may take, in milliseconds.
     pub stop_timeout_ms: u32,
+    /// Programs that run for as long as the daemon does.
+    #[serde(borrow)]
+    pub companions: Vec<Companion<'a>>,
+}
+
+/// A program that runs for as long as the daemon does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Companion<'a> {
+    /// What the log calls it.
+    pub name: &'a str,
+    /// Its full path.
+    pub program: &'a str,
+    /// Its arguments.
+    #[serde(borrow)]
+    pub args: Vec<&'a str>,
 }
 
 /// Group and place within the group.
@@ -216,6 +231,11 @@ mod tests {
             logfile: Path::new("/var/log/ha-log"),
             debugfile: None,
             stop_timeout_ms: 60_000,
+            companions: vec![Companion {
+                name: "ppp on /dev/ttyS1",
+                program: "/usr/sbin/pppd",
+                args: vec!["/dev/ttyS1", "19200"],
+            }],
         }));
         there_and_back(&ToHelper::Group {
             group: 15,

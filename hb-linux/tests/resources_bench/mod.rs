@@ -77,6 +77,7 @@ impl Bench {
             logfile: &self.logfile,
             debugfile: None,
             stop_timeout_ms: 3000,
+            companions: Vec::new(),
         };
         helper.configure(&setup, &self.groups).unwrap();
     }
