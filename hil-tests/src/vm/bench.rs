@@ -36,6 +36,8 @@ pub const ASK_EVERY: StdDuration = StdDuration::from_millis(40);
 pub const PATIENCE: StdDuration = StdDuration::from_secs(30);
 /// Size of a machine's disk, unless its options say otherwise.
 pub const DISK_MB: u32 = 24;
+/// An FTDI adapter (QEMU's usb-serial) at the end of a line.
+const USB_SERIAL: &str = "usb-serial,chardev=usb0,id=adapter";
 /// Both networks'.
 const PREFIX: u8 = 24;
 const NETWORKS: [Network; 2] = [Network::Public, Network::Private];
@@ -48,9 +50,11 @@ pub struct Options {
     /// A dongle in the first of them.
     pub dongle: Option<dongle::Build>,
     /// Kernel modules that the guests load beside what every one has.
-    pub modules: Vec<&'static str>,
+    pub modules: Vec<String>,
     /// More of QEMU's arguments, for each guest.
     pub devices: [Vec<String>; 2],
+    /// The first line ends in emulated FTDI adapters, not in 16550s.
+    pub usb: bool,
     /// Size of each disk, in MB.
     pub disk_mb: u32,
 }
@@ -58,7 +62,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let devices = [Vec::new(), Vec::new()];
-        Self { serial_lines: 1, dongle: None, modules: Vec::new(), devices, disk_mb: DISK_MB }
+        Self {
+            serial_lines: 1,
+            dongle: None,
+            modules: Vec::new(),
+            devices,
+            usb: false,
+            disk_mb: DISK_MB,
+        }
     }
 }
 
@@ -82,6 +93,8 @@ pub struct Bench {
     /// When each boot began, and how long it took until the machine was up.
     pub boots: Vec<(Instant, StdDuration)>,
     lives: [u32; 2],
+    /// When each machine got its power last.
+    launched: [Option<std::time::Instant>; 2],
     scratch: Scratch,
 }
 
@@ -146,6 +159,7 @@ impl Bench {
             seen,
             boots: Vec::new(),
             lives: [0; 2],
+            launched: [None; 2],
             scratch,
         };
         for machine in Machine::BOTH {
@@ -245,7 +259,13 @@ impl Bench {
         let mut lines = Vec::new();
         for (number, cable) in self.cables.iter().enumerate() {
             let port = Port::new().map_err(words)?;
-            wires.serial[number] = Some(port.device().to_owned());
+            if number == 0 && self.options.usb {
+                let end = format!("serial,id=usb0,path={}", port.device().display());
+                wires.extra.extend(["-chardev".to_owned(), end]);
+                wires.extra.extend(["-device".to_owned(), USB_SERIAL.to_owned()]);
+            } else {
+                wires.serial[number] = Some(port.device().to_owned());
+            }
             let (line, side) = cable.end(node(machine));
             line.attach(side, port);
             lines.push((line.clone(), side));
@@ -262,6 +282,7 @@ impl Bench {
             let index = links::index(&rig_side(machine, one)).map_err(words)?;
             self.capture.tap(machine, network_index(one), index).map_err(words)?;
         }
+        self.launched[machine.index()] = Some(std::time::Instant::now());
         let name = format!("{machine}.{}", self.lives[machine.index()]);
         let sink = seen::sink(&self.seen, machine);
         let disk = self.disk(machine);
@@ -392,6 +413,13 @@ impl Bench {
         Machine::BOTH.into_iter().filter(due).collect()
     }
 
+    /// Whether it was reset, and isn't booted yet.
+    #[must_use]
+    pub fn pending(&self, machine: Machine) -> bool {
+        let launched = self.launched[machine.index()];
+        self.resets_of(machine).last().is_some_and(|reset| launched.is_some_and(|at| reset.at > at))
+    }
+
     /// Every reset of a machine so far that the rig's own plug didn't make.
     #[must_use]
     pub fn resets_of(&self, machine: Machine) -> Vec<Reset> {
@@ -413,6 +441,20 @@ impl Bench {
     pub fn daemon(&mut self, machine: Machine, word: &str) -> Result<(), String> {
         let order = json!({"do": "daemon", "word": word});
         self.power(machine)?.agent.order(order, PATIENCE).map(drop)
+    }
+
+    /// Pulls a machine's USB adapter, or puts it back.
+    ///
+    /// # Errors
+    /// QEMU's own words.
+    pub fn usb(&mut self, machine: Machine, present: bool) -> Result<(), String> {
+        let qmp = &mut self.power(machine)?.qmp;
+        if present {
+            let adapter = json!({"driver": "usb-serial", "chardev": "usb0", "id": "adapter"});
+            qmp.command("device_add", &adapter).map(drop)
+        } else {
+            qmp.command("device_del", &json!({"id": "adapter"})).map(drop)
+        }
     }
 
     /// Runs a program in a machine.
@@ -445,19 +487,33 @@ impl Bench {
         answer["text"].as_str().map(str::to_owned)
     }
 
-    /// Writes a file in a machine.
+    /// Writes a file into a machine's /var/log, whether it has power or not.
     ///
     /// # Errors
-    /// The guest's own words.
-    pub fn write(
-        &mut self,
-        machine: Machine,
-        path: &str,
-        text: &str,
-        mode: u32,
-    ) -> Result<(), String> {
-        let order = json!({"do": "write", "path": path, "text": text, "mode": mode});
-        self.power(machine)?.agent.order(order, PATIENCE).map(drop)
+    /// The guest's own words, or debugfs(8)'s.
+    pub fn write_log(&mut self, machine: Machine, name: &str, text: &str) -> Result<(), String> {
+        if self.is_on(machine) {
+            let path = format!("/var/log/{name}");
+            let order = json!({"do": "write", "path": path, "text": text, "mode": 0o644});
+            return self.power(machine)?.agent.order(order, PATIENCE).map(drop);
+        }
+        let file = self.directory().join("written");
+        fs::write(&file, text).map_err(words)?;
+        // The first may not be there; what fails is seen by what it leaves.
+        for request in [format!("rm /log/{name}"), format!("write {} /log/{name}", file.display())]
+        {
+            let disk = self.disk(machine);
+            let output = Command::new("debugfs").args(["-w", "-R", &request]).arg(disk).output();
+            output.map_err(|error| format!("debugfs: {error}; it is in Debian's e2fsprogs"))?;
+        }
+        let disk = self.disk(machine);
+        let mut cat = Command::new("debugfs");
+        cat.args(["-R", &format!("cat /log/{name}")]).arg(disk);
+        let read = cat.output().map_err(words)?.stdout;
+        if read == text.as_bytes() {
+            return Ok(());
+        }
+        Err(format!("debugfs could not write {name} to the disk of {machine}"))
     }
 
     /// A null-modem line.

@@ -11,6 +11,7 @@ const LINK: u32 = 0o120_000;
 pub struct Archive {
     bytes: Vec<u8>,
     directories: Vec<String>,
+    files: Vec<String>,
     entries: u32,
 }
 
@@ -19,7 +20,15 @@ impl Archive {
     /// leading slash.
     pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.parents(path);
+        self.files.push(path.to_owned());
         self.entry(path, FILE | mode, content);
+    }
+
+    /// The same, unless it is there already.
+    pub fn file_once(&mut self, path: &str, mode: u32, content: &[u8]) {
+        if !self.files.iter().any(|made| made == path) {
+            self.file(path, mode, content);
+        }
     }
 
     /// A symbolic link.

@@ -17,6 +17,9 @@ use crate::scenario::cluster::Machine;
 const KERNEL: &str = "linux-image-amd64";
 /// Packages whose programs the guests run.
 const PROGRAMS: [&str; 1] = ["busybox-static"];
+/// Programs of the host that the guests have too, with the libraries that they need: the story that uses one
+/// is skipped where the host hasn't got it.
+pub const BORROWED: [&str; 2] = ["/usr/sbin/tc", "/usr/sbin/pppd"];
 /// Process 1, and what it does first.
 const INIT: &str = include_str!("init.sh");
 const INITTAB: &str = include_str!("inittab");
@@ -157,6 +160,25 @@ fn extract(bzimage: &Path, to: &Path) -> Result<(), String> {
     write_whole(to, &elf)
 }
 
+/// A program of the host, under its own name, and all that ldd(1) says it loads.
+fn borrow(archive: &mut Archive, program: &Path) -> Result<(), String> {
+    // Debian's tc lies in /sbin, which is the same directory where /usr is merged.
+    let Ok(found) = fs::canonicalize(program) else { return Ok(()) };
+    let mut files = vec![program.to_owned()];
+    let listed = output(Command::new("ldd").arg(&found))?;
+    // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader without an arrow.
+    let paths = listed.lines().filter_map(|line| {
+        line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from)
+    });
+    files.extend(paths);
+    for file in files {
+        let bytes = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let inside = file.strip_prefix("/").unwrap_or(&file).to_string_lossy().into_owned();
+        archive.file_once(&inside, 0o755, &bytes);
+    }
+    Ok(())
+}
+
 fn initramfs(packages: &Path, version: &str, binaries: &Path) -> Result<Vec<u8>, String> {
     let mut archive = Archive::default();
     let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
@@ -183,6 +205,9 @@ fn initramfs(packages: &Path, version: &str, binaries: &Path) -> Result<Vec<u8>,
     }
     for name in ["hb_standby", "hb_takeover"] {
         archive.link(&format!("usr/bin/{name}"), "hb");
+    }
+    for program in BORROWED {
+        borrow(&mut archive, Path::new(program))?;
     }
     let root = packages.join("kernel/lib/modules").join(version);
     let modules = modules::collect(&root)?;

@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod campaign;
 pub mod capture;
 pub mod cpio;
 pub mod image;
@@ -27,4 +28,5 @@ pub mod rig;
 pub mod run;
 pub mod seen;
 pub mod snapshot;
+pub mod stories;
 mod verbs;

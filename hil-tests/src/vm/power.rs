@@ -19,6 +19,8 @@ use crate::netns::observer::Clock;
 pub const QEMU: &str = "qemu-system-x86_64";
 /// A boot under TCG takes 4 s on an idle host.
 pub const BOOT_PATIENCE: Duration = Duration::from_secs(90);
+/// Than the rig (nice(1)).
+const NICER: &str = "10";
 /// Times are the point of a guest: its clock is the host's, its calibrations are left out, and a panic
 /// stays a panic (admin-guide/kernel-parameters.rst).
 const KERNEL: &str = "console=ttyS2,115200 quiet panic=0 oops=panic nokaslr mitigations=off no_timer_check \
@@ -70,9 +72,10 @@ impl Power {
             UnixListener::bind(&port).map_err(|error| format!("{}: {error}", port.display()))?;
         let words = File::options().create(true).append(true).open(socket("qemu"));
         let words = words.map_err(|error| error.to_string())?;
-        let mut command = Command::new("setpriv");
+        // Behind the rig's own threads and the dongle, which are wires and must not wait for a processor that computes.
+        let mut command = Command::new("nice");
         // Its parent's end is its own: no guest outlives a rig that is killed.
-        command.args(["--pdeathsig", "KILL", QEMU]);
+        command.args(["-n", NICER, "setpriv", "--pdeathsig", "KILL", QEMU]);
         command.args(arguments(directory, name, image, disk, wires));
         if let Some(snapshot) = restore {
             command.args(["-incoming", &format!("file:{}", snapshot.display())]);
@@ -82,7 +85,7 @@ impl Power {
             .stdout(Stdio::null())
             .stderr(words)
             .spawn()
-            .map_err(|error| format!("setpriv: {error}; it is in Debian's util-linux"))?;
+            .map_err(|error| format!("nice: {error}; it is in Debian's coreutils"))?;
         let connected = Agent::accept(&listener, clock, sink, BOOT_PATIENCE)
             .and_then(|agent| Ok((agent, Qmp::connect(&control)?)));
         let restored = connected.and_then(|(agent, mut qmp)| {

@@ -6,6 +6,7 @@ use std::time::Duration as StdDuration;
 
 use hb_linux::rig::dongle::Dongle;
 use hb_linux::rig::machine::Programs;
+use hb_linux::rig::outlet::Cause;
 use hb_linux::rig::probe::Record;
 use hb_proto::time::{Duration, Instant};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::bench::Bench;
 use super::image::Image;
 use super::seen;
+pub use super::verbs::Special;
 use super::verbs::Up;
 use crate::inside::commit_line;
 use crate::netns::files;
@@ -23,6 +25,10 @@ use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{Cannot, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 use crate::scenario::verb::Verb;
 
+/// heartbeatd's least, in seconds.
+pub const WATCHDOG_S: u32 = 10;
+/// Twice that, 5 % for clocks that differ, and 500 ms.
+const GUARD: Duration = Duration::from_millis(21_500);
 /// What looking, asking and starting programs add to any limit: under TCG a program that is started costs tens of
 /// milliseconds, and a group's takeover starts several.
 const SLACK: Duration = Duration::from_millis(1500);
@@ -60,6 +66,41 @@ impl Guests {
         self.up.as_mut().map(|up| &mut up.bench)
     }
 
+    /// As [`Rig::build`], with what the language has no words for.
+    ///
+    /// # Errors
+    /// The rig can't.
+    pub fn build_special(&mut self, cluster: &Cluster, special: &Special) -> Done {
+        self.up = Some(Up::build(self.clock, &self.image, &self.programs, cluster, special)?);
+        Ok(())
+    }
+
+    /// What reset a machine, and when, other than a verb.
+    #[must_use]
+    pub fn resets(&self, machine: Machine) -> Vec<(Instant, Cause)> {
+        let Some(up) = &self.up else { return Vec::new() };
+        let its = up.resets.iter().filter(|reset| reset.1 == machine);
+        its.map(|&(at, _, cause)| (at, cause)).collect()
+    }
+
+    /// Whether a machine's log had the text at or after `since`.
+    #[must_use]
+    pub fn log_has(&self, machine: Machine, text: &str, since: Instant) -> bool {
+        let Some(up) = &self.up else { return false };
+        let said = |line: &Moment| {
+            line.at >= since && line.source == Source::Log(machine) && line.text.contains(text)
+        };
+        seen::lock(&up.seen).lines.iter().any(said)
+    }
+
+    /// What the client of a group has seen.
+    ///
+    /// # Errors
+    /// Nothing is built yet.
+    pub fn record<T>(&self, group: usize, read: impl FnOnce(&Record) -> T) -> Result<T, Missing> {
+        self.client(group, read)
+    }
+
     fn up(&mut self) -> Result<&mut Up, Cannot> {
         self.up.as_mut().ok_or_else(|| Cannot::Broken("no cluster was built".into()))
     }
@@ -76,9 +117,20 @@ impl Rig for Guests {
         "vm"
     }
 
+    /// softdog and i6300esb count whole seconds, and heartbeatd gives them 10 at least (docs/ha.cf.md); guard
+    /// follows from that.
+    fn fit(&self, mut cluster: Cluster) -> Cluster {
+        if cluster.watchdog_s.is_some() {
+            cluster.watchdog_s = Some(WATCHDOG_S);
+            if cluster.arbiter.is_some() {
+                cluster.timing.guard = GUARD;
+            }
+        }
+        cluster
+    }
+
     fn build(&mut self, cluster: &Cluster) -> Done {
-        self.up = Some(Up::build(self.clock, &self.image, &self.programs, cluster)?);
-        Ok(())
+        self.build_special(cluster, &Special::default())
     }
 
     fn act(&mut self, verb: Verb) -> Done {

@@ -34,6 +34,23 @@ const TEST_PATIENCE: Duration = Duration::from_secs(90);
 /// What an order may take that ends the guest which should answer.
 const LAST_WORDS: StdDuration = StdDuration::from_millis(300);
 
+/// What a story of this rig alone wants beyond a [`Cluster`].
+#[derive(Clone, Debug, Default)]
+pub struct Special {
+    /// More lines of ha.cf.
+    pub ha_cf: String,
+    /// Kernel modules with their parameters, loaded before the daemon starts.
+    pub modules: Vec<String>,
+    /// More of QEMU's arguments.
+    pub devices: Vec<String>,
+    /// More null-modem lines, which ha.cf doesn't name.
+    pub spare_lines: usize,
+    /// The first line ends in emulated FTDI adapters (`/dev/ttyUSB0`), not in 16550s.
+    pub usb: bool,
+    /// More files below /etc/ha.d: name, text, mode.
+    pub files: Vec<(String, String, u32)>,
+}
+
 /// The rig once its cluster is built.
 #[derive(Debug)]
 pub(super) struct Up {
@@ -41,7 +58,8 @@ pub(super) struct Up {
     pub(super) cluster: Cluster,
     pub(super) seen: Shared,
     pub(super) stalls: Stalls,
-    running: [bool; 2],
+    /// Daemons started in this life of each machine, less those that ended.
+    running: [i32; 2],
     frozen: [bool; 2],
     sent_before: [Vec<u64>; 2],
     pub(super) taken_twice: Vec<String>,
@@ -61,21 +79,28 @@ impl Up {
         image: &Image,
         programs: &Programs,
         cluster: &Cluster,
+        special: &Special,
     ) -> Result<Self, Cannot> {
+        let mut modules = special.modules.clone();
+        modules.extend(cluster.watchdog_s.map(|_| "softdog".to_owned()));
         let options = Options {
-            serial_lines: cluster.serial_lines,
+            serial_lines: cluster.serial_lines + special.spare_lines,
             dongle: cluster.arbiter.map(|dongle| build_of(dongle, cluster.baud)),
-            modules: cluster.watchdog_s.map(|_| "softdog").into_iter().collect(),
+            modules,
+            usb: special.usb,
+            devices: [special.devices.clone(), special.devices.clone()],
             ..Options::default()
         };
         let files = Machine::BOTH.map(|machine| {
             let file = |name: &str, text: String, mode| (name.to_owned(), text, mode);
-            vec![
-                file("ha.cf", ha_cf(cluster), 0o644),
+            let mut files = vec![
+                file("ha.cf", format!("{}{}", ha_cf(cluster), special.ha_cf), 0o644),
                 file("haresources", files::haresources(cluster, machine), 0o644),
                 file("authkeys", files::AUTHKEYS.to_owned(), 0o600),
                 file("resource.d/rec", files::SCRIPT.to_owned(), 0o755),
-            ]
+            ];
+            files.extend(special.files.iter().cloned());
+            files
         });
         let seen = Shared::new(std::sync::Mutex::new(Seen::new(cluster.clone())));
         let bench = Bench::new(options, image.clone(), clock, seen.clone(), &files, programs);
@@ -90,7 +115,7 @@ impl Up {
             cluster: cluster.clone(),
             seen,
             stalls,
-            running: [false; 2],
+            running: [0; 2],
             frozen: [false; 2],
             sent_before: [Vec::new(), Vec::new()],
             taken_twice: Vec::new(),
@@ -105,6 +130,17 @@ impl Up {
     }
 
     fn power_on(&mut self, machine: Machine) -> Done {
+        match self.boot(machine) {
+            // Reset while it booted, by the dongle mostly: it is booted again when that is noted.
+            Err(_) if !self.bench.is_on(machine) && !self.bench.pending(machine) => {
+                Err(Cannot::Broken(format!("{machine} lost its power while it booted")))
+            }
+            Err(_) if !self.bench.is_on(machine) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn boot(&mut self, machine: Machine) -> Done {
         self.frozen[machine.index()] = false;
         self.bench.power_on(machine).map_err(Cannot::Broken)?;
         for (network, from) in self.cuts.clone() {
@@ -124,7 +160,7 @@ impl Up {
 
     /// Nothing runs on the machine any more, since `at`.
     fn has_ended(&mut self, machine: Machine, at: Instant) {
-        self.running[machine.index()] = false;
+        self.running[machine.index()] = 0;
         self.frozen[machine.index()] = false;
         seen::lock(&self.seen).power_lost(machine, at);
         self.views[machine.index()] = None;
@@ -152,7 +188,7 @@ impl Up {
     pub(super) fn note_ends(&mut self) {
         let ends = seen::lock(&self.seen).ends.clone();
         for (_, machine, how) in &ends[self.ends_noted..] {
-            self.running[machine.index()] = false;
+            self.running[machine.index()] -= 1;
             let expected = &mut self.expected_ends[machine.index()];
             match expected.iter().position(|one| one == how) {
                 Some(at) => drop(expected.remove(at)),
@@ -166,14 +202,14 @@ impl Up {
 
     pub(super) fn daemon_runs(&mut self, machine: Machine) -> bool {
         self.note_ends();
-        self.running[machine.index()] && self.bench.is_on(machine)
+        self.running[machine.index()] > 0 && self.bench.is_on(machine)
     }
 
     fn daemon(&mut self, machine: Machine, word: &str) -> Done {
         self.views[machine.index()] = None;
         if word == "start" {
             self.sent_before[machine.index()] = self.sent_to(machine);
-            self.running[machine.index()] = true;
+            self.running[machine.index()] += 1;
         }
         self.bench.daemon(machine, word).map_err(Cannot::Broken)
     }
@@ -351,9 +387,8 @@ impl Up {
                 self.shell(at, &format!("date -s @$(( $(date +%s) + {} ))", by / 1000))?;
             }
             Verb::Script(at, name, conduct) => {
-                let path = format!("/var/log/{}", files::conduct_file(name));
-                let text = files::conduct(conduct);
-                self.bench.write(at, &path, &text, 0o644).map_err(Cannot::Broken)?;
+                let (file, text) = (files::conduct_file(name), files::conduct(conduct));
+                self.bench.write_log(at, &file, &text).map_err(Cannot::Broken)?;
             }
             Verb::StartOutside(at, name) => {
                 self.shell(at, &format!("/etc/ha.d/resource.d/rec {name} outside"))?;
@@ -453,14 +488,13 @@ const KILL_HELPER: &str = "for pid in $(pidof heartbeatd); do \
 const FILL_CPU: &str =
     "for i in 1 2; do (while [ ! -e /run/free-cpu ]; do :; done) </dev/null >/dev/null 2>&1 & done";
 
-/// ha.cf for a guest: its watchdog is a real one, so guard follows from it.
+/// ha.cf for a guest: its watchdog is a real one. Where guard rests on it, it is `guard_unsafe` all the same: a guest can
+/// be paused, and its watchdog with it (docs/ha.cf.md).
 fn ha_cf(cluster: &Cluster) -> String {
-    let text = files::ha_cf(cluster);
-    let Some(seconds) = cluster.watchdog_s else { return text };
-    let unsafe_guard = |line: &&str| !line.starts_with("guard_unsafe");
-    let mut text: String =
-        text.lines().filter(unsafe_guard).map(|line| format!("{line}\n")).collect();
-    text.push_str(&format!("watchdog /dev/watchdog\nwatchdog_timeout {seconds}s\n"));
+    let mut text = files::ha_cf(cluster);
+    if cluster.watchdog_s.is_some() {
+        text.push_str("watchdog /dev/watchdog\n");
+    }
     text
 }
 
