@@ -23,7 +23,7 @@ use serde_json::json;
 use super::agent::Ran;
 use super::capture::Capture;
 use super::image::Image;
-use super::power::{BOOT_PATIENCE, Power, Wires};
+use super::power::{BOOT_PATIENCE, Power, Start, Wires};
 use super::relay::Relay;
 use super::seen::{self, Shared};
 use crate::netns::files;
@@ -292,8 +292,16 @@ impl Bench {
             None
         };
         let (directory, image) = (self.directory(), &self.image);
-        let snapshot = snapshot.as_deref();
-        let power = Power::on(directory, &name, image, &disk, &wires, self.clock, sink, snapshot)?;
+        let power = Power::on(Start {
+            directory,
+            name: &name,
+            image,
+            disk: &disk,
+            wires: &wires,
+            clock: self.clock,
+            sink,
+            restore: snapshot.as_deref(),
+        })?;
         let outlet = self.outlets[machine.index()].clone();
         let life = outlet.switched_on(Live { pidfd: power.pidfd()?, network, lines });
         watch(power.pidfd()?, outlet, life);

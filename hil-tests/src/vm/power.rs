@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -19,7 +20,7 @@ use crate::netns::observer::Clock;
 pub const QEMU: &str = "qemu-system-x86_64";
 /// A boot under TCG takes 4 s on an idle host.
 pub const BOOT_PATIENCE: Duration = Duration::from_secs(90);
-/// Than the rig (nice(1)).
+/// Than the rig, where realtime is forbidden (nice(1)).
 const NICER: &str = "10";
 /// Times are the point of a guest: its clock is the host's, its calibrations are left out, and a panic
 /// stays a panic (admin-guide/kernel-parameters.rst).
@@ -47,22 +48,49 @@ pub struct Power {
     pub agent: Agent,
 }
 
+/// What a guest begins with.
+pub struct Start<'a> {
+    /// Sockets and the console's text lie here, beginning with `name`.
+    pub directory: &'a Path,
+    /// The life's own.
+    pub name: &'a str,
+    /// What it boots.
+    pub image: &'a Image,
+    /// Its disk's file.
+    pub disk: &'a Path,
+    /// What it is plugged into.
+    pub wires: &'a Wires,
+    /// The rig's.
+    pub clock: Clock,
+    /// What it tells goes here.
+    pub sink: Sink,
+    /// A snapshot that it goes on from, instead of a boot.
+    pub restore: Option<&'a Path>,
+}
+
+/// Real machines have processors of their own: where the rig may, its guests don't wait for what else the host does
+/// (chrt(1)); and where they compute, the rig's wires, which run at a higher priority, don't wait for them.
+pub fn realtime() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        let tried =
+            Command::new("chrt").args(["-r", GUESTS, "true"]).stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    })
+}
+
+/// The guests' realtime priority, and the rig's.
+const GUESTS: &str = "1";
+/// See [`GUESTS`].
+pub const RIG: &str = "2";
+
 impl Power {
-    /// Starts QEMU; [`Agent::wait_for_hello`] tells when the guest is up. Sockets and the console's text
-    /// lie in `directory`, beginning with `name`.
+    /// Starts QEMU; [`Agent::wait_until_up`] tells when the guest is up.
     ///
     /// # Errors
     /// QEMU isn't there or says why it can't.
-    pub fn on(
-        directory: &Path,
-        name: &str,
-        image: &Image,
-        disk: &Path,
-        wires: &Wires,
-        clock: Clock,
-        sink: Sink,
-        restore: Option<&Path>,
-    ) -> Result<Self, String> {
+    pub fn on(start: Start<'_>) -> Result<Self, String> {
+        let Start { directory, name, image, disk, wires, clock, sink, restore } = start;
         let socket = |kind: &str| directory.join(format!("{name}.{kind}"));
         let (port, control) = (socket("agent"), socket("qmp"));
         for stale in [&port, &control] {
@@ -72,10 +100,10 @@ impl Power {
             UnixListener::bind(&port).map_err(|error| format!("{}: {error}", port.display()))?;
         let words = File::options().create(true).append(true).open(socket("qemu"));
         let words = words.map_err(|error| error.to_string())?;
-        // Behind the rig's own threads and the dongle, which are wires and must not wait for a processor that computes.
-        let mut command = Command::new("nice");
+        let before = if realtime() { ["chrt", "-r", GUESTS] } else { ["nice", "-n", NICER] };
+        let mut command = Command::new(before[0]);
         // Its parent's end is its own: no guest outlives a rig that is killed.
-        command.args(["-n", NICER, "setpriv", "--pdeathsig", "KILL", QEMU]);
+        command.args(&before[1..]).args(["setpriv", "--pdeathsig", "KILL", QEMU]);
         command.args(arguments(directory, name, image, disk, wires));
         if let Some(snapshot) = restore {
             command.args(["-incoming", &format!("file:{}", snapshot.display())]);
@@ -85,7 +113,7 @@ impl Power {
             .stdout(Stdio::null())
             .stderr(words)
             .spawn()
-            .map_err(|error| format!("nice: {error}; it is in Debian's coreutils"))?;
+            .map_err(|error| format!("{}: {error}; it is in Debian's util-linux", before[0]))?;
         let connected = Agent::accept(&listener, clock, sink, BOOT_PATIENCE)
             .and_then(|agent| Ok((agent, Qmp::connect(&control)?)));
         let restored = connected.and_then(|(agent, mut qmp)| {

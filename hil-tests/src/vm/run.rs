@@ -303,14 +303,25 @@ fn tell_again(one: &mut Ended) -> Option<String> {
     (!one.failed()).then(|| format!("vm::{name}: {why}"))
 }
 
+/// A process in namespaces of its own, before the guests and before what else the host does.
+fn enter() -> Command {
+    let hb = programs().hb;
+    let mut command = if power::realtime() {
+        let mut command = Command::new("chrt");
+        command.args(["-r", power::RIG]).arg(hb);
+        command
+    } else {
+        Command::new(hb)
+    };
+    command.arg("rig-enter").env(PROGRAMS, binaries());
+    command
+}
+
 fn in_rig(name: &str, arguments: &[&str]) -> Ended {
     let began = Instant::now();
     let _ = std::fs::remove_dir_all(evidence(name));
-    let output = std::env::current_exe().and_then(|myself| {
-        let mut command = Command::new(programs().hb);
-        command.arg("rig-enter").arg(myself).args(arguments).env(PROGRAMS, binaries());
-        command.stdin(Stdio::null()).output()
-    });
+    let output = std::env::current_exe()
+        .and_then(|myself| enter().arg(myself).args(arguments).stdin(Stdio::null()).output());
     let (code, text) = match output {
         Ok(output) => {
             let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -383,9 +394,7 @@ fn campaign(count: &str, rest: &[&str]) -> ExitCode {
         return fail(&why);
     }
     let Ok(myself) = std::env::current_exe() else { return fail("this program has no path") };
-    let mut command = Command::new(programs().hb);
-    command.arg("rig-enter").arg(myself).args([FAULTS, count, &from]).arg(&report);
-    match command.env(PROGRAMS, binaries()).status() {
+    match enter().arg(myself).args([FAULTS, count, &from]).arg(&report).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(&error.to_string()),

@@ -79,7 +79,8 @@ impl Seen {
                 // The daemon's own output repeats its log; what it repeats not is worth a look.
                 "heartbeatd.out" if is_log_line(line) => {}
                 _ => {
-                    self.lines.push(Moment { at, source: Source::Log(machine), text: line.into() })
+                    let (source, text) = (Source::Log(machine), line.to_owned());
+                    self.lines.push(Moment { at, source, text });
                 }
             }
         } else if let Some(how) = told["ended"].as_str() {

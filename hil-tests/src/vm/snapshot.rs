@@ -13,7 +13,7 @@ use hb_linux::rig::mac_text;
 
 use super::bench::node;
 use super::image::Image;
-use super::power::{self, BOOT_PATIENCE, Power, Wires};
+use super::power::{self, BOOT_PATIENCE, Power, Start, Wires};
 use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
 
@@ -61,8 +61,16 @@ fn boot(image: &Image, machine: Machine, scratch: &Path, path: &Path) -> Result<
     file.set_len(u64::from(super::bench::DISK_MB) << 20).map_err(|error| error.to_string())?;
     let nobody = Arc::new(|_, _: &serde_json::Value| ());
     let wires = wires(machine);
-    let clock = Clock::start();
-    let mut power = Power::on(scratch, machine.name(), image, &disk, &wires, clock, nobody, None)?;
+    let mut power = Power::on(Start {
+        directory: scratch,
+        name: machine.name(),
+        image,
+        disk: &disk,
+        wires: &wires,
+        clock: Clock::start(),
+        sink: nobody,
+        restore: None,
+    })?;
     power.agent.wait_until_up(BOOT_PATIENCE)?;
     let begun = path.with_extension(format!("{}.part", std::process::id()));
     power.save(&begun)?;

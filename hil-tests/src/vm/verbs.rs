@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::bench::{Bench, Options, node, rig_side};
 use super::image::Image;
+use super::power::Power;
 use super::seen::{self, Seen, Shared};
 use crate::netns::dongle::build_of;
 use crate::netns::files;
@@ -356,11 +357,11 @@ impl Up {
             Verb::Freeze(at) => {
                 self.frozen[at.index()] = true;
                 self.views[at.index()] = None;
-                self.bench.power(at).and_then(|power| power.freeze()).map_err(Cannot::Broken)?;
+                self.bench.power(at).and_then(Power::freeze).map_err(Cannot::Broken)?;
             }
             Verb::Thaw(at) => {
                 self.frozen[at.index()] = false;
-                self.bench.power(at).and_then(|power| power.thaw()).map_err(Cannot::Broken)?;
+                self.bench.power(at).and_then(Power::thaw).map_err(Cannot::Broken)?;
             }
             Verb::PanicKernel(at) => self.panic_kernel(clock, at)?,
             Verb::StopDaemon(at) => self.daemon(at, "stop")?,
@@ -381,7 +382,7 @@ impl Up {
             Verb::Replug(link, at) => self.carrier(link, at, true)?,
             Verb::FillCpu(at) => self.shell(at, FILL_CPU)?,
             Verb::FreeCpu(at) => {
-                self.shell(at, "touch /run/free-cpu; sleep 0.2; rm /run/free-cpu")?
+                self.shell(at, "touch /run/free-cpu; sleep 0.2; rm /run/free-cpu")?;
             }
             Verb::StepClock(at, by) => {
                 self.shell(at, &format!("date -s @$(( $(date +%s) + {} ))", by / 1000))?;
