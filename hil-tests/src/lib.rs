@@ -6,3 +6,4 @@ pub mod inside;
 pub mod netns;
 pub mod scenario;
 pub mod sim;
+pub mod vm;
