@@ -126,6 +126,9 @@ fn list(json: bool) -> ExitCode {
             Err(error) => fail(&error),
         };
     }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("hb: only root sees every program that has a port, and which UARTs are there");
+    }
     print(&ports::picture(&ports))
 }
 

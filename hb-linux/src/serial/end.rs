@@ -273,7 +273,7 @@ impl End<'_> {
         let base = self.settings.baud;
         let other = BAUDS.into_iter().find(|baud| *baud != base).unwrap_or(base);
         let sent = self.line(Say::Hail).len();
-        self.pause(time_of(sent, base));
+        pause(time_of(sent, base));
         self.wire.set_baud(other)?;
         let kept = std::mem::replace(&mut self.hearing, Hearing::new(self.settings.id));
         self.say(Say::Hail)?;
@@ -305,7 +305,7 @@ impl End<'_> {
             }
             for _ in 0..2 {
                 self.say(Say::Hail)?;
-                self.pause(self.some_time() / 2);
+                pause(self.some_time() / 2);
                 self.chance = self.chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             }
         }
@@ -319,11 +319,6 @@ impl End<'_> {
     /// 300 to 600 ms; two ends that look for each other must not do it in step.
     fn some_time(&self) -> Duration {
         Duration::from_millis(300 + u64::from(self.chance >> 16) % 300)
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as one of the steps")]
-    fn pause(&self, span: Duration) {
-        std::thread::sleep(span);
     }
 
     /// Says often enough that this end hears the other one, and leaves.
@@ -352,7 +347,7 @@ impl End<'_> {
         for _ in 0..2 {
             self.say(Say::Bye)?;
         }
-        self.pause(time_of(2 * self.line(Say::Bye).len(), self.settings.baud));
+        pause(time_of(2 * self.line(Say::Bye).len(), self.settings.baud));
         Ok(())
     }
 
@@ -363,7 +358,7 @@ impl End<'_> {
         blocks: u32,
         back: Result<Count, String>,
     ) -> io::Result<Speed> {
-        self.pause(BACK);
+        pause(BACK);
         let counted = |say: &Say| matches!(say, Say::Counted { baud: of, .. } if *of == baud);
         let answer = self.order(Say::Ask { baud }, counted)?;
         if let Some((say, took)) = answer {
@@ -431,7 +426,7 @@ impl End<'_> {
             Say::Go { baud, blocks } => {
                 self.say(Say::Ready { baud })?;
                 let line = self.line(Say::Ready { baud }).len();
-                self.pause(time_of(line, self.settings.baud) + TURN);
+                pause(time_of(line, self.settings.baud) + TURN);
                 let count = self.exchange(baud, blocks);
                 counts.retain(|(of, ..)| *of != baud);
                 counts.push((baud, blocks, count));
@@ -459,7 +454,7 @@ impl End<'_> {
         let outcome = match self.wire.set_baud(baud) {
             Ok(()) => self.send_and_count(baud, blocks, began, end).map_err(|e| e.to_string()),
             Err(error) => {
-                self.pause(end);
+                pause(end);
                 Err(format!("this port doesn't do {baud} baud: {error}"))
             }
         };
@@ -496,7 +491,7 @@ impl End<'_> {
             }
         }
         // What was just written is still on its way, and would be thrown away with the speed.
-        self.pause(time_of(2 * BLOCK, baud) + TURN);
+        pause(time_of(2 * BLOCK, baud) + TURN);
         Ok(counter.count())
     }
 
@@ -510,6 +505,10 @@ impl End<'_> {
         };
         Wiring::of(&self.report.samples, data)
     }
+}
+
+fn pause(span: Duration) {
+    std::thread::sleep(span);
 }
 
 fn peer_of(beacon: &Beacon) -> Peer {

@@ -86,27 +86,24 @@ impl Wiring {
         if samples.is_empty() {
             return Self::NoLines;
         }
-        let follows = |input: fn(&Inputs) -> bool, output: fn(&Sample) -> Option<bool>| {
-            let pairs: Vec<_> = samples
-                .iter()
-                .filter_map(|sample| Some((input(&sample.seen), output(sample)?)))
-                .collect();
-            let both = [true, false].iter().all(|level| pairs.iter().any(|(_, out)| out == level));
-            both && pairs.iter().all(|(seen, out)| seen == out)
-        };
-        let (cts, dsr, dcd): (fn(&Inputs) -> bool, fn(&Inputs) -> bool, fn(&Inputs) -> bool) =
-            (|seen| seen.cts, |seen| seen.dsr, |seen| seen.dcd);
-        let own_rts: fn(&Sample) -> Option<bool> = |sample| Some(sample.ours.rts);
-        let own_dtr: fn(&Sample) -> Option<bool> = |sample| Some(sample.ours.dtr);
-        let far_rts: fn(&Sample) -> Option<bool> = |sample| Some(sample.theirs?.rts);
-        let far_dtr: fn(&Sample) -> Option<bool> = |sample| Some(sample.theirs?.dtr);
-        if follows(cts, own_rts) || follows(dsr, own_dtr) {
+        let own = |output: fn(&Outputs) -> bool| move |s: &Sample| Some(output(&s.ours));
+        let far = |output: fn(&Outputs) -> bool| move |s: &Sample| s.theirs.as_ref().map(output);
+        let rts = |outputs: &Outputs| outputs.rts;
+        let dtr = |outputs: &Outputs| outputs.dtr;
+        let [cts, dsr, dcd]: [fn(&Inputs) -> bool; 3] =
+            [|seen| seen.cts, |seen| seen.dsr, |seen| seen.dcd];
+        if follows(samples, cts, own(rts)) || follows(samples, dsr, own(dtr)) {
             return if data == Data::ComeBack { Self::Loopback } else { Self::BridgedPlugs };
         }
-        match (follows(cts, far_rts), follows(dsr, far_dtr), follows(dcd, far_dtr)) {
-            (true, true, true) => return Self::NullModem,
-            (true, true, false) => return Self::NullModemWithoutDcd,
-            (false, false, false) => {}
+        let crossed = [
+            follows(samples, cts, far(rts)),
+            follows(samples, dsr, far(dtr)),
+            follows(samples, dcd, far(dtr)),
+        ];
+        match crossed {
+            [true, true, true] => return Self::NullModem,
+            [true, true, false] => return Self::NullModemWithoutDcd,
+            [false, false, false] => {}
             _ => return Self::PartOfNullModem,
         }
         if samples.iter().all(|sample| sample.seen.cts && sample.seen.dsr) {
@@ -114,6 +111,18 @@ impl Wiring {
         }
         if data == Data::Cross { Self::ThreeWires } else { Self::Nothing }
     }
+}
+
+/// Whether the input was as the output each time that the output is known; it must have been seen at both
+/// levels.
+fn follows(
+    samples: &[Sample],
+    input: fn(&Inputs) -> bool,
+    output: impl Fn(&Sample) -> Option<bool>,
+) -> bool {
+    let pairs = || samples.iter().filter_map(|s| Some((input(&s.seen), output(s)?)));
+    let both = [true, false].iter().all(|level| pairs().any(|(_, out)| out == *level));
+    both && pairs().all(|(seen, out)| seen == out)
 }
 
 impl fmt::Display for Wiring {

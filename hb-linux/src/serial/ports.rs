@@ -189,10 +189,7 @@ pub fn list(places: &Places) -> io::Result<Vec<Port>> {
         }
     }
     for port in serialport::available_ports().map_err(io::Error::from)? {
-        let usb = match port.port_type {
-            SerialPortType::UsbPort(usb) => usb,
-            _ => continue,
-        };
+        let SerialPortType::UsbPort(usb) = port.port_type else { continue };
         let hardware = Hardware::Usb {
             vendor: usb.vid,
             product: usb.pid,
@@ -283,7 +280,7 @@ fn openers(proc: &Path, rdev: u64) -> Vec<Holder> {
             found.push(Holder::Process { pid, name: name.trim().to_owned() });
         }
     }
-    found.sort_by_key(|holder| matches!(holder, Holder::Process { pid, .. } if *pid > 0));
+    found.sort_by_key(|holder| if let Holder::Process { pid, .. } = holder { *pid } else { 0 });
     found
 }
 
