@@ -206,15 +206,20 @@ impl Node {
     }
 
     /// R12: the arbiter has evidence that a life of the peer is over. It ends this node's promise to that
-    /// life, if this node knows it for the peer's newest, and knows that since its own start: what a
-    /// former life promised may be in use by a later one.
+    /// life, if this node knows it for the peer's newest, and knows that since its own start: what a former
+    /// life promised may be in use by a later one. A life that is heard here is not over.
     fn note_fence(&mut self, status: &ArbiterStatus) {
         let peer = self.config.me.peer();
         let seen = &status.nodes[peer.index()];
-        let Some(boot) = seen.boot.filter(|_| seen.fence == FenceShown::Confirmed) else { return };
+        let Some(boot) = seen.boot.filter(|_| seen.fence == FenceShown::Confirmed) else {
+            // Not any more, perhaps: then what is confirmed next is news.
+            self.d.arbiter.fenced = None;
+            return;
+        };
         let voice = self.d.ledger.voice(peer);
         let known = voice.is_some_and(|v| v.echoed.is_some() && v.newest.boot == boot);
-        if known && self.d.arbiter.fenced != Some(boot) {
+        let heard = !self.d.peer.state().is_gone();
+        if known && !heard && self.d.arbiter.fenced != Some(boot) {
             self.d.arbiter.fenced = Some(boot);
             self.d.ledger.void_promises_to(peer);
             self.tell(Event::Fenced { boot });
