@@ -7,3 +7,4 @@ pub mod metal;
 pub mod netns;
 pub mod scenario;
 pub mod sim;
+pub mod vm;

@@ -25,8 +25,7 @@ mod cable;
 mod power;
 mod wires;
 
-use cable::Cable;
-pub use cable::Half;
+pub use cable::{Cable, Half};
 pub use wires::{Net, Serial};
 
 /// The service address of the guide.

@@ -29,7 +29,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Frames of the peer that may be on a wire when a daemon starts: counted before, taken after.
 const UNDER_WAY: u64 = 2;
 /// The dice of every disturbed wire: which frame is hit is the same each time, when it is sent isn't.
-const SEED: u64 = 1999;
+pub(crate) const SEED: u64 = 1999;
 
 /// The rig once its cluster is built.
 #[derive(Debug)]
@@ -61,16 +61,16 @@ pub(super) struct Up {
     rebooted: [bool; 2],
 }
 
-pub(super) fn node(machine: Machine) -> Node {
+pub(crate) fn node(machine: Machine) -> Node {
     Node::BOTH[machine.index()]
 }
 
 #[allow(clippy::needless_pass_by_value)] // for map_err
-pub(super) fn broken(error: impl ToString) -> Cannot {
+pub(crate) fn broken(error: impl ToString) -> Cannot {
     Cannot::Broken(error.to_string())
 }
 
-pub(super) fn missing(verb: &'static str, why: &'static str) -> Cannot {
+pub(crate) fn missing(verb: &'static str, why: &'static str) -> Cannot {
     Cannot::Missing(Missing { verb, why })
 }
 
@@ -326,21 +326,7 @@ impl Up {
         }
         for machine in Machine::BOTH {
             // What each machine sends, once; where it arrives nothing more happens to it.
-            let seed = SEED + machine.index() as u64;
-            self.bench.network(network).faults_from(
-                node(machine),
-                faults::Faults {
-                    seed,
-                    loss: share(weather.lost),
-                    duplicate: share(weather.duplicated),
-                    reorder: share(weather.reordered),
-                    delay: weather.delay.into(),
-                    jitter: StdDuration::ZERO,
-                    corrupt: share(weather.corrupted),
-                    burst: share(weather.bursts),
-                    burst_frames: weather.burst_datagrams,
-                },
-            );
+            self.bench.network(network).faults_from(node(machine), suffering(weather, machine));
         }
         Ok(())
     }
@@ -446,13 +432,28 @@ impl Up {
     }
 }
 
+/// What a network does to the frames of a machine.
+pub(crate) fn suffering(weather: Weather, machine: Machine) -> faults::Faults {
+    faults::Faults {
+        seed: SEED + machine.index() as u64,
+        loss: share(weather.lost),
+        duplicate: share(weather.duplicated),
+        reorder: share(weather.reordered),
+        delay: weather.delay.into(),
+        jitter: StdDuration::ZERO,
+        corrupt: share(weather.corrupted),
+        burst: share(weather.bursts),
+        burst_frames: weather.burst_datagrams,
+    }
+}
+
 /// Events per million as a share.
-fn share(per_million: u32) -> f64 {
+pub(crate) fn share(per_million: u32) -> f64 {
     f64::from(per_million) / 1e6
 }
 
 /// The line model knows no merged bytes: here they are a lost byte beside a damaged one.
-fn spoilt(noise: Noise) -> faults::Noise {
+pub(crate) fn spoilt(noise: Noise) -> faults::Noise {
     faults::Noise {
         seed: SEED,
         flip: share(noise.flipped + noise.merged),
