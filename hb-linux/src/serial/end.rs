@@ -216,9 +216,7 @@ impl End<'_> {
         self.outputs = outputs;
         self.wire.drive(outputs);
         std::thread::sleep(Duration::from_millis(5));
-        if let Some(seen) = self.wire.inputs() {
-            self.report.samples.push(Sample { ours: outputs, theirs: None, seen });
-        }
+        self.sample(None);
     }
 
     /// Listens for so long, or until somebody else's line of text is complete.
@@ -248,9 +246,15 @@ impl End<'_> {
             self.report.peers.push(peer);
         }
         self.report.heard_by_peer |= beacon.heard == Some(self.settings.id);
-        let theirs = Some(Outputs { dtr: beacon.out.0, rts: beacon.out.1 });
-        if let Some(seen) = self.wire.inputs() {
-            self.report.samples.push(Sample { ours: self.outputs, theirs, seen });
+        self.sample(Some(Outputs { dtr: beacon.out.0, rts: beacon.out.1 }));
+    }
+
+    /// What our inputs show now. The same sight twice proves no more than once.
+    fn sample(&mut self, theirs: Option<Outputs>) {
+        let Some(seen) = self.wire.inputs() else { return };
+        let sample = Sample { ours: self.outputs, theirs, seen };
+        if !self.report.samples.contains(&sample) {
+            self.report.samples.push(sample);
         }
     }
 
@@ -333,6 +337,7 @@ impl End<'_> {
     fn lead(&mut self) -> io::Result<()> {
         for baud in self.settings.speeds.clone() {
             let blocks = blocks_for(baud);
+            (self.tell)(&format!("{}: bits at {baud} baud", self.settings.device));
             let ready = |say: &Say| *say == Say::Ready { baud };
             let speed = if self.order(Say::Go { baud, blocks }, ready)?.is_some() {
                 let back = self.exchange(baud, blocks);
@@ -341,7 +346,6 @@ impl End<'_> {
                 let not_tried = Some("the other end didn't answer".to_owned());
                 Speed { baud, not_tried, out: None, back: Way::default() }
             };
-            (self.tell)(&super::verdict::speed_line(&speed));
             self.report.speeds.push(speed);
         }
         for _ in 0..2 {

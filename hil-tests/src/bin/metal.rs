@@ -33,6 +33,9 @@ struct Cli {
     /// With --detect: only these ports; all free ones otherwise
     #[arg(long, value_name = "DEVICE", requires = "detect")]
     port: Vec<PathBuf>,
+    /// With --detect: at these speeds only
+    #[arg(long, value_name = "BAUD,…", value_delimiter = ',', requires = "detect")]
+    speeds: Vec<u32>,
     /// Nobody is there to be asked: stories that take hands are skipped
     #[arg(long)]
     unattended: bool,
@@ -97,7 +100,8 @@ fn detected(cli: &Cli) -> Result<bool, String> {
         );
     }
     println!("\ntesting {} ports against each other …", chosen.len());
-    let found = detect::detect(&chosen, &BAUDS, Path::new(LOCK_DIR))?;
+    let speeds = if cli.speeds.is_empty() { &BAUDS[..] } else { &cli.speeds };
+    let found = detect::detect(&chosen, speeds, Path::new(LOCK_DIR))?;
     show(&found);
     let sound: Vec<_> =
         found.cables.iter().filter(|cable| cable.verdict.is_good()).map(remark).collect();

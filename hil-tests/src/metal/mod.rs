@@ -6,5 +6,6 @@
 
 pub mod config;
 pub mod detect;
+pub mod guest;
 pub mod one_host;
 pub mod person;
