@@ -1,6 +1,7 @@
 //! The verbs of the namespace rig: what the language says, done to machines and wires.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration as StdDuration;
 
@@ -40,7 +41,7 @@ pub(super) struct Up {
     /// The pages that the clients ask for, served from power-on on: whoever has the address answers.
     pages: Vec<(Machine, Child)>,
     /// Frames that each machine's peer had put on each link when the machine's daemon was started.
-    sent_before: [Vec<u64>; 2],
+    sent_before: [Vec<Option<u64>>; 2],
     /// More frames that a daemon took by a link than were ever sent on it.
     pub(super) taken_twice: Vec<String>,
     busy: Vec<(Machine, Child)>,
@@ -77,10 +78,12 @@ impl Up {
     pub(super) fn build(
         clock: Clock,
         programs: &Programs,
+        ports: &[[PathBuf; 2]],
         cluster: &Cluster,
     ) -> Result<Self, Cannot> {
         let options = Options {
             serial_lines: cluster.serial_lines,
+            ports: ports.to_vec(),
             dongle: cluster.arbiter.map(|dongle| dongle::build_of(dongle, cluster.baud)),
             watchdog_s: cluster.watchdog_s,
             ..Options::of_the_guide(programs.clone())
@@ -226,13 +229,15 @@ impl Up {
         self.bench.daemon(node(machine), verb).map_err(broken)
     }
 
-    /// Frames that the machine's peer has put on each link so far, as the wires counted them.
-    fn sent_to(&self, machine: Machine) -> Vec<u64> {
+    /// Frames that the machine's peer has put on each link so far, as the wires counted them; nobody
+    /// counts on a real line.
+    fn sent_to(&self, machine: Machine) -> Vec<Option<u64>> {
         let from = node(machine.other());
         let count = |link: &Link| match link {
-            Link::Serial(line) => self.bench.serial(*line).frames_to(node(machine)),
-            Link::Private => self.bench.network(Network::Private).heartbeats_of(from),
-            Link::Public => self.bench.network(Network::Public).heartbeats_of(from),
+            Link::Serial(line) if self.bench.is_real(*line) => None,
+            Link::Serial(line) => Some(self.bench.serial(*line).frames_to(node(machine))),
+            Link::Private => Some(self.bench.network(Network::Private).heartbeats_of(from)),
+            Link::Public => Some(self.bench.network(Network::Public).heartbeats_of(from)),
         };
         self.cluster.links().iter().map(count).collect()
     }
@@ -243,6 +248,7 @@ impl Up {
         let sent = self.sent_to(machine);
         let before = &self.sent_before[machine.index()];
         for ((link, sent), before) in snapshot.links.iter().zip(sent).zip(before) {
+            let (Some(sent), Some(before)) = (sent, before) else { continue };
             let sent = sent - before + UNDER_WAY;
             if link.received > sent {
                 self.taken_twice.push(format!(
