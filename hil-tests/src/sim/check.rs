@@ -100,6 +100,8 @@ pub struct Checks {
     turns: [(At, u32); 2],
     /// Until when something that happened to a node may delay what it does ([`super::budget`]).
     pub(super) disturbed_until: [At; 2],
+    /// Whose files are not the knobs' now.
+    pub(super) other_files: [bool; 2],
     /// The first takeover that took longer than its own budget, though nothing excuses it.
     pub beyond_budget: Option<String>,
     /// Groups (a bit each) that a machine has by a human's vote (R14).
