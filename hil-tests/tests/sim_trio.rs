@@ -35,6 +35,16 @@ fn two_thousand_soups() {
     }
 }
 
+/// Each of these showed a mistake that the seeds above don't: of the protocol (evidence against a life that
+/// is heard, a witness that restarts), or of this world (who feeds a watchdog, terms that `hb check` refuses).
+#[test]
+fn soups_that_failed_once() {
+    total_of(
+        [1_014_003, 1_014_435, 1_021_721, 1_004_853, 1_032_904, 1_032_146]
+            .map(generate::trio::soup),
+    );
+}
+
 #[test]
 fn the_commits_own_seed() {
     let Some(seeds) = seeds_of_the_commit() else { return };
