@@ -211,8 +211,14 @@ fn a_slow_line_is_refused_with_its_numbers() {
 }
 
 fn checked(lines: &str, guest: bool) -> String {
-    let around = Surroundings { interfaces: Ok(vec![]), script_directories: vec![], guest };
-    check::run(&files(lines).0, Some("linuxha1"), &around).to_string()
+    let dir = files(lines);
+    let around = Surroundings {
+        interfaces: Ok(vec![]),
+        script_directories: vec![],
+        guest,
+        ..Surroundings::here(&dir.0)
+    };
+    check::run(&dir.0, Some("linuxha1"), &around).to_string()
 }
 
 #[track_caller]

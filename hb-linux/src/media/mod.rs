@@ -117,8 +117,9 @@ impl Port {
             ),
             Medium::Broadcast { interface, .. }
             | Medium::Unicast { interface, .. }
-            | Medium::Multicast { interface, .. } => {
-                (interface.clone(), Link::Udp(udp::Udp::new(medium.clone(), interface.clone())))
+            | Medium::Multicast { interface, .. }
+            | Medium::Ppp { interface, .. } => {
+                (medium.name(), Link::Udp(udp::Udp::new(medium.clone(), interface.clone())))
             }
         };
         let mut port = Self { name, link, failure: None, counters: Counters::default() };
@@ -139,7 +140,7 @@ impl Port {
         &self.name
     }
 
-    /// "serial", "bcast", "ucast" or "mcast".
+    /// "serial", "bcast", "ucast", "mcast" or "ppp-udp".
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.link {

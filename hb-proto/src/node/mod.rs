@@ -8,6 +8,7 @@ mod decisions;
 #[cfg(feature = "explore")]
 mod explore;
 mod ground;
+mod keys;
 #[cfg(feature = "mutants")]
 mod knobs;
 mod policy;
@@ -20,6 +21,7 @@ pub use commands::Refusal;
 pub use decisions::Decisions;
 use decisions::{PeerFacts, Plan, has};
 pub use ground::Ground;
+pub use keys::KeysRefused;
 pub use receive::Accepted;
 pub use report::{ArbiterReport, Authority, Obstacle};
 pub use send::{FrameKind, Transmit};

@@ -55,6 +55,9 @@ pub(super) struct Up {
     resets_noted: [usize; 2],
     /// Nothing runs on the machine, and that has been noted.
     ended: [bool; 2],
+    /// Something other than a verb has reset the machine since a verb last struck its daemon: that daemon is
+    /// gone, and the next one starts with the machine.
+    rebooted: [bool; 2],
 }
 
 pub(super) fn node(machine: Machine) -> Node {
@@ -117,6 +120,7 @@ impl Up {
             resets: Vec::new(),
             resets_noted: [0; 2],
             ended: [false; 2],
+            rebooted: [false; 2],
         })
     }
 
@@ -145,7 +149,7 @@ impl Up {
             command.stdout(Stdio::null()).stderr(Stdio::null());
             self.pages.push((machine, command.spawn().map_err(broken)?));
         }
-        self.daemon(machine, machine::Verb::Start)
+        self.order(machine, machine::Verb::Start)
     }
 
     fn power_off(&mut self, clock: Clock, machine: Machine) {
@@ -173,6 +177,7 @@ impl Up {
             for reset in &resets[noted..] {
                 self.note_ends(machine);
                 self.has_ended(machine, clock.at(reset.at));
+                self.rebooted[machine.index()] = true;
                 self.resets.push((clock.at(reset.at), machine, reset.cause));
             }
         }
@@ -202,7 +207,18 @@ impl Up {
         *expected = ends.iter().filter_map(|end| known_end(end)).collect();
     }
 
+    /// What a story does to a machine's daemon.
     fn daemon(&mut self, machine: Machine, verb: machine::Verb) -> Done {
+        let rebooted = &mut self.rebooted[machine.index()];
+        match verb {
+            machine::Verb::Start | machine::Verb::Continue if *rebooted => return Ok(()),
+            machine::Verb::Stop | machine::Verb::Kill => *rebooted = false,
+            _ => {}
+        }
+        self.order(machine, verb)
+    }
+
+    fn order(&mut self, machine: Machine, verb: machine::Verb) -> Done {
         self.views[machine.index()] = None;
         if verb == machine::Verb::Start {
             self.sent_before[machine.index()] = self.sent_to(machine);
@@ -465,7 +481,7 @@ pub(super) fn why_missing(verb: &Verb) -> &'static str {
         | Verb::HealFeed(_)
         | Verb::WireReset(..)
         | Verb::TestReset(_) => "the cluster has no dongle",
-        Verb::Reload(_) => "heartbeatd doesn't read its files again yet",
+        Verb::Reload(_) => "ha.cf and haresources are read at a start only",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",
     }

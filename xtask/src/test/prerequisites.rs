@@ -14,8 +14,14 @@ use super::stages::FIRMWARE_TARGETS;
 use crate::{Place, fuzz};
 
 /// Programs that tests call, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 4] =
-    [("cc", "gcc libc6-dev"), ("make", "make"), ("git", "git"), ("ip", "iproute2")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("cc", "gcc libc6-dev"),
+    ("make", "make"),
+    ("git", "git"),
+    ("ip", "iproute2"),
+    // Only root can run it: elsewhere its test is a skip.
+    ("pppd", "ppp"),
+];
 /// Cargo's subcommands, and the rustup components that bring them.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
 /// Brings Miri. rustup itself is left as it is: a check has no business replacing the machine's tools.
