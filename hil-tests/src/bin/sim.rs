@@ -3,6 +3,7 @@
 //! Exit codes: 0 good, 127 crash, 128 liveness, 129 safety; 2 wrong usage; 1 a fingerprint or the
 //! day's time is not as it must be, or the day could not be written down. Of several runs the worst counts.
 
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +53,9 @@ struct Options {
     #[arg(long, conflicts_with_all = ["runs", "kind", "case", "shrink", "timeline", "story"],
         value_parser = clap::value_parser!(u64).range(1..))]
     soak: Option<u64>,
+    /// How many runs of a soak at once [default: one for each processor]
+    #[arg(long, requires = "soak", value_name = "N")]
+    workers: Option<NonZero<usize>>,
     /// Where a soak keeps what is done, and goes on when it is started again
     #[arg(long, requires = "soak", default_value = "target/soak/journal")]
     journal: PathBuf,
@@ -185,7 +189,8 @@ fn run_all(options: &Options) -> Result<u8, String> {
 
 /// Very many seeds; the report goes to the standard output, progress elsewhere.
 fn soak(options: &Options, seeds: u64) -> Result<u8, String> {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = options.workers.map_or_else(processors, NonZero::get);
     let soak = Soak {
         first: options.seed,
         seeds,

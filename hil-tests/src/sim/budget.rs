@@ -60,7 +60,7 @@ impl World {
     /// Something happens, perhaps to one node's programs.
     pub(super) fn note_disturbance(&mut self, fault: &Fault) {
         let (who, lasts) = match *fault {
-            // Its next life begins anew, and this one judges nobody any more.
+            // Nobody is left whose takeover could be late; its next life is young first.
             Fault::PowerOff(who)
             | Fault::Reset(who)
             | Fault::PanicKernel(who)
@@ -97,6 +97,13 @@ impl World {
             | Fault::WallStep(..) => return,
         };
         let until = self.now + lasts;
+        self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(until);
+    }
+
+    /// A node's life begins: its hello has to reach everybody, and what its former life may have promised lasts
+    /// for full (R8). A peer that dies meanwhile is a second failure.
+    pub(super) fn note_young_life(&mut self, who: Who) {
+        let until = self.now + self.settling_us();
         self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(until);
     }
 
