@@ -11,4 +11,5 @@ pub mod media;
 pub mod net;
 pub mod resources;
 pub mod rig;
+pub mod serial;
 pub mod watchdog;

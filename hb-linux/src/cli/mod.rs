@@ -19,6 +19,7 @@ mod commands;
 mod compare;
 mod dongle;
 mod elsewhere;
+mod serial;
 mod table;
 mod view;
 mod votes;
@@ -53,6 +54,8 @@ enum Task {
     /// The third voter: who it is, its keys, its reset lines
     #[command(subcommand)]
     Dongle(dongle::DongleTask),
+    /// Serial ports: list them, say hello, test the line behind one
+    Serial(serial::Serial),
     /// Look at this machine's watchdogs; prove that one resets it
     #[command(subcommand)]
     Watchdog(watchdog::WatchdogTask),
@@ -187,6 +190,7 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         }
         Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
         Task::Dongle(task) => dongle::main(&task),
+        Task::Serial(args) => serial::main(&args),
         Task::Watchdog(task) => watchdog::main(&task),
         Task::Demo(rest) => elsewhere::demo(&rest.args),
         Task::RigInit(rest) => elsewhere::rig_init(&rest.args),

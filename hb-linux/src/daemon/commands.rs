@@ -37,7 +37,11 @@ pub fn carry_out(
         Command::Fence(name) => fence(node, settings, name, now),
         Command::Standby(word) => {
             let reply = for_each(node, settings, word.as_deref(), |node, group| {
-                node.request_standby(now, group)
+                node.request_standby(now, group).inspect_err(|refusal| {
+                    if matches!(refusal, Refusal::PeerAbsent { .. } | Refusal::PeerDeaf) {
+                        warn!("No reply to standby request: {refusal}");
+                    }
+                })
             });
             answer(reply, |groups| format!("{} takes over {}", settings.peer, counted(groups)))
         }
