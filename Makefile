@@ -11,7 +11,7 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 DOCDIR     ?= $(PREFIX)/share/doc/heartbeat
 HADIR      ?= $(SYSCONFDIR)/ha.d
 # Where cargo put the binaries.
-BUILT      ?= target/release
+BUILT      ?= $(or $(CARGO_TARGET_DIR),target)/release
 
 CARGO   ?= cargo
 INSTALL ?= install

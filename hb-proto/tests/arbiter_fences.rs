@@ -276,6 +276,29 @@ fn r12_a_life_that_is_heard_is_not_over() {
     }
 }
 
+/// §3. A's sense line falls, or has read low for long, beside a node that talks: then it shows nothing.
+#[test]
+fn a_hint_counts_unless_the_node_was_heard_in_spite_of_it() {
+    for (low_for_long, expected) in [(true, &[][..]), (false, &[A])] {
+        let mut bench = Bench::new();
+        bench.nodes[0].groups = vec![GroupState::Running];
+        bench.nodes[1].groups = vec![GroupState::Promised];
+        if low_for_long {
+            bench.arbiter.handle_carrier(bench.now, A, false);
+        }
+        bench.talk(&[A, B], ms(3000));
+        bench.arbiter.handle_carrier(bench.now, A, false);
+        (bench.nodes[1].hears, bench.nodes[1].fence) = (false, Some(bench.nodes[0].life));
+        // A's last frame came 100 ms before.
+        bench.talk(&[B], ms(300));
+        assert_eq!(bench.pulses(), [], "not silent for lease × 1.05");
+        bench.pass(ms(50));
+        assert_eq!(bench.pulses(), expected, "low for long: {low_for_long}");
+        bench.talk(&[B], ms(100));
+        assert_eq!(bench.pulses(), [A], "deadtime is over");
+    }
+}
+
 /// R8. What must not be done twice is stored before it is done once.
 #[test]
 fn r12_a_pulse_is_stored_before_it_is_given() {

@@ -1,81 +1,14 @@
 //! Each figure that `hb status --json` has with an arbiter: a fault moves it, where the fault was.
 
-use std::time::Instant;
-
-use hb_linux::rig::bench::Node;
-use hb_proto::time::Duration;
-use hil_tests::inside::{evidence, inside, programs};
-use hil_tests::netns::rig::Namespaces;
+use hil_tests::inside::inside;
+use hil_tests::netns::watch::{Watch, from};
 use hil_tests::scenario::verb::Verb;
-use hil_tests::scenario::{Cluster, Dongle, Evidence, Machine, ResetWire, Rig};
+use hil_tests::scenario::{Dongle, Evidence, Machine, ResetWire};
 use serde_json::{Value, json};
 
 const A: Machine = Machine::A;
 const B: Machine = Machine::B;
 const GROUP: &str = "192.168.85.3";
-/// Whatever a busy host does: the dongle's own watchdog, two promises, a machine's start.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(40);
-
-/// A pair with a dongle, and questions to its daemons.
-struct Watch {
-    rig: Namespaces,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let Some(place) = std::thread::panicking().then(evidence).flatten() else { return };
-        let kept = std::fs::create_dir_all(&place).map_err(|error| error.to_string());
-        if let Err(problem) = kept.and_then(|()| self.rig.keep(&place)) {
-            eprintln!("{}: not all evidence could be kept: {problem}", place.display());
-        }
-    }
-}
-
-impl Watch {
-    /// Both machines on; A serves with both votes, if `dongle` is there from the start.
-    fn begin(dongle: Dongle, present: bool) -> Self {
-        let cluster =
-            Cluster::two_nodes().address_group("web", A).watchdog_s(Some(1)).dongle(dongle);
-        let mut watch = Self { rig: Namespaces::new(programs().clone()) };
-        watch.rig.build(&cluster).expect("a rig");
-        if !present {
-            watch.act(Verb::RemoveDongle);
-        }
-        watch.act(Verb::PowerOn(A));
-        watch.act(Verb::PowerOn(B));
-        if present {
-            watch.until(A, "both vote", |a| from(a) == json!(["peer", "arbiter"]));
-        }
-        watch
-    }
-
-    fn act(&mut self, verb: Verb) {
-        self.rig.act(verb).unwrap_or_else(|cannot| panic!("{verb}: {cannot:?}"));
-    }
-
-    fn now(&self, machine: Machine) -> Option<Value> {
-        let node = Node::BOTH[machine.index()];
-        self.rig.bench().expect("built").machine(node).status()
-    }
-
-    /// Waits until the machine's status is so.
-    fn until(&mut self, machine: Machine, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let status = self.now(machine);
-            match status {
-                Some(status) if is(&status) => return status,
-                other => assert!(Instant::now() < end, "{machine}: not {what}: {other:#?}"),
-            }
-            self.rig.run_for(Duration::from_millis(20));
-        }
-    }
-}
-
-fn from(status: &Value) -> Value {
-    status["groups"][0]["authority"]["from"].clone()
-}
-
 fn millis(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
 }
@@ -83,7 +16,7 @@ fn millis(value: &Value) -> u64 {
 #[test]
 fn what_is_shown_of_the_arbiter() {
     inside("what_is_shown_of_the_arbiter", || {
-        let mut watch = Watch::begin(Dongle::default(), true);
+        let mut watch = Watch::begin(Dongle::default());
         let calm = watch.until(A, "well", |a| {
             a["arbiter"]["uptime_s"].as_u64() >= Some(3) && a["arbiter"]["agreed"] == true
         });
@@ -112,7 +45,7 @@ fn what_is_shown_of_the_arbiter() {
         watch.until(B, "by relay", |b| {
             b["arbiter"]["state"] == "present" && b["arbiter"]["direct"] == false
         });
-        assert_eq!(watch.now(A).expect("it runs")["arbiter"]["direct"], true);
+        assert_eq!(watch.status(A).expect("it runs")["arbiter"]["direct"], true);
         watch.act(Verb::HealHalf(B));
         watch.until(B, "direct", |b| b["arbiter"]["direct"] == true);
 
@@ -142,7 +75,10 @@ fn what_is_shown_of_the_arbiter() {
 #[test]
 fn an_arbiter_that_was_never_there_and_then_a_spare() {
     inside("an_arbiter_that_was_never_there_and_then_a_spare", || {
-        let mut watch = Watch::begin(Dongle::default(), false);
+        let mut watch = Watch::build(Dongle::default());
+        watch.act(Verb::RemoveDongle);
+        watch.act(Verb::PowerOn(A));
+        watch.act(Verb::PowerOn(B));
         let absent = watch.until(A, "absent", |a| a["groups"][0]["holder"] == "linuxha1");
         assert_eq!(absent["arbiter"]["state"], "absent", "{absent:#}");
         assert_eq!(absent["arbiter"]["last_heard_ms"], Value::Null);
@@ -164,7 +100,7 @@ fn an_arbiter_that_was_never_there_and_then_a_spare() {
 fn swapped_reset_lines_are_shown() {
     inside("swapped_reset_lines_are_shown", || {
         let sensed = Dongle { evidence: Evidence::Sensed, ..Dongle::default() };
-        let mut watch = Watch::begin(sensed, true);
+        let mut watch = Watch::begin(sensed);
         for machine in [A, B] {
             watch.act(Verb::WireReset(machine, ResetWire::Swapped));
         }
@@ -178,11 +114,13 @@ fn swapped_reset_lines_are_shown() {
 #[test]
 fn on_whose_word_a_group_runs_and_what_is_in_the_way() {
     inside("on_whose_word_a_group_runs_and_what_is_in_the_way", || {
-        let mut watch = Watch::begin(Dongle { reset_lines: false, ..Dongle::default() }, true);
+        let mut watch = Watch::begin(Dongle { reset_lines: false, ..Dongle::default() });
         let a = watch.until(A, "well", |a| a["groups"][0]["obstacle"].is_null());
         assert!(millis(&a["groups"][0]["authority"]["expires_in_ms"]) <= 400, "{a:#}");
         let watchdog = json!({"device": "/run/rig-watchdog", "timeout_s": 1, "armed": true});
         assert_eq!(a["watchdog"], watchdog);
+        let log = watch.log(A);
+        assert!(log.contains("INFO: Using watchdog device: /run/rig-watchdog\n"), "{log}");
         let b = watch
             .until(B, "promised to A", |b| b["groups"][0]["votes"]["linuxha2"]["to"] == "linuxha1");
         assert_eq!(b["groups"][0]["authority"]["expires_in_ms"], Value::Null, "{b:#}");

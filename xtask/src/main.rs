@@ -60,7 +60,7 @@ enum Chore {
         /// Only these
         targets: Vec<String>,
     },
-    /// Play a rig's long tables: `netns --failure-table [--help]`, every failure and every pair of failures
+    /// Play on a rig: `netns --failure-table [--help]`, every failure and every pair; `vm [--help]`, two virtual machines
     #[command(disable_help_flag = true)]
     Rig {
         /// The rig, the table, and what the table takes

@@ -18,6 +18,7 @@ use crate::control::client::{self, ClientError};
 mod commands;
 mod compare;
 mod elsewhere;
+mod serial;
 mod table;
 mod view;
 mod votes;
@@ -49,6 +50,8 @@ enum Task {
     Check(Check),
     /// Make authkeys with a fresh key
     Keygen(Keygen),
+    /// Serial ports: list them, say hello, test the line behind one
+    Serial(serial::Serial),
     /// Look at this machine's watchdogs; prove that one resets it
     #[command(subcommand)]
     Watchdog(watchdog::WatchdogTask),
@@ -182,6 +185,7 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
             elsewhere::check(&args.config_dir.config_dir, args.node.as_deref(), run_dir)
         }
         Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
+        Task::Serial(args) => serial::main(&args),
         Task::Watchdog(task) => watchdog::main(&task),
         Task::Demo(rest) => elsewhere::demo(&rest.args),
         Task::RigInit(rest) => elsewhere::rig_init(&rest.args),

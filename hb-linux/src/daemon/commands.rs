@@ -35,7 +35,11 @@ pub fn carry_out(
         Command::Reload => return None,
         Command::Standby(word) => {
             let reply = for_each(node, settings, word.as_deref(), |node, group| {
-                node.request_standby(now, group)
+                node.request_standby(now, group).inspect_err(|refusal| {
+                    if matches!(refusal, Refusal::PeerAbsent { .. } | Refusal::PeerDeaf) {
+                        warn!("No reply to standby request: {refusal}");
+                    }
+                })
             });
             answer(reply, |groups| format!("{} takes over {}", settings.peer, counted(groups)))
         }

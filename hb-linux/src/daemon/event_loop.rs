@@ -220,6 +220,7 @@ impl Daemon {
         if let Some(turn) = self.carry_out(now, Then::Decide) {
             return Ok(turn);
         }
+        self.words.look(&self.node, now);
         if let Some(votes) = &mut self.votes {
             votes.look(&self.node, now);
         }

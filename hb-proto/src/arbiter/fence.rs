@@ -1,6 +1,7 @@
 //! R12 and R13: when a node's reset line is pulled, and what proves that it went down.
 
 use super::{Arbiter, Event};
+use crate::config::{LAST_WORDS, shortest_silence};
 use crate::id::{BootId, Voter};
 use crate::mutant::Mutant;
 use crate::time::{Duration, Instant};
@@ -9,8 +10,6 @@ use crate::wire::message::arbiter::{FenceShown, LineShown};
 
 /// How long after a pulse something that falls is the pulse's doing.
 pub const CONFIRM_WINDOW: Duration = Duration::from_secs(2);
-/// Frames of a node that a pulse stopped may be on their way for so long.
-const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// What is known of the last pulse for a node in this life of the arbiter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -95,6 +94,29 @@ impl Arbiter {
         } else if lately(self.d.nodes[node.peer().index()].fence.pulse) {
             self.miswired(now);
         }
+    }
+
+    /// A node's sense input, or its port's modem lines, say whether its machine is there. A hint and no evidence: it
+    /// makes the node's silence count sooner, as [`crate::node::Node::handle_carrier`] does. A driver that reports
+    /// nothing waits for deadtime.
+    pub fn handle_carrier(&mut self, now: Instant, node: Voter, present: bool) {
+        if let Some(view) = self.d.nodes.get_mut(node.index()) {
+            view.carrier_lost_at = if present { None } else { view.carrier_lost_at.or(Some(now)) };
+        }
+    }
+
+    /// The silence after which a node may be pulsed.
+    pub(super) fn patience(&self, node: Voter) -> Duration {
+        let view = &self.d.nodes[node.index()];
+        let lost =
+            view.carrier_lost_at.is_some_and(|lost| view.heard_at <= Some(lost + LAST_WORDS));
+        let lease = self.d.memory.lease;
+        if !lost || lease == Duration::ZERO {
+            return self.deadtime();
+        }
+        let keepalives = self.d.nodes.iter().filter_map(|view| view.facts.map(|f| f.keepalive));
+        let keepalive = keepalives.max().unwrap_or(self.config.keepalive);
+        shortest_silence(lease, self.config.drift_percent, keepalive).min(self.deadtime())
     }
 
     /// The line was tested: a pulse stopped this node and no other one. Clears "miswired".
@@ -216,7 +238,7 @@ impl Arbiter {
     fn fence_is_due(&self, now: Instant, target: Voter) -> Option<BootId> {
         let other = target.peer();
         let asker = &self.d.nodes[other.index()];
-        let silent = now.since(self.silent_since(target)) >= self.deadtime();
+        let silent = now.since(self.silent_since(target)) >= self.patience(target);
         // One that is heard itself, hears us, and doesn't hear the target: this arbiter isn't deaf, and
         // nobody says that the target lives. Who has left doesn't listen any more.
         let left = self.d.ledger.voice(other).is_some_and(|voice| voice.life == Life::Left);

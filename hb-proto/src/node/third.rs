@@ -61,6 +61,8 @@ pub(super) struct ArbiterView {
     /// Its number, as last heard in any of its lives; 0 before.
     pub(super) id: u32,
     pub(super) key: Option<u8>,
+    /// In which version its newest frame was written.
+    version: u8,
     /// The life of the peer that is known to be over, by a confirmed fence.
     pub(super) fenced: Option<BootId>,
     /// Since when the peer is heard but doesn't hear us.
@@ -131,7 +133,7 @@ impl Node {
         if !news {
             return Ok(Accepted::Copy);
         }
-        self.d.arbiter.key = Some(opened.key);
+        (self.d.arbiter.key, self.d.arbiter.version) = (Some(opened.key), opened.version);
         self.hear_arbiter(now, &header, &message)?;
         Ok(Accepted::First)
     }
@@ -276,6 +278,13 @@ impl Node {
         if core::mem::replace(&mut self.d.arbiter.state, state) != state {
             self.tell(Event::Arbiter { state });
         }
+    }
+
+    /// The newest version that the arbiter has shown to understand; none while it isn't heard.
+    pub(super) fn arbiter_understands(&self) -> Option<u8> {
+        let view = &self.d.arbiter;
+        let announced = view.settings.map_or(0, |settings| settings.current_version);
+        (view.state == ArbiterState::Present).then_some(announced.max(view.version))
     }
 
     pub(super) fn hears_arbiter_directly(&self, now: Instant) -> bool {
