@@ -103,8 +103,15 @@ fn output(command: &mut Command) -> Result<String, String> {
     Err(format!("{command:?}: {}: {}", output.status, said.trim()))
 }
 
-/// What the newest kernel is called.
+/// What the newest kernel is called. The lists of a fresh container are empty.
 fn kernel_package() -> Result<String, String> {
+    newest_kernel().or_else(|_| {
+        output(Command::new("apt-get").arg("update"))?;
+        newest_kernel()
+    })
+}
+
+fn newest_kernel() -> Result<String, String> {
     let depends = output(Command::new("apt-cache").args(["depends", KERNEL]))?;
     let names = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     names.filter(|name| name.starts_with("linux-image-")).map(str::to_owned).next().ok_or_else(|| {

@@ -76,8 +76,11 @@ pub fn quick() -> ExitCode {
     let words: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
     let words = if words.is_empty() { vec!["--quick"] } else { words };
-    if let Err(reason) = available() {
-        println!("SKIP: rig vm: {reason}");
+    // What lies here already is the rig's affair; what can't be had is a reason.
+    let there = target().join("rig-vm/packages/kernel").is_dir();
+    let image = if there { Ok(()) } else { image().map(drop) };
+    if let Err(reason) = available().and(image) {
+        println!("SKIP: rig vm: {}", reason.replace('\n', "; "));
         println!("\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
         return ExitCode::SUCCESS;
     }

@@ -3,8 +3,7 @@
 use std::time::Duration as StdDuration;
 
 use hb_linux::control::snapshot::Snapshot;
-use hb_linux::rig::bench::{Half, Network};
-use hb_linux::rig::dongle;
+use hb_linux::rig::bench::Network;
 use hb_linux::rig::line::Line;
 use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::Cause;
@@ -24,14 +23,14 @@ use crate::netns::verbs::{broken, missing, spoilt, suffering};
 use crate::netns::view::view;
 use crate::scenario::cluster::{Cluster, Link, Machine};
 use crate::scenario::rig::{Cannot, Done, View};
-use crate::scenario::verb::{Noise, ResetWire, Verb, Way, Weather};
+use crate::scenario::verb::{Noise, Verb, Way, Weather};
+
+mod dongle;
 
 /// A node is asked this often at most: each question costs an emulated machine milliseconds.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Frames of the peer that may be on a wire when a daemon starts: counted before, taken after.
 const UNDER_WAY: u64 = 2;
-/// A test of a reset line lasts until the machine is back.
-const TEST_PATIENCE: Duration = Duration::from_secs(90);
 /// What an order may take that ends the guest which should answer.
 const LAST_WORDS: StdDuration = StdDuration::from_millis(300);
 
@@ -412,58 +411,6 @@ impl Up {
         Ok(())
     }
 
-    fn act_on_dongle(&mut self, clock: Clock, verb: Verb) -> Done {
-        let Some(dongle) = &self.bench.dongle else {
-            return Err(missing(verb.name(), why_missing(&verb)));
-        };
-        let half = |at, what, on| self.bench.half(at, what, on);
-        match verb {
-            Verb::ResetDongle => dongle.reset().map_err(broken)?,
-            Verb::HangDongle => dongle.hang(),
-            Verb::RemoveDongle => dongle.remove(),
-            Verb::InsertDongle { spare } => dongle.insert(spare).map_err(broken)?,
-            Verb::CutHalf(at) => half(at, Half::Cut, true),
-            Verb::HealHalf(at) => half(at, Half::Cut, false),
-            Verb::DeafenPort(at) => half(at, Half::Deaf, true),
-            Verb::MutePort(at) => half(at, Half::Mute, true),
-            Verb::HealPort(at) => {
-                half(at, Half::Deaf, false);
-                half(at, Half::Mute, false);
-            }
-            Verb::CutFeed(at) => dongle.cut_feed(node(at), true).map_err(broken)?,
-            Verb::HealFeed(at) => dongle.cut_feed(node(at), false).map_err(broken)?,
-            Verb::WireReset(at, wire) => dongle.wire(
-                node(at),
-                match wire {
-                    ResetWire::Sound => dongle::ResetWire::Sound,
-                    ResetWire::Broken => dongle::ResetWire::Broken,
-                    ResetWire::Swapped => dongle::ResetWire::Swapped,
-                },
-            ),
-            Verb::TestReset(at) => return self.test_reset(clock, at),
-            other => return Err(missing(other.name(), why_missing(&other))),
-        }
-        Ok(())
-    }
-
-    /// Returns when the outcome is known: the machine is back by then, or another one was hit.
-    fn test_reset(&mut self, clock: Clock, at: Machine) -> Done {
-        let outcome = |up: &Self| up.bench.dongle.as_ref().and_then(dongle::Dongle::test_outcome);
-        if let Some(dongle) = &self.bench.dongle {
-            dongle.test_line(node(at));
-        }
-        let deadline = clock.now() + TEST_PATIENCE;
-        while clock.now() < deadline {
-            self.tend(clock)?;
-            match outcome(self).as_deref() {
-                Some("proved" | "failed") => return Ok(()),
-                Some(refused) => return Err(Cannot::Refused(refused.to_owned())),
-                None => std::thread::sleep(StdDuration::from_millis(5)),
-            }
-        }
-        Err(Cannot::Broken(format!("the test of {at}'s reset line has no outcome")))
-    }
-
     pub(super) fn ask(&mut self, clock: Clock, machine: Machine) -> Option<View> {
         let now = clock.now();
         if let Some((at, view)) = &self.views[machine.index()]
@@ -497,12 +444,4 @@ fn ha_cf(cluster: &Cluster) -> String {
         text.push_str("watchdog /dev/watchdog\n");
     }
     text
-}
-
-fn why_missing(verb: &Verb) -> &'static str {
-    match verb {
-        Verb::Reload(_) => "heartbeatd doesn't read its files again yet",
-        Verb::Upgrade(_) => "there is only one version yet",
-        _ => "the cluster has no dongle",
-    }
 }

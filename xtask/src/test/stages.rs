@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::output::{self, capture};
-use super::{Outcome, prerequisites, tidy};
+use super::{Outcome, prerequisites, qemu, tidy};
 use crate::{Place, fuzz, rig};
 
 /// A stage's name and what it does.
@@ -193,8 +193,11 @@ fn simulator(place: &Place) -> Outcome {
 /// The test of the rig of virtual machines: it has a stage of its own.
 const MACHINES_TEST: &str = "vm";
 
-/// Two QEMU guests tell stories. Where there is no QEMU, the test itself says so, and skips.
+/// Two QEMU guests tell stories. Where there can be none, that is a skip with its reason.
 fn virtual_machines(place: &Place) -> Outcome {
+    if let Err(reason) = qemu::qemu() {
+        return Outcome::skipped(vec![reason]);
+    }
     let built = exits_zero(&mut rig::build_guests(place));
     if built.counts.failed > 0 {
         return built;
