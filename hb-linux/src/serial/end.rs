@@ -43,18 +43,23 @@ const HAILS: usize = 8;
 /// Without modem lines fewer will do.
 const HAILS_WITHOUT_LINES: usize = 3;
 /// An answer to an order takes at most this long, beside its time on the line.
-const ANSWER: Duration = Duration::from_millis(1500);
+const ANSWER: Duration = Duration::from_millis(2500);
 const ATTEMPTS: usize = 4;
+/// A port that takes no byte for this long is held by something; a starved host isn't that slow.
+const TAKES_NOTHING: Duration = Duration::from_secs(5);
 /// How long one speed's blocks are on the line.
 const STRETCH: Duration = Duration::from_millis(500);
 /// Between a change of speed and the first block: the other end changes a moment later.
 const SETTLE: Duration = Duration::from_millis(400);
 /// How much later than expected the last block may come.
 const LATE: Duration = Duration::from_millis(1000);
+/// The last block may still be in a buffer behind the kernel's back when it counts as sent; a change of speed would
+/// cut it.
+const FLUSH: Duration = Duration::from_millis(200);
 /// The other end comes back to the first speed a moment later than this one.
-const BACK: Duration = Duration::from_millis(150);
+const BACK: Duration = Duration::from_millis(400);
 /// The one that follows gives up when the leader says nothing for this long.
-const LEADERLESS: Duration = Duration::from_secs(6);
+const LEADERLESS: Duration = Duration::from_secs(15);
 /// With something wrong and nothing better to come, the rest of the patience is spared.
 const ENOUGH: Duration = Duration::from_secs(4);
 
@@ -195,7 +200,7 @@ impl End<'_> {
     fn say(&mut self, say: Say) -> io::Result<()> {
         let line = self.line(say);
         let mut rest = &line[..];
-        let deadline = Instant::now() + ANSWER + time_of(line.len(), self.settings.baud);
+        let deadline = Instant::now() + TAKES_NOTHING;
         while !rest.is_empty() {
             let taken = self.wire.write(rest)?;
             rest = &rest[taken..];
@@ -495,7 +500,7 @@ impl End<'_> {
             }
         }
         // What was just written is still on its way, and would be thrown away with the speed.
-        pause(time_of(2 * BLOCK, baud) + TURN);
+        pause(time_of(2 * BLOCK, baud) + FLUSH);
         Ok(counter.count())
     }
 

@@ -81,7 +81,10 @@ impl fmt::Display for Verdict {
 #[must_use]
 pub fn judge(ours: &Report, theirs: Option<&Report>, expected: &Expected) -> Verdict {
     if let Some(why) = &ours.broke_off {
-        let text = format!("{}: the test broke off: {why}", ours.device);
+        let mut text = format!("{}: the test broke off: {why}", ours.device);
+        if let Some((theirs, why)) = theirs.and_then(|it| Some((it, it.broke_off.as_ref()?))) {
+            text.push_str(&format!("; at {}: {why}", theirs.device));
+        }
         return Verdict::new(Matter::BrokeOff, text, "look at the adapter, and run it again");
     }
     if ours.peers.is_empty() {
