@@ -32,7 +32,7 @@ fn has_the_guides_form(line: &str) -> bool {
 fn the_log_has_the_classics_phrases() {
     inside("the_log_has_the_classics_phrases", || {
         let (one, two) = (Node::One, Node::Two);
-        let mut pair = Pair::builder().start();
+        let mut pair = Pair::builder().ha_cf("warntime 300ms\ndeadtime 2\ninitdead 5").start();
         pair.expect_holder(one);
         pair.settle();
         for text in [
@@ -58,7 +58,7 @@ fn the_log_has_the_classics_phrases() {
         pair.bench.cut(Network::Private, false);
         pair.settle();
         pair.bench.daemon(two, Verb::Stop).expect("stopped");
-        std::thread::sleep(Duration::from_millis(330));
+        std::thread::sleep(Duration::from_millis(600));
         pair.bench.daemon(two, Verb::Continue).expect("continued");
         told(&pair, one, "WARN: Late heartbeat: Node linuxha2: interval ");
         pair.settle();
