@@ -11,7 +11,7 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 DOCDIR     ?= $(PREFIX)/share/doc/heartbeat
 HADIR      ?= $(SYSCONFDIR)/ha.d
 # Where cargo put the binaries.
-BUILT      ?= target/release
+BUILT      ?= $(or $(CARGO_TARGET_DIR),target)/release
 
 CARGO   ?= cargo
 INSTALL ?= install
@@ -36,7 +36,8 @@ install:
 	$(INSTALL) -m 0755 "$(BUILT)/hb" "$(DESTDIR)$(BINDIR)/hb"
 	ln -sf hb "$(DESTDIR)$(BINDIR)/hb_standby"
 	ln -sf hb "$(DESTDIR)$(BINDIR)/hb_takeover"
-	sed 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' hb-linux/pkg/heartbeat.service \
+	sed -e 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' -e 's|^ExecReload=/usr/bin/|ExecReload=$(BINDIR)/|' \
+		hb-linux/pkg/heartbeat.service \
 		> "$(DESTDIR)$(UNITDIR)/heartbeat.service"
 	chmod 0644 "$(DESTDIR)$(UNITDIR)/heartbeat.service"
 	$(INSTALL) -m 0644 hb-linux/pkg/examples/ha.cf hb-linux/pkg/examples/haresources \

@@ -135,6 +135,7 @@ fn a_prefix_moves_the_unit_and_what_it_starts() {
     let unit =
         fs::read_to_string(root.at("usr/local/lib/systemd/system/heartbeat.service")).unwrap();
     assert!(unit.contains("\nExecStart=/usr/local/sbin/heartbeatd\n"), "{unit}");
+    assert!(unit.contains("\nExecReload=/usr/local/bin/hb reload\n"), "{unit}");
     assert!(root.at("usr/local/sbin/heartbeatd").exists());
 }
 
@@ -156,6 +157,7 @@ fn systemd_understands_the_unit() {
     let unit = fs::read_to_string(workspace().join("hb-linux/pkg/heartbeat.service")).unwrap();
     let here = unit.replace("/usr/sbin/heartbeatd", env!("CARGO_BIN_EXE_heartbeatd"));
     assert_ne!(unit, here);
+    let here = here.replace("/usr/bin/hb ", concat!(env!("CARGO_BIN_EXE_hb"), " "));
     let path = root.at("heartbeat.service");
     fs::write(&path, here).unwrap();
     let output =

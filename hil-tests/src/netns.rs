@@ -19,6 +19,7 @@ pub mod rig;
 pub mod table;
 pub(crate) mod verbs;
 pub(crate) mod view;
+pub mod watch;
 
 use std::fs;
 use std::path::Path;

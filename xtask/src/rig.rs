@@ -5,14 +5,18 @@ use std::process::{Command, ExitCode};
 
 use crate::{Place, fail};
 
-/// `args`: the rig, the table, and what the table takes.
+/// `args`: the rig, and what it takes.
 pub fn run(args: &[String]) -> ExitCode {
     match args {
-        [rig, table, rest @ ..] if rig == "netns" && table == "--failure-table" => failures(rest),
+        [rig, table, rest @ ..] if rig == "netns" && table == "--failure-table" => {
+            become_program("failure_table", rest)
+        }
         [rig, rest @ ..] if rig == "vm" => machines(rest),
+        [rig, rest @ ..] if rig == "metal" => become_program("metal", rest),
         _ => {
             eprintln!(
-                "xtask: expected `cargo xtask rig netns --failure-table [--help]` or `cargo xtask rig vm [--help]`"
+                "xtask: expected `cargo xtask rig netns --failure-table`, `cargo xtask rig vm` or `cargo xtask rig \
+                 metal`; each knows --help"
             );
             ExitCode::from(2)
         }
@@ -30,27 +34,18 @@ pub fn build_guests(place: &Place) -> Command {
     command
 }
 
-/// Two virtual machines: stories, campaigns. Replaces this process.
+/// Two virtual machines: stories, campaigns.
 fn machines(args: &[String]) -> ExitCode {
     let place = Place::here();
-    let mut here = place.cargo();
-    here.args(["build", "--release", "--locked", "-p", "hb-linux", "-p", "hil-tests", "--bins"]);
-    for mut command in [here, build_guests(&place)] {
-        match command.status() {
-            Ok(status) if status.success() => {}
-            Ok(_) => return ExitCode::FAILURE,
-            Err(error) => return fail(&place.cargo, &error),
-        }
+    match build_guests(&place).status() {
+        Ok(status) if status.success() => become_program("vm", args),
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => fail(&place.cargo, &error),
     }
-    let program = place.release_binaries().join("vm");
-    let mut command = Command::new(&program);
-    command.args(args).current_dir(&place.root);
-    let error = command.env("HB_RIG_PROGRAMS", place.release_binaries()).exec();
-    fail(&program, &error)
 }
 
-/// Two machines and a dongle, every failure, every pair: replaces this process.
-fn failures(args: &[String]) -> ExitCode {
+/// Builds the release binaries and one of hil-tests, which replaces this process.
+fn become_program(name: &str, args: &[String]) -> ExitCode {
     let place = Place::here();
     let built = ["build", "--release", "--locked", "-p", "hb-linux", "-p", "hil-tests", "--bins"];
     match place.cargo().args(built).status() {
@@ -58,7 +53,7 @@ fn failures(args: &[String]) -> ExitCode {
         Ok(_) => return ExitCode::FAILURE,
         Err(error) => return fail(&place.cargo, &error),
     }
-    let program = place.release_binaries().join("failure_table");
+    let program = place.release_binaries().join(name);
     let mut command = Command::new(&program);
     command.args(args).current_dir(&place.root);
     let error = command.env("HB_RIG_PROGRAMS", place.release_binaries()).exec();

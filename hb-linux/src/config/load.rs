@@ -109,9 +109,7 @@ pub(super) fn load_as(
 
     let authkeys_path = path("authkeys");
     let mut keys_report = Report::new(&authkeys_path);
-    let hint = "make one with `hb keygen`, the same on both nodes, mode 0600";
-    let keys = keep(source::read(&authkeys_path, Privacy::OwnerOnly, hint), &mut keys_report)
-        .map(|text| authkeys::parse(&text, &mut keys_report));
+    let keys = authkeys::load(&authkeys_path, &mut keys_report);
 
     let proto = hacf.as_ref().map(|hacf| {
         let groups = groups.as_deref().unwrap_or_default();

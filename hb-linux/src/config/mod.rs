@@ -23,7 +23,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use hb_proto::id::Voter;
+use serde::{Deserialize, Serialize};
 
+pub use authkeys::AuthKeys;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::Loaded;
 
@@ -68,7 +70,7 @@ pub struct AddressSpec {
 }
 
 /// How an authkeys entry authenticates.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Method {
     /// CRC-32: finds damage, keeps nobody out.
     Crc,
@@ -77,7 +79,7 @@ pub enum Method {
 }
 
 /// One line of authkeys.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthKey {
     /// 0–15.
     pub id: u8,

@@ -16,6 +16,7 @@ pub mod clock;
 mod commands;
 mod effects;
 mod event_loop;
+mod keys;
 mod link;
 pub mod notify;
 mod predecessor;
@@ -38,7 +39,7 @@ use rustix::io::Errno;
 use tracing::{error, info, warn};
 
 pub use event_loop::{Daemon, Turn};
-pub(crate) use start::key_ring;
+pub(crate) use keys::key_ring;
 pub use start::{Options, StartError, start};
 
 use crate::log::Sink;

@@ -6,19 +6,19 @@ use std::path::PathBuf;
 use clap::Parser;
 use hb_proto::id::BootId;
 use hb_proto::node::Node;
-use hb_proto::wire::auth::{Key, KeyRing};
 use tracing::{info, warn};
 
 use super::boot_id::{self, BootIdError};
 use super::clock::Clock;
 use super::effects::Effects;
+use super::keys::key_ring;
 use super::link::Link;
 use super::watch::Watch;
 use super::words::{Words, tell_built_in};
 use super::{Daemon, privileges, realtime};
 use crate::config::check::is_guest;
 use crate::config::ppp::{self, PPPD};
-use crate::config::{Diagnostic, Method, Settings, Severity};
+use crate::config::{Diagnostic, Settings, Severity};
 use crate::control::server::Server;
 use crate::log::Sink;
 use crate::net::{self, Addresses, Announcer};
@@ -110,7 +110,7 @@ pub fn start(
     tell_built_in(&settings);
     let boot = boot_id::next(&options.state_dir, floor)?;
     let longest = boot_id::longest_promise(&options.state_dir, settings.proto.timing.full())?;
-    let keys = key_ring(&settings);
+    let keys = key_ring(&settings.keys, settings.signing_key);
     let links: Vec<Link> = settings.media.iter().map(Link::open).collect();
     for link in &links {
         match link.port().failure() {
@@ -174,16 +174,6 @@ fn configure_helper(
         companions: companions.collect(),
     };
     Ok(helper.configure(&setup, &settings.groups)?)
-}
-
-/// The keys of authkeys. Its reader has checked numbers and signing key.
-pub(crate) fn key_ring(settings: &Settings) -> KeyRing {
-    let keys = settings.keys.iter().map(|key| match key.method {
-        Method::Crc => Key::crc(key.id),
-        Method::Hmac => Key::hmac(key.id, &key.secret),
-    });
-    let keys = keys.map(|key| key.expect("authkeys numbers keys 0 to 15")).collect();
-    KeyRing::new(keys, settings.signing_key).expect("authkeys lists the key that signs")
 }
 
 impl Words {

@@ -21,6 +21,9 @@ use rustix::io::Errno;
 
 use crate::config::Medium;
 pub use failure::Failure;
+pub(crate) use serial::{Tty, claim, explain};
+pub use uucp::LOCK_DIR;
+pub(crate) use uucp::LockFile;
 
 /// What can't be a frame (protocol.md §5) is dropped by the kernel: shorter or longer datagrams.
 pub use hb_proto::wire::{MAX_FRAME, MIN_FRAME};

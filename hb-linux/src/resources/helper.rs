@@ -26,6 +26,7 @@ use super::message::{
 use super::output::Output;
 use super::run::{Ended, Order, Running};
 use super::script::{Environment, command_line, find};
+use crate::config::{AuthKeys, Severity};
 use crate::log::Level;
 use crate::log::file::Logs;
 
@@ -146,6 +147,7 @@ struct Worker<'fd> {
     script_dirs: Vec<PathBuf>,
     environment: Environment,
     stop_timeout: Duration,
+    config_dir: PathBuf,
     groups: [Group; MAX_GROUPS],
     standing: Steps,
     answers: VecDeque<FromHelper>,
@@ -167,6 +169,7 @@ impl<'fd> Worker<'fd> {
             script_dirs: Vec::new(),
             environment: Environment::default(),
             stop_timeout: Duration::from_secs(60),
+            config_dir: PathBuf::new(),
             groups: std::array::from_fn(|_| Group::default()),
             standing: Steps::new(),
             answers: VecDeque::new(),
@@ -260,6 +263,7 @@ impl<'fd> Worker<'fd> {
             }
             ToHelper::Abort { ticket } => self.abort(ticket),
             ToHelper::Log { level, at, text } => self.logs.write(level, at, text),
+            ToHelper::ReadKeys => self.read_keys(),
             ToHelper::StandingOrder(steps) => self.standing = steps,
             ToHelper::Farewell => self.daemon = Daemon::Leaving,
         }
@@ -270,9 +274,34 @@ impl<'fd> Worker<'fd> {
         self.environment =
             Environment::new(setup.node, setup.config_dir, setup.logfile, setup.debugfile);
         self.stop_timeout = Duration::from_millis(setup.stop_timeout_ms.into());
+        setup.config_dir.clone_into(&mut self.config_dir);
         self.logs.open(setup.logfile, setup.debugfile);
         let now = Instant::now();
         self.companions = setup.companions.iter().map(|each| Companion::new(each, now)).collect();
+    }
+
+    /// Files are for this process: the daemon's loop waits for no disk.
+    fn read_keys(&mut self) {
+        let (keys, remarks) = AuthKeys::read(&self.config_dir);
+        for remark in &remarks {
+            let level = match remark.severity {
+                Severity::Note => Level::Info,
+                Severity::Warning => Level::Warn,
+                Severity::Error => Level::Error,
+            };
+            self.logs.say(level, &remark.to_string());
+        }
+        let errors = remarks.iter().filter(|remark| remark.severity == Severity::Error).count();
+        let mut keys = keys.ok_or(u32::try_from(errors).unwrap_or(u32::MAX));
+        if encode(&FromHelper::Keys(keys.clone()), &mut [0; MAX_MESSAGE]).is_err() {
+            let text = format!(
+                "authkeys: its secrets take more than {MAX_MESSAGE} bytes together: they can only be read at a \
+                 restart; `hb keygen` makes shorter ones"
+            );
+            self.logs.say(Level::Error, &text);
+            keys = Err(1);
+        }
+        self.answers.push_back(FromHelper::Keys(keys));
     }
 
     fn enqueue(&mut self, order: Order) {
@@ -431,11 +460,11 @@ impl<'fd> Worker<'fd> {
     }
 
     fn send_answers(&mut self) {
-        let mut packet = [0; 64];
+        let mut packet = [0; MAX_MESSAGE];
         while self.daemon != Daemon::Gone
             && let Some(answer) = self.answers.front()
         {
-            // An answer is under 20 bytes.
+            // Keys that are too long were not queued; all else is under 20 bytes.
             let Ok(bytes) = encode(answer, &mut packet) else { return };
             match send(self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(_) => drop(self.answers.pop_front()),

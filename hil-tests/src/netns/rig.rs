@@ -1,7 +1,7 @@
 //! The namespace rig under the scenario language: real daemons, real kernels' networks, a client.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
 
 use hb_linux::rig::bench::{Bench, Network};
@@ -39,6 +39,7 @@ const GAP: StdDuration = StdDuration::from_millis(60);
 #[derive(Debug)]
 pub struct Namespaces {
     programs: Programs,
+    ports: Vec<[PathBuf; 2]>,
     clock: Clock,
     up: Option<Up>,
 }
@@ -47,7 +48,13 @@ impl Namespaces {
     /// Nothing is built yet; rig time begins.
     #[must_use]
     pub fn new(programs: Programs) -> Self {
-        Self { programs, clock: Clock::start(), up: None }
+        Self::over_ports(programs, Vec::new())
+    }
+
+    /// The same with real ports of this host for the first serial lines ([`crate::metal`]).
+    #[must_use]
+    pub fn over_ports(programs: Programs, ports: Vec<[PathBuf; 2]>) -> Self {
+        Self { programs, ports, clock: Clock::start(), up: None }
     }
 
     /// The rig itself, once a cluster was built: for what the language has no words for.
@@ -71,7 +78,7 @@ impl Rig for Namespaces {
     }
 
     fn build(&mut self, cluster: &Cluster) -> Done {
-        self.up = Some(Up::build(self.clock, &self.programs, cluster)?);
+        self.up = Some(Up::build(self.clock, &self.programs, &self.ports, cluster)?);
         Ok(())
     }
 

@@ -122,8 +122,11 @@ fn newest_kernel() -> Result<String, String> {
     })
 }
 
-/// Downloads a package without installing it, and unpacks it.
-fn unpack(packages: &Path, name: &str, root: &Path) -> Result<(), String> {
+/// Downloads a package without installing it, and unpacks it into `root`.
+///
+/// # Errors
+/// What apt or dpkg said.
+pub fn unpack(packages: &Path, name: &str, root: &Path) -> Result<(), String> {
     fs::create_dir_all(packages).map_err(|error| format!("{}: {error}", packages.display()))?;
     output(Command::new("apt-get").args(["download", name]).current_dir(packages))
         .map_err(|why| format!("{why}\n`apt-get update` may be what is missing"))?;

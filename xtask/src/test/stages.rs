@@ -16,7 +16,11 @@ pub const ALL: &[Stage] = &[
     ("prerequisites", prerequisites::check),
     ("tidy", |place| tidy::check(&place.root)),
     ("format", |place| exits_zero(place.cargo().args(["fmt", "--all", "--check"]))),
-    ("clippy", |place| clippy(place, &["--workspace", "--all-targets"])),
+    ("clippy", |place| {
+        let mutants = ["-p", "hb-proto", "-p", "hil-tests", "--all-targets", "--features"];
+        let mutants = [&mutants[..], &["hb-proto/mutants,hil-tests/mutants"]].concat();
+        clippies(place, &[&["--workspace", "--all-targets"], &mutants])
+    }),
     ("clippy with defmt", |place| {
         clippy(
             place,
@@ -50,8 +54,10 @@ pub const ALL: &[Stage] = &[
         exits_zero(place.cargo().args(["build", "--locked", "--release", "-p", "hb-linux"]))
     }),
     ("fuzz clippy", |place| {
+        let target = place.target.to_string_lossy();
         let what = ["--manifest-path", "fuzz/Cargo.toml", "--no-default-features", "--all-targets"];
-        clippy(place, &[&what[..], &["--target-dir"], &[&place.target.to_string_lossy()]].concat())
+        let what = [&what[..], &["--target-dir", &target]].concat();
+        clippies(place, &[&what, &[&what[..], &["--features", "mutants"]].concat()])
     }),
     ("fuzz targets, short", fuzz_short),
     ("miri on the wire", miri),
@@ -76,6 +82,13 @@ fn clippy(place: &Place, what: &[&str]) -> Outcome {
     exits_zero(place.cargo().args(args))
 }
 
+/// One after the other, until one complains.
+fn clippies(place: &Place, all: &[&[&str]]) -> Outcome {
+    let mut outcomes = all.iter().map(|what| clippy(place, what));
+    let failed = outcomes.find(|outcome| outcome.counts.failed > 0);
+    failed.unwrap_or_else(|| Outcome::passed("with and without mutants"))
+}
+
 /// Each knob of `hb_proto::mutant` turns a test red; and no release build can contain them.
 fn broken_rules(place: &Place) -> Outcome {
     let with = ["-p", "hb-proto", "--features", "mutants"];
@@ -92,12 +105,16 @@ fn broken_rules(place: &Place) -> Outcome {
     }
     let mut outcome = tests(
         place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(with).arg("--tests"),
-        // … and what else takes a knob: the ends of numbers, the judge of lemma 1, the table of knobs.
+        // … and what else takes a knob: the ends of numbers, the judge of lemma 1, the table of knobs, versions of
+        // the wire that don't exist yet.
         &[
             "each_broken_rule_is_noticed",
             "at_the_end_of_its_numbers",
             "judge_of_lemma_1",
             "every_knob_names_the_test",
+            "_version",
+            "an_upgrade",
+            "an_old_spare",
         ],
     );
     let model = ["test", "--locked", "-p", "hil-tests", "--features", "mutants"];
