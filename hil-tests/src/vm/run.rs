@@ -418,7 +418,7 @@ fn faults(count: &str, seed: &str, report: &Path) -> ExitCode {
     let kernel = image.version.clone();
     let mut rig = Guests::new(image, programs());
     let began = Instant::now();
-    let mut campaign = Campaign { seed, entries: Vec::new() };
+    let mut campaign = Campaign { seed, ..Campaign::default() };
     let told = campaign.run(&mut rig, count);
     let text = campaign.report(&told, &kernel, began.elapsed());
     println!("{text}");
