@@ -1,4 +1,5 @@
-//! The lines of ha-log that tools of the classics look for, from real daemons, each where it belongs.
+//! The lines of ha-log that tools of the classics look for, from real daemons, each where it belongs. (Those of a
+//! split: the stories of hil-tests/src/scenario/stories/split.rs.)
 
 use std::time::Duration;
 
@@ -80,19 +81,6 @@ fn the_log_has_the_classics_phrases() {
         told(&pair, two, "WARN: No reply to standby request: ");
         pair.power_on(one);
         pair.expect_holder(one);
-        pair.settle();
-
-        // A split, and its end.
-        pair.bench.cut(Network::Private, true);
-        pair.bench.cut_serial(0, true);
-        told(&pair, two, "Acquiring resource group: linuxha1 192.168.85.3");
-        pair.wait_for("both serve", SOON, |one, two| {
-            [one, two].into_iter().all(|status| status["groups"][0]["state"] == "running")
-        });
-        pair.bench.cut(Network::Private, false);
-        pair.bench.cut_serial(0, false);
-        told(&pair, two, "CRIT: Cluster node linuxha1 returning after partition.");
-        told(&pair, two, "CRIT: Both machines own our resources!");
         pair.settle();
 
         pair.hb(one, &["stop"]);
