@@ -262,8 +262,8 @@ fn check_does_the_sums_for_its_mode() {
     says(
         &reset,
         &[
-            "budget for 192.168.85.3 (arbiter, reset lines): deadtime 500 ms + fence 300 ms assumed + start",
-            "= 1840 ms",
+            "budget for 192.168.85.3 (arbiter, reset lines): deadtime 500 ms × 1.05 + fence 300 ms assumed + start",
+            "= 1865 ms",
             "leaves no evidence ends no promise: then the takeover waits for (lease × 1.05 + guard) × 1.05 = 23016 ms",
         ],
     );

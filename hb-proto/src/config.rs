@@ -76,6 +76,12 @@ impl Timing {
         full(self.lease.whole_millis(), self.drift_percent, self.guard.whole_millis())
     }
 
+    /// How long deadtime is by the clock of who waits for an arbiter that counts it.
+    #[must_use]
+    pub fn deadtime_by_any_clock(&self) -> Duration {
+        self.deadtime.percent(100 + u64::from(self.drift_percent))
+    }
+
     /// How long a promise lasts by the clock of who waits for its end: its giver's may be slower.
     #[must_use]
     pub fn full_by_any_clock(&self) -> Duration {
@@ -491,7 +497,9 @@ impl Config {
         // Without a fence the promises to the dead must end first (protocol.md §3).
         let detection = match self.arbiter {
             None => self.timing.deadtime,
-            Some(ArbiterConfig { fence: Some(fence), .. }) => self.timing.deadtime + fence,
+            Some(ArbiterConfig { fence: Some(fence), .. }) => {
+                self.timing.deadtime_by_any_clock() + fence
+            }
             Some(_) => self.timing.deadtime.max(self.timing.full_by_any_clock()) + self.way(),
         };
         Some(Budget { detection, start, announce: self.patience.announce_allowance })

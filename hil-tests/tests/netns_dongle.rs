@@ -61,6 +61,12 @@ fn every_29th_pair_of_failures_at_nearly_the_same_time() {
     table(&["soon", "--every", "29"]);
 }
 
+/// Where only time ends what was promised to the dead.
+#[test]
+fn every_29th_pair_of_failures_without_reset_lines() {
+    table(&["pairs", "--every", "29", "--no-reset-lines"]);
+}
+
 /// The last row of the table: a human decides (R14).
 #[test]
 fn the_dongle_and_then_a_node() {
