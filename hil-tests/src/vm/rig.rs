@@ -183,7 +183,10 @@ impl Rig for Guests {
     }
 
     fn doubts(&self, since: Instant) -> Option<String> {
-        self.up.as_ref()?.stalls.doubts(since, self.now())
+        let told = self.stalls_told();
+        let words =
+            || format!("daemons and the dongle were kept waiting {told} times, by their own words");
+        self.up.as_ref()?.stalls.doubts(since, self.now()).or_else(|| (told > 0).then(words))
     }
 
     fn resolution(&self) -> Duration {
