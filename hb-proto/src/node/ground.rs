@@ -54,7 +54,7 @@ impl Node {
             let void = self.peer_shows(group) == GroupState::Running && !self.mismatches();
             return promise.filter(|_| !void).or_else(|| self.classic_ground(group, now));
         }
-        if self.human_votes(group) {
+        if self.human_votes(group, now) {
             return Some(Ground::Human);
         }
         // While the peer may be a classic one, which runs when it hears nobody, both rules must allow it.
