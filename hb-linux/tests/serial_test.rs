@@ -54,7 +54,8 @@ fn near(device: &Path, settings: &Settings, baud: u32) -> Report {
     end::run(&mut open(device, baud), &mut [], settings, &mut |_| ())
 }
 
-/// Both ends of one line; node A has the greater id and leads.
+/// Both ends of one line, at speeds whose blocks fit into a port's buffer: a busy host delays them, and
+/// loses none. Node A has the greater id and leads.
 fn both(devices: &[PathBuf; 2], speeds: &[u32]) -> (Report, Report) {
     let speeds = speeds.to_vec();
     let b = Settings { speeds: speeds.clone(), ..settings("linuxha2", 1, &devices[1], BAUD) };
@@ -71,11 +72,11 @@ fn nobody_expected(ours: &Report, theirs: Option<&Report>) -> Verdict {
 #[test]
 fn a_sound_line_is_clean_at_each_speed_and_both_ends_say_so() {
     let (_line, devices) = line();
-    let (near, far) = both(&devices, &[9_600, 115_200]);
+    let (near, far) = both(&devices, &[9_600, 38_400]);
     for (ours, theirs) in [(&near, &far), (&far, &near)] {
         assert_eq!(nobody_expected(ours, Some(theirs)).matter, Matter::Sound, "{ours:#?}");
         let bauds: Vec<_> = ours.speeds.iter().map(|speed| speed.baud).collect();
-        assert_eq!(bauds, [9_600, 115_200]);
+        assert_eq!(bauds, [9_600, 38_400]);
         for speed in &ours.speeds {
             assert!(speed.back.is_clean(), "{speed:?}");
             assert!(speed.out.is_some_and(|out| out.is_clean()), "{speed:?}");
@@ -92,7 +93,7 @@ fn a_noisy_line_has_its_bit_error_rate_and_one_direction_is_not_blamed_for_the_o
     assert_eq!(nobody_expected(&meet.0, None).matter, Matter::Sound);
     let noise = Noise { seed: 3, flip: 0.004, ..Noise::default() };
     line.noise(Side::A, Some(noise));
-    let (near, _far) = both(&devices, &[115_200]);
+    let (near, _far) = both(&devices, &[38_400]);
     let speed = &near.speeds[0];
     let out = speed.out.expect("told");
     let rate = out.bit_error_rate().expect("some arrived");

@@ -7,7 +7,7 @@ use hb_proto::action::{Action, Outcome, Verb};
 use hb_proto::config::{ConfigError, LinkKind};
 use hb_proto::event::Event;
 use hb_proto::id::{LinkId, Voter};
-use hb_proto::node::{ArbiterState, Obstacle};
+use hb_proto::node::{ArbiterState, Ground, Obstacle};
 use hb_proto::time::Duration;
 use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::arbiter::ResetReason;
@@ -238,6 +238,29 @@ fn r9_a_node_learns_from_the_arbiter_that_its_number_is_old() {
     assert_eq!(trio.events_of(A).iter().find_map(taken), Some(901));
     assert!(trio.machines[A].node.is_none(), "it departs, to begin above");
     assert!(trio.serves(B) && trio.double == ms(0));
+}
+
+/// The human's vote ends a lease after the peer was heard, also in a turn that stalls after it heard the peer: what
+/// is looked at again just before an action leaves (R2) must not find the vote of before.
+#[test]
+fn r14_a_human_s_vote_is_over_by_its_time_whoever_notices() {
+    let mut trio = Trio::started();
+    trio.unplug();
+    trio.power_off(A);
+    trio.run(ms(20_000));
+    let now = trio.now;
+    assert_eq!(trio.node(B).request_takeover_peer_is_off(now), Ok(1));
+    trio.run_until(ms(1000), "B serves", |trio| trio.serves(B));
+    let met = trio.events_of(B).len();
+    trio.machines[A].config.auto_failback = false;
+    trio.start(A);
+    trio.run_until(ms(20_000), "B hears A", |trio| {
+        trio.events_of(B)[met..].iter().any(|event| matches!(event, Event::PeerLife { .. }))
+    });
+    let now = trio.now;
+    let lease = trio.node(B).config().timing.lease;
+    assert_eq!(trio.node(B).ground(WEB, now), Some(Ground::Human));
+    assert_eq!(trio.node(B).ground(WEB, now + lease), None, "no turn was needed to end it");
 }
 
 fn ring(ids: &[u8], signing: u8) -> KeyRing {

@@ -35,7 +35,7 @@ fn detection_finds_what_is_wired_to_what() {
     nowhere.cut(Side::A, true);
     nowhere.cut(Side::B, true);
     let ports = [&a0, &a1, &a2, &a3, &b1, &b0, &b2, &b3].map(Clone::clone);
-    let found = detect(&ports, &[115_200], &std::env::temp_dir()).expect("all can be opened");
+    let found = detect(&ports, &[38_400], &std::env::temp_dir()).expect("all can be opened");
     let cables: Vec<_> =
         found.cables.iter().map(|cable| (cable.ports.clone(), cable.verdict.matter)).collect();
     assert_eq!(
@@ -117,4 +117,48 @@ fn what_this_rig_lacks_is_skipped_by_name() {
             }
         }
     });
+}
+
+/// `cargo xtask rig metal`, as xtask becomes it.
+fn command(file: &Path, text: &str, words: &[&str]) -> (Option<i32>, String, String) {
+    std::fs::write(file, text).expect("writable");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_metal"))
+        .arg("--config")
+        .arg(file)
+        .args(words)
+        .env("HB_RIG_PROGRAMS", programs().hb.parent().expect("it lies somewhere"))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_command_tells_stories_lists_skips_and_explains_a_wrong_rig_toml() {
+    let (_line, [a, b]) = cable();
+    let file = std::env::temp_dir().join(format!("hb-rig-{}.toml", std::process::id()));
+    let (code, _, said) = command(&file, "[[line]]\na = \"ttyUSB0\"\nb = \"/dev/x\"\n", &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains(".toml:2: a = \"ttyUSB0\": expected an absolute path"), "{said}");
+
+    let lines = format!("[[line]]\na = {a:?}\nb = {b:?}\n");
+    let hosts = format!("{lines}[a]\nssh = \"one\"\n[b]\nssh = \"two\"\n");
+    let (code, _, said) = command(&file, &hosts, &["power"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("doesn't play on two machines over ssh yet"), "{said}");
+
+    let (code, _, said) = command(&file, &lines, &["--detect"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("exists, and is left alone"), "{said}");
+
+    let stories = ["--unattended", "a_stopped_standby", "noise_on_the_only_line"];
+    let (code, told, said) = command(&file, &lines, &stories);
+    std::fs::remove_file(&file).expect("it is ours");
+    assert_eq!(code, Some(0), "{told}{said}");
+    assert!(told.contains("1 passed, 0 failed, 1 skipped"), "{told}");
+    assert!(
+        told.contains("SKIP: rig metal: story noise_on_the_only_line: needs verb noise"),
+        "{told}"
+    );
 }

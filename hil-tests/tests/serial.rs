@@ -84,8 +84,7 @@ fn a_guided_test_at_both_ends_finds_the_line_sound_and_a_cut_one_dead() {
     inside("a_guided_test_at_both_ends_finds_the_line_sound_and_a_cut_one_dead", || {
         let pair = without_daemons();
         let both = |wait: &str| {
-            let words =
-                ["test", "/dev/ttyS0", "--json", "--speeds", "19200,115200", "--wait", wait];
+            let words = ["test", "/dev/ttyS0", "--json", "--speeds", "19200,38400", "--wait", wait];
             let children = Node::BOTH.map(|node| spawn_hb(&pair, node, &words));
             children.map(|child| {
                 let output = ended(child);

@@ -67,7 +67,7 @@ struct Test {
     /// The port at this end
     device: PathBuf,
     /// The other end: a port of this machine (/dev/…), a port of another one, tested over ssh
-    /// ([USER@]HOST:/dev/…), or only the name that must be heard (`uname -n` there)
+    /// (HOST:/dev/… or USER@HOST:/dev/…), or only the name that must be heard (`uname -n` there)
     #[arg(long, value_name = "PEER")]
     peer: Option<String>,
     /// Another port of this machine that listens meanwhile: finds swapped cables. Repeat it for more

@@ -422,7 +422,11 @@ impl Daemon {
                     After::Depart(restart_above) => return Some(Turn::Depart(restart_above)),
                 }
             }
-            self.transmit();
+            if then == Then::Decide {
+                // After a stall nothing leaves before what arrived was read: a frame from before echoes what is no
+                // longer fresh, and the peer would take this node for deaf (protocol.md §4).
+                self.transmit();
+            }
             self.tell(now);
             if !decide {
                 break;

@@ -34,7 +34,15 @@ pub struct Port {
     watch: OwnedFd,
     open: bool,
     checked: Instant,
+    /// Its reader is an emulated UART, which takes bytes as they come, or never.
+    shallow: bool,
 }
+
+/// What an emulated UART may leave unread, as time on the line: it takes bytes when its process gets a processor. More
+/// are a machine's that doesn't read, and lost as in a UART's FIFO.
+const SHALLOW: u32 = 20;
+/// The least of that, in bytes.
+const SHALLOW_LEAST: usize = 64;
 
 impl Port {
     /// A new pty, raw, with no program on it.
@@ -56,7 +64,14 @@ impl Port {
             PathBuf::from(name.to_str().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?);
         let watch = watch(&device)?;
         let checked = Instant::now();
-        Ok(Self { master, slave: Some(slave), device, watch, open: false, checked })
+        Ok(Self { master, slave: Some(slave), device, watch, open: false, checked, shallow: false })
+    }
+
+    /// For a reader that is an emulated UART: what it leaves unread isn't a driver's buffer, and is lost soon.
+    #[must_use]
+    pub fn shallow(mut self) -> Self {
+        self.shallow = true;
+        self
     }
 
     /// The slave's path on the host, `/dev/pts/N`.
@@ -92,6 +107,15 @@ impl Port {
         rustix::io::read(&self.master, buffer).unwrap_or(0)
     }
 
+    fn buffer(&self) -> usize {
+        if self.shallow {
+            // Ten bits a byte.
+            (self.baud() / 10 / SHALLOW).max(SHALLOW_LEAST as u32) as usize
+        } else {
+            RECEIVE_BUFFER
+        }
+    }
+
     /// Hands received bytes to the program; returns how many were lost because the port is
     /// closed or because its buffer is full.
     pub fn give(&self, bytes: &[u8]) -> usize {
@@ -99,7 +123,7 @@ impl Port {
             return bytes.len();
         }
         let unread = self.slave.as_ref().and_then(|fd| rustix::io::ioctl_fionread(fd).ok());
-        let room = RECEIVE_BUFFER.saturating_sub(unread.unwrap_or(0) as usize);
+        let room = self.buffer().saturating_sub(unread.unwrap_or(0) as usize);
         let fitting = &bytes[..bytes.len().min(room)];
         bytes.len() - rustix::io::write(&self.master, fitting).unwrap_or(0)
     }

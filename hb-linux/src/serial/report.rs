@@ -80,6 +80,9 @@ pub enum Others {
     Garbage,
 }
 
+/// Why a speed was not tried that nothing but the line is to blame for.
+pub const UNANSWERED: &str = "the other end didn't answer";
+
 /// How one speed did, in both directions.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Speed {

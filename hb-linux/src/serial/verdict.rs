@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::report::{Others, Peer, Report, Speed, Way};
+use super::report::{Others, Peer, Report, Speed, UNANSWERED, Way};
 
 /// Whom the operator expects at the other end.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -81,7 +81,10 @@ impl fmt::Display for Verdict {
 #[must_use]
 pub fn judge(ours: &Report, theirs: Option<&Report>, expected: &Expected) -> Verdict {
     if let Some(why) = &ours.broke_off {
-        let text = format!("{}: the test broke off: {why}", ours.device);
+        let mut text = format!("{}: the test broke off: {why}", ours.device);
+        if let Some((theirs, why)) = theirs.and_then(|it| Some((it, it.broke_off.as_ref()?))) {
+            text.push_str(&format!("; at {}: {why}", theirs.device));
+        }
         return Verdict::new(Matter::BrokeOff, text, "look at the adapter, and run it again");
     }
     if ours.peers.is_empty() {
@@ -265,17 +268,24 @@ fn dead(ours: &Report, theirs: Option<&Report>) -> Verdict {
 
 fn errors(ours: &Report, peer: &Peer) -> Verdict {
     let here = &ours.device;
-    let tried = || ours.speeds.iter().filter(|speed| speed.not_tried.is_none());
-    let is_clean =
-        |speed: &&Speed| speed.back.is_clean() && speed.out.is_some_and(|out| out.is_clean());
-    let clean: Vec<_> = tried().filter(is_clean).map(|speed| speed.baud).collect();
-    let bad: Vec<_> =
-        tried().filter(|s| !is_clean(s)).map(|speed| speed.baud.to_string()).collect();
+    let is_clean = |speed: &Speed| {
+        speed.not_tried.is_none()
+            && speed.back.is_clean()
+            && speed.out.is_some_and(|out| out.is_clean())
+    };
+    // A speed that a port doesn't know is nobody's fault.
+    let is_bad = |speed: &Speed| match &speed.not_tried {
+        Some(why) => why == UNANSWERED,
+        None => !is_clean(speed),
+    };
+    let speeds = ours.speeds.iter();
+    let clean = speeds.clone().filter(|speed| is_clean(speed)).map(|speed| speed.baud);
+    let bad: Vec<_> = speeds.filter(|s| is_bad(s)).map(|speed| speed.baud.to_string()).collect();
     let both = format!("{here} and {} hear each other", name(peer));
     if bad.is_empty() {
         return Verdict::new(Matter::Sound, both, "");
     }
-    let advice = match clean.iter().max() {
+    let advice = match clean.max() {
         Some(best) => format!("`baud {best}` in ha.cf of both nodes, or a better cable"),
         None => "no speed is clean: another cable, then another port or adapter".to_owned(),
     };
@@ -310,4 +320,29 @@ fn way_words(way: &Way) -> String {
         text.push_str(&format!(", {} stray bytes", way.strays));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(speeds: Vec<Speed>) -> Matter {
+        let peer = Peer { id: 2, node: "b".into(), device: "/dev/ttyS0".into(), baud: 19_200 };
+        let ours =
+            Report { id: 1, peers: vec![peer], heard_by_peer: true, speeds, ..Report::default() };
+        judge(&ours, None, &Expected::default()).matter
+    }
+
+    #[test]
+    fn a_speed_that_nobody_answered_at_is_an_error_and_one_that_no_port_knows_is_none() {
+        let clean = Way { sent: 9, arrived: 9, bits_wrong: 0, strays: 0 };
+        let sound = Speed { baud: 9_600, not_tried: None, out: Some(clean), back: clean };
+        let untold = Speed { out: None, ..sound.clone() };
+        let not_tried = |why: &str| Speed { not_tried: Some(why.into()), ..untold.clone() };
+        assert_eq!(met(vec![sound.clone()]), Matter::Sound);
+        assert_eq!(met(vec![sound.clone(), not_tried("this port doesn't do it")]), Matter::Sound);
+        assert_eq!(met(vec![sound.clone(), not_tried(UNANSWERED)]), Matter::Errors);
+        assert_eq!(met(vec![not_tried(UNANSWERED)]), Matter::Errors);
+        assert_eq!(met(vec![sound, untold]), Matter::Errors);
+    }
 }

@@ -38,7 +38,8 @@ impl Node {
     /// With an arbiter, promises alone (R2). Two voters have the classic rule as well. The plan's
     /// wording of it, *promise or peer dead*, leaves a hole between the end of the lease and deadtime,
     /// in which the death of a standby would stop the service: [`Ground::PeerSilent`] closes it, since a
-    /// silent peer can't have withheld anything. A peer that is heard and does not promise ends it at once.
+    /// silent peer can't have withheld anything. One that is heard keeps this node only while it hears us, and neither
+    /// runs the group nor asks for it ([`Ground::Heard`]).
     #[must_use]
     pub fn ground(&self, group: GroupId, now: Instant) -> Option<Ground> {
         let promises = self.d.ledger.promises(group);
@@ -53,7 +54,7 @@ impl Node {
             let void = self.peer_shows(group) == GroupState::Running && !self.mismatches();
             return promise.filter(|_| !void).or_else(|| self.classic_ground(group, now));
         }
-        if self.human_votes(group) {
+        if self.human_votes(group, now) {
             return Some(Ground::Human);
         }
         // While the peer may be a classic one, which runs when it hears nobody, both rules must allow it.

@@ -152,7 +152,7 @@ impl Node {
             return None;
         }
         match self.d.peer.state() {
-            _ if self.human_votes(group) => Some(Cause::Takeover),
+            _ if self.human_votes(group, now) => Some(Cause::Takeover),
             PeerState::Unknown => None,
             PeerState::Left => Some(Cause::PeerLeft),
             PeerState::Dead if self.d.peer.heard_at().is_none() => Some(Cause::Startup),

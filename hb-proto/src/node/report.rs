@@ -116,7 +116,7 @@ impl Node {
         Authority {
             peer: peer.map(|until| until.since(now)),
             arbiter: arbiter.map(|until| until.since(now)),
-            human: self.human_votes(group),
+            human: self.human_votes(group, now),
             expires_in: last.map(|until| until.since(now)),
             ground: self.ground(group, now),
         }

@@ -335,8 +335,9 @@ impl Node {
 
     // ---- the human's vote (R14)
 
-    pub(super) fn human_votes(&self, group: GroupId) -> bool {
-        self.d.human >> group.0 & 1 == 1
+    /// Over by its time, whether or not a turn has noticed: a turn may stall before its actions leave.
+    pub(super) fn human_votes(&self, group: GroupId, now: Instant) -> bool {
+        self.d.human >> group.0 & 1 == 1 && self.d.human_until.is_none_or(|until| now < until)
     }
 
     /// The peer is there after all: what it asks for or runs, no human can vote away. Otherwise it has a

@@ -383,39 +383,8 @@ impl Trio {
         }
     }
 
-    pub fn freeze(&mut self, who: usize) {
-        self.machines[who].frozen = true;
-    }
-
-    pub fn thaw(&mut self, who: usize) {
-        self.machines[who].frozen = false;
-    }
-
     pub fn node(&mut self, who: usize) -> &mut Node {
         self.machines[who].node.as_mut().expect("running")
-    }
-
-    pub fn serves(&self, who: usize) -> bool {
-        self.serves_group(who, 0)
-    }
-
-    pub fn serves_group(&self, who: usize, group: u8) -> bool {
-        let machine = &self.machines[who];
-        let resources = &machine.config.groups[usize::from(group)].resources;
-        (0..resources.len() as u8).all(|resource| machine.held.contains(&(group, resource)))
-    }
-
-    pub fn holds_address(&self, who: usize) -> bool {
-        self.machines[who].held.contains(&(0, 0))
-    }
-
-    /// Orders to start something, so far.
-    pub fn starts(&self) -> usize {
-        self.orders.len()
-    }
-
-    pub fn events_of(&self, who: usize) -> Vec<Event> {
-        self.machines[who].events.iter().map(|&(_, event)| event).collect()
     }
 
     // ---- time

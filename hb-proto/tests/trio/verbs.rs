@@ -1,4 +1,6 @@
-//! What can be done to the lines.
+//! What can be done to the lines and to machines that stand still, and what is seen of them.
+
+use hb_proto::event::Event;
 
 use super::Trio;
 
@@ -21,5 +23,39 @@ impl Trio {
     pub fn deafen(&mut self, who: usize, cut: bool) {
         self.net[1 - who] = cut;
         self.down[who] = cut;
+    }
+
+    pub fn freeze(&mut self, who: usize) {
+        self.machines[who].frozen = true;
+    }
+
+    pub fn thaw(&mut self, who: usize) {
+        self.machines[who].frozen = false;
+    }
+}
+
+/// What a bystander sees.
+impl Trio {
+    pub fn serves(&self, who: usize) -> bool {
+        self.serves_group(who, 0)
+    }
+
+    pub fn serves_group(&self, who: usize, group: u8) -> bool {
+        let machine = &self.machines[who];
+        let resources = &machine.config.groups[usize::from(group)].resources;
+        (0..resources.len() as u8).all(|resource| machine.held.contains(&(group, resource)))
+    }
+
+    pub fn holds_address(&self, who: usize) -> bool {
+        self.machines[who].held.contains(&(0, 0))
+    }
+
+    /// Orders to start something, so far.
+    pub fn starts(&self) -> usize {
+        self.orders.len()
+    }
+
+    pub fn events_of(&self, who: usize) -> Vec<Event> {
+        self.machines[who].events.iter().map(|&(_, event)| event).collect()
     }
 }

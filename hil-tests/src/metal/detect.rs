@@ -1,6 +1,7 @@
 //! What is wired to what: every port speaks and listens at once, and who hears whom is a cable.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hb_linux::serial::end::{self, Settings};
@@ -10,6 +11,8 @@ use hb_linux::serial::verdict::{self, Expected, Verdict};
 
 /// Every port speaks for this long at least: each must have heard the others by then.
 const HAILING: Duration = Duration::from_secs(6);
+/// Passes of this process so far.
+static PASSES: AtomicU32 = AtomicU32::new(0);
 /// The speed at which they meet.
 const BAUD: u32 = 19_200;
 
@@ -87,15 +90,16 @@ fn all_at_once(ports: &[PathBuf], speeds: &[u32], locks: &Path) -> Result<Vec<Re
         Line::open(port, BAUD, locks).map_err(|failure| format!("{}: {failure}", port.display()))
     });
     let lines = opened.collect::<Result<Vec<_>, _>>()?;
-    let pid = std::process::id();
+    let (pid, pass) = (std::process::id(), PASSES.fetch_add(1, Ordering::Relaxed));
     let threads: Vec<_> = lines
         .into_iter()
         .zip(ports)
         .enumerate()
         .map(|(number, (mut line, port))| {
             let settings = Settings {
-                // Other runs on other machines must differ; ports of this run must.
-                id: pid.wrapping_mul(2_654_435_761).wrapping_add(number as u32),
+                // Another run's must differ, this one's first pass included: its last lines may still be
+                // under way.
+                id: pid.wrapping_mul(2_654_435_761).wrapping_add(pass * 1000 + number as u32),
                 node: "here".into(),
                 device: port.display().to_string(),
                 baud: BAUD,

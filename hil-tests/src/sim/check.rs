@@ -11,7 +11,7 @@ use hb_proto::action::{Outcome, TicketId, Verb};
 use hb_proto::event::{Cause, Event};
 use hb_proto::id::BootId;
 use hb_proto::node::Accepted;
-use hb_proto::time::Duration;
+use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
 
 use super::daemon::Daemon;
@@ -108,8 +108,9 @@ pub struct Checks {
     pub(super) human: [u16; 2],
     /// This life of the node was told that its peer is off.
     pub(super) human_word: [bool; 2],
-    /// When it was first handed a frame of its peer after that.
-    pub(super) human_met_at: [Option<At>; 2],
+    /// When it was first handed a frame of its peer after that, by its own clock: one that stood with its
+    /// machine has let no time of the vote pass.
+    pub(super) human_met_at: [Option<Instant>; 2],
     /// When each machine's newest life began.
     pub(super) life_at: [At; 2],
     /// A machine was said to be down, and wasn't ([`trio::Excuse::FalseEvidence`]); until its next reset.
@@ -226,7 +227,8 @@ impl World {
         }
         self.checks.contact_at[who] = self.now;
         if self.checks.human_word[who] {
-            self.checks.human_met_at[who].get_or_insert(self.now);
+            let met_at = self.local_of(who);
+            self.checks.human_met_at[who].get_or_insert(met_at);
         }
         let [ours, theirs] = self.checks.haresources;
         if ours != theirs {

@@ -208,7 +208,7 @@ impl Knobs {
             links: self.links.iter().copied().collect(),
             groups: groups.collect(),
             auto_failback: self.auto_failback,
-            arbiter: self.arbiter.map(|arbiter| arbiter.config(&self.links, &self.timing)),
+            arbiter: self.arbiter.map(|arbiter| arbiter.config(&self.links)),
             patience: self.patience,
             digests: Digests { haresources: 1, settings: 1 },
         }

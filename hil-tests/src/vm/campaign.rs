@@ -94,6 +94,8 @@ pub struct Campaign {
     pub seed: u64,
     /// What happened.
     pub entries: Vec<Entry>,
+    /// How often a daemon or the dongle noticed that it had been kept waiting.
+    pub stalls: usize,
 }
 
 /// Two nodes on hypervisor's guests: no watchdog of theirs counts, so guard is unbounded, and takeovers need the dongle's
@@ -135,6 +137,7 @@ impl Campaign {
                 entry.fenced
             );
             self.entries.push(entry);
+            self.stalls = guests.stalls_told();
             self.nobody_twice(guests, &cluster)?;
         }
         Ok(())
@@ -201,7 +204,7 @@ impl Campaign {
     fn nobody_twice(&self, guests: &mut Guests, cluster: &Cluster) -> Told {
         guests.all_is_well(Instant::ZERO)?;
         let count = cluster.groups[0].resources.len();
-        match two_holders(guests, count) {
+        match two_holders(&guests.journal(), guests.resolution(), count) {
             None => Ok(()),
             Some((from, to)) => Err(Stop::Failed(format!(
                 "by the guests' own records both had the group from {} ms to {} ms",
@@ -263,6 +266,12 @@ impl Campaign {
                 );
             }
         }
+        let _ = writeln!(
+            text,
+            "\nThe host let a guest's daemon or the dongle wait for 200 ms and longer {} times, by their own words: an \
+             outage beside the point is mostly one of these.",
+            self.stalls
+        );
         text.push_str("\nThe client's outages (it asks every 40 ms), all faults:\n\n```text\n");
         text.push_str(&self.histogram());
         text.push_str("```\n");
@@ -299,7 +308,7 @@ mod tests {
             dark: Duration::from_millis(780),
             fenced: 1,
         };
-        let campaign = Campaign { seed: 7, entries: vec![entry] };
+        let campaign = Campaign { seed: 7, entries: vec![entry], stalls: 0 };
         let report = campaign.report(&Ok(()), "6.1", StdDuration::from_secs(60));
         assert!(report.contains("| panic | holder | 1 | 1 | 1 | 780 | 780 |"), "{report}");
         assert!(report.contains("750 to 1000 ms    1 #\n"), "{report}");

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | kernel, initramfs | [`image`], [`mod@cpio`], [`modules`] |
 //! | a guest with power | [`power`], [`qmp`], [`agent`] |
-//! | both of them, and their wires | [`bench`] |
+//! | both of them, and their wires | [`mod@bench`] |
 //! | what is seen of them | [`seen`], [`capture`] |
 //! | the scenario language | [`rig`] |
 

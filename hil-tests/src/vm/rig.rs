@@ -93,6 +93,16 @@ impl Guests {
         seen::lock(&up.seen).lines.iter().any(said)
     }
 
+    /// How often a daemon or the dongle noticed that it had been kept waiting.
+    #[must_use]
+    pub fn stalls_told(&self) -> usize {
+        let Some(up) = &self.up else { return 0 };
+        let seen = seen::lock(&up.seen);
+        let daemons = seen.lines.iter().filter(|line| line.text.contains("was not scheduled for"));
+        let events = up.bench.dongle.as_ref().map(Dongle::events).unwrap_or_default();
+        daemons.count() + events.iter().filter(|(_, text)| text.starts_with("event Stall")).count()
+    }
+
     /// What the client of a group has seen.
     ///
     /// # Errors
@@ -173,7 +183,10 @@ impl Rig for Guests {
     }
 
     fn doubts(&self, since: Instant) -> Option<String> {
-        self.up.as_ref()?.stalls.doubts(since, self.now())
+        let told = self.stalls_told();
+        let words =
+            || format!("daemons and the dongle were kept waiting {told} times, by their own words");
+        self.up.as_ref()?.stalls.doubts(since, self.now()).or_else(|| (told > 0).then(words))
     }
 
     fn resolution(&self) -> Duration {

@@ -7,7 +7,7 @@ use self::Machine::{A, B};
 use super::rig::{Guests, Special, WATCHDOG_S};
 use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::expect::Holdings;
-use crate::scenario::rig::{Cannot, Rig};
+use crate::scenario::rig::{Cannot, Entry, Rig};
 use crate::scenario::verb::Verb;
 
 mod machines;
@@ -192,14 +192,16 @@ fn guarded() -> Cluster {
     web().watchdog_s(Some(WATCHDOG_S))
 }
 
-/// Both machines have all of the first group, by the guests' own records, for longer than what two guests' records may
-/// be apart: from, to.
-pub(super) fn two_holders(guests: &mut Guests, count: usize) -> Option<(Instant, Instant)> {
-    let resolution = guests.resolution();
-    let journal = guests.journal();
+/// Both machines have one of the first group's `count` resources, by the guests' own records, for longer than two guests'
+/// records may be apart: from, to (`NEVER` while it lasts).
+pub(super) fn two_holders(
+    journal: &[Entry],
+    resolution: Duration,
+    count: usize,
+) -> Option<(Instant, Instant)> {
     let mut holdings = Holdings::default();
     let mut since = None;
-    for entry in &journal {
+    for entry in journal {
         holdings.note(entry);
         let both = (0..count).any(|at| holdings.has(A, 0, at) && holdings.has(B, 0, at));
         match (both, since) {
@@ -212,4 +214,35 @@ pub(super) fn two_holders(guests: &mut Guests, count: usize) -> Option<(Instant,
         }
     }
     since.map(|from| (from, Instant::NEVER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::rig::Deed;
+
+    #[test]
+    fn two_records_of_a_holder_are_one_too_many_beyond_the_resolution() {
+        let entry = |ms: u64, machine, deed| {
+            let at = Instant::from_micros(ms * 1000);
+            Entry { at, machine, group: 0, resource: 1, deed }
+        };
+        let resolution = Duration::from_millis(150);
+        let story = |released: u64| {
+            let journal = [
+                entry(0, A, Deed::Held),
+                entry(1000, B, Deed::Held),
+                entry(released, A, Deed::Released),
+            ];
+            two_holders(&journal, resolution, 2)
+                .map(|(from, to)| (from.micros() / 1000, to.micros() / 1000))
+        };
+        assert_eq!(story(1100), None, "the guests' clocks are not that exact");
+        assert_eq!(story(1200), Some((1000, 1200)));
+        let lasting = [entry(0, A, Deed::Held), entry(1000, B, Deed::Held)];
+        assert_eq!(
+            two_holders(&lasting, resolution, 2),
+            Some((Instant::from_micros(1_000_000), Instant::NEVER))
+        );
+    }
 }

@@ -29,8 +29,9 @@ mod dongle;
 
 /// A node is asked this often at most: each question costs an emulated machine milliseconds.
 const ASK_EVERY: Duration = Duration::from_millis(200);
-/// Frames of the peer that may be on a wire when a daemon starts: counted before, taken after.
-const UNDER_WAY: u64 = 2;
+/// Frames of the peer that may be on a wire, or in what stands for a UART's buffer, when a daemon starts: counted
+/// before, taken after.
+const UNDER_WAY: u64 = 6;
 /// What an order may take that ends the guest which should answer.
 const LAST_WORDS: StdDuration = StdDuration::from_millis(300);
 

@@ -190,8 +190,8 @@ fn simulator(place: &Place) -> Outcome {
     outcome
 }
 
-/// The test of the rig of virtual machines: it has a stage of its own.
-const MACHINES_TEST: &str = "vm";
+/// Tests in QEMU guests: they have a stage of their own, which builds what guests run.
+const MACHINES_TESTS: [&str; 2] = ["vm", "metal_guest"];
 
 /// Two QEMU guests tell stories. Where there can be none, that is a skip with its reason.
 fn virtual_machines(place: &Place) -> Outcome {
@@ -203,7 +203,8 @@ fn virtual_machines(place: &Place) -> Outcome {
         return built;
     }
     let mut command = place.cargo();
-    command.args(["test", "--locked", "-p", "hil-tests", "--test", MACHINES_TEST]);
+    command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
+    command.args(MACHINES_TESTS.iter().flat_map(|name| ["--test", name]));
     tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &[])
 }
 
@@ -216,7 +217,7 @@ fn rig_tests(place: &Place) -> Result<Vec<String>, String> {
         let path = entry.map_err(told)?.path();
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let is_test = path.extension().is_some_and(|extension| extension == "rs");
-        if is_test && !SIMULATOR_TESTS.contains(&name) && name != MACHINES_TEST {
+        if is_test && !SIMULATOR_TESTS.contains(&name) && !MACHINES_TESTS.contains(&name) {
             names.push(name.to_owned());
         }
     }

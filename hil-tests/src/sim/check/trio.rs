@@ -126,7 +126,7 @@ impl World {
             return;
         }
         let now = self.local_of(who);
-        let met = self.checks.human_met_at[who].map_or(0, |at| self.now - at);
+        let met = self.checks.human_met_at[who].map_or(0, |at| now.since(at).micros());
         let lease = daemon.node.config().timing.lease.micros();
         for group in 0..self.knobs.groups.len() {
             let id = GroupId(group as u8);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hb_proto::config::{ArbiterConfig, BITS_PER_BYTE, LinkKind, STATUS_SERIAL_BYTES, Timing};
+use hb_proto::config::{ArbiterConfig, BITS_PER_BYTE, LinkKind, STATUS_SERIAL_BYTES};
 use hb_proto::id::LinkId;
 use hb_proto::time::Duration;
 
@@ -92,7 +92,7 @@ impl ArbiterKnobs {
     }
 
     /// How long a fence may take from the request to the evidence; none without a line that proves it.
-    fn fence(&self, links: &[LinkKind], timing: &Timing) -> Option<Duration> {
+    fn fence(&self, links: &[LinkKind]) -> Option<Duration> {
         let proves = self.reset_lines && self.evidence != Evidence::NewLife;
         let LinkKind::Serial { baud } = links[0] else { return None };
         let frame = Duration::from_micros(48 * BITS_PER_BYTE * 1_000_000 / u64::from(baud));
@@ -100,18 +100,16 @@ impl ArbiterKnobs {
         // there and back. Twice the arbiter stores first.
         let frames = frame.times(6);
         let loops = 4 * self.sched_us + 2 * self.store_us;
-        // The arbiter counts deadtime by its own clock.
-        let slower = timing.deadtime.percent(timing.drift_percent.into());
-        proves.then(|| Duration::from_micros(self.pulse_us + 20_000 + loops) + frames + slower)
+        proves.then(|| Duration::from_micros(self.pulse_us + 20_000 + loops) + frames)
     }
 
     /// As ha.cf would say it.
     #[must_use]
-    pub fn config(&self, links: &[LinkKind], timing: &Timing) -> ArbiterConfig {
+    pub fn config(&self, links: &[LinkKind]) -> ArbiterConfig {
         ArbiterConfig {
             link: LinkId(0),
             external_watchdog: self.external_watchdog,
-            fence: self.fence(links, timing),
+            fence: self.fence(links),
         }
     }
 

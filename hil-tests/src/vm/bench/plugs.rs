@@ -35,7 +35,7 @@ impl Bench {
         };
         let mut lines = Vec::new();
         for (number, cable) in self.cables.iter().enumerate() {
-            let port = Port::new().map_err(words)?;
+            let port = Port::new().map_err(words)?.shallow();
             if number == 0 && self.options.usb {
                 let end = format!("serial,id=usb0,path={}", port.device().display());
                 wires.extra.extend(["-chardev".to_owned(), end]);

@@ -159,6 +159,7 @@ pub(super) fn hb_watchdog_shows_and_tests(guests: &mut Guests) -> Told {
         }
     }
     guests.act(Verb::Leave(B))?;
+    guests.until("linuxha2's daemon is gone", PATIENCE, |it| !it.daemon_runs(B))?;
     let since = guests.now();
     guests.shell(B, "hb watchdog test --reset-this-machine </dev/null >/tmp/test 2>&1 &")?;
     guests.until_bitten(B, since)?;
