@@ -72,6 +72,15 @@ impl<F: NorFlash + ReadNorFlash> Kept<F> {
         Ok(kept)
     }
 
+    /// Nothing of what no longer counts is left: after keys were erased.
+    ///
+    /// # Errors
+    /// Something may be left.
+    pub fn scrub(&mut self) -> Result<(), Worn> {
+        self.move_on()?;
+        self.move_on()
+    }
+
     fn read_slot(&mut self, sector: u32, at: u32, slot: &mut [u8; SLOT]) -> Result<(), Worn> {
         let offset = (sector * Self::SLOTS + at) * SLOT as u32;
         self.flash.read(offset, slot).map_err(|_| Worn)

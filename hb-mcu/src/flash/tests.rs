@@ -136,3 +136,18 @@ fn wherever_power_goes_the_former_record_is_read_or_the_new_one() {
     }
     assert!(losses > 1000, "{losses}");
 }
+
+#[test]
+fn nothing_is_left_of_what_was_scrubbed() {
+    let cells = Rc::new(RefCell::new(std::vec![0xFF; 2 * SECTOR]));
+    let mut kept = mount(&cells, PLENTY).expect("mounted");
+    let secret = record(0x5EC2_E700, KEYS_RECORD);
+    kept.write(Area::Keys, &secret).expect("stored");
+    kept.write(Area::Keys, &record(0, KEYS_RECORD)).expect("stored");
+    let there =
+        |cells: &Rc<RefCell<Vec<u8>>>| cells.borrow().windows(4).any(|bytes| bytes == &secret[..4]);
+    assert!(there(&cells), "until then it is only outdated");
+    kept.scrub().expect("scrubbed");
+    assert!(!there(&cells));
+    assert_eq!(read(&mut kept, Area::Keys), 0);
+}

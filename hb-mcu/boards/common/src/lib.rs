@@ -2,8 +2,11 @@
 #![no_std]
 #![deny(missing_docs)]
 
+pub mod pl011;
+mod register;
 mod remains;
 mod serve;
 
+pub use register::Register;
 pub use remains::{Remains, begin, leave};
 pub use serve::{Board, Body, run};

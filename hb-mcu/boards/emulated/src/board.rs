@@ -52,6 +52,8 @@ pub struct GpioPort(usize);
 pub const PORT_C: GpioPort = GpioPort(2);
 /// Reset outputs on bits 0 and 1, reset lines on 2 and 3.
 pub const PORT_E: GpioPort = GpioPort(4);
+/// The button on bit 1, low when pressed.
+const PORT_F: GpioPort = GpioPort(5);
 
 /// A change of a reset output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +126,10 @@ impl Board {
     /// Power comes, with more arguments for QEMU.
     #[must_use]
     pub fn with(elf: &Path, supply: &Supply, more: &[&str]) -> Self {
+        Self::start(elf, supply, more, false)
+    }
+
+    fn start(elf: &Path, supply: &Supply, more: &[&str], pressed: bool) -> Self {
         let place = |name: &str| supply.directory.join(name);
         for socket in ["u0", "u1", "u2", "qmp", "qtest"] {
             let _ = fs::remove_file(place(socket));
@@ -160,8 +166,15 @@ impl Board {
         board.gpio = board.find_gpio();
         let resets = board.gpio[PORT_E.0].clone();
         board.qtest.command(&format!("irq_intercept_out {resets}"));
+        board.set_input(PORT_F, 1, !pressed);
         board.monitor.command("cont", json!({}));
         board
+    }
+
+    /// Power comes while the button is held.
+    #[must_use]
+    pub fn with_button(elf: &Path, supply: &Supply) -> Self {
+        Self::start(elf, supply, &[], true)
     }
 
     fn find_gpio(&mut self) -> Vec<String> {
@@ -201,6 +214,12 @@ impl Board {
     /// Its reset button.
     pub fn reset(&mut self) {
         self.monitor.command("system_reset", json!({}));
+    }
+
+    /// What the monitor says to a line of its own language.
+    pub fn monitor(&mut self, line: &str) -> String {
+        let said = self.monitor.command("human-monitor-command", json!({ "command-line": line }));
+        said.as_str().unwrap_or_default().to_owned()
     }
 
     /// Reads memory as it is now.

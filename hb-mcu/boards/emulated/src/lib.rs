@@ -8,6 +8,8 @@
 mod board;
 mod line;
 mod monitor;
+mod pair;
 
 pub use board::{Board, Firmware, PORT_C, PORT_E, Pin, Supply, firmware};
 pub use line::{Frames, Line, SECRET, Talker, keys, provision};
+pub use pair::Pair;

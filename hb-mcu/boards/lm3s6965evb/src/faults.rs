@@ -1,6 +1,15 @@
 //! Faults on demand, for the tests: a byte on UART2 says which.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use crate::registers::*;
+
+/// Everything goes on, and the watchdog isn't fed, as when a duty is not done.
+static UNFED: AtomicBool = AtomicBool::new(false);
+
+pub fn is_unfed() -> bool {
+    UNFED.load(Ordering::Relaxed)
+}
 
 /// Does what is asked.
 pub fn play() {
@@ -20,8 +29,9 @@ pub fn play() {
             }
         }
         b'P' => panic!(),
-        // An address that nothing answers.
-        b'F' => write(0xF000_0000, 0),
+        b'd' => UNFED.store(true, Ordering::Relaxed),
+        // An instruction that is none.
+        b'F' => cortex_m::asm::udf(),
         _ => {}
     }
 }

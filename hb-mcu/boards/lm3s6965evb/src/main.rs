@@ -68,8 +68,11 @@ fn main() -> ! {
     let mut board = Evb(leds);
     let Ok(mut store) = Kept::mount(eeprom::Eeprom::open(), retained) else { board.restart() };
     // Held while power comes.
-    if !reset.kept_power() && button.is_low() == Ok(true) && erase_keys(&mut store).is_err() {
-        board.restart();
+    if !reset.kept_power() && button.is_low() == Ok(true) {
+        let erased = erase_keys(&mut store).is_ok() && store.scrub().is_ok();
+        if !erased {
+            board.restart();
+        }
     }
     let [one, two] = uart::open();
     let which = service::Board::Lm3s6965evb;

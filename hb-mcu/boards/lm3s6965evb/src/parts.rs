@@ -109,6 +109,10 @@ impl Dog {
 
 impl Watchdog for Dog {
     fn feed(&mut self) {
+        #[cfg(feature = "faults")]
+        if crate::faults::is_unfed() {
+            return;
+        }
         // WDTICR: clears the interrupt and loads the counter anew.
         write(WDT + 0x0C, 1);
     }

@@ -8,19 +8,12 @@ pub const RCGC1: usize = 0x400F_E104;
 pub const RCGC2: usize = 0x400F_E108;
 /// Watchdog.
 pub const WDT: usize = 0x4000_0000;
-/// UARTs: ARM's PL011.
-pub const UARTS: [usize; 2] = [0x4000_C000, 0x4000_D000];
 #[cfg(feature = "faults")]
 pub const UART2: usize = 0x4000_E000;
+#[cfg(feature = "faults")]
 pub const DR: usize = 0x00;
+#[cfg(feature = "faults")]
 pub const FR: usize = 0x18;
-pub const IBRD: usize = 0x24;
-pub const FBRD: usize = 0x28;
-pub const LCRH: usize = 0x2C;
-pub const CTL: usize = 0x30;
-pub const IFLS: usize = 0x34;
-pub const IM: usize = 0x38;
-pub const ICR: usize = 0x44;
 /// General-purpose timer 0.
 pub const TIMER0: usize = 0x4003_0000;
 /// I²C master 1.

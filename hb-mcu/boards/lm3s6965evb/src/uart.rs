@@ -1,35 +1,29 @@
 //! Both UARTs, served by interrupts: no byte is lost while the program does something else.
 
+use hb_board::Register;
+use hb_board::pl011::Pl011;
 use hb_mcu::{Ring, RingPort};
 
 use crate::registers::*;
 
 /// What arrives in 22 ms at 115200 bit/s: longer than any turn, and than a write to memory.
-pub const ROOM: usize = 256;
-/// Receive and receive-timeout, transmit, overrun.
-const ALL: u32 = 1 << 4 | 1 << 6 | 1 << 5 | 1 << 10;
-const TX_FULL: u32 = 1 << 5;
-const RX_EMPTY: u32 = 1 << 4;
-const OVERRUN: u32 = 1 << 11;
+const ROOM: usize = 256;
 
 static CAME: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
 static GOES: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
 
-/// 115200 bit/s, 8N1, FIFOs on: 50 MHz / (16 × 115200) = 27 + 8/64.
+// SAFETY: the PL011s of this chip (data sheet, memory map).
+const UARTS: [Pl011; 2] =
+    unsafe { [Pl011(Register::at(0x4000_C000)), Pl011(Register::at(0x4000_D000))] };
+
+/// 115200 bit/s at 50 MHz: 50,000,000 / (16 × 115,200) = 27 + 8/64.
 pub fn open() -> [RingPort<ROOM>; 2] {
     set(PORT_A + AFSEL, 0b11);
     set(PORT_A + DEN, 0b11);
     set(PORT_D + AFSEL, 0b1100);
     set(PORT_D + DEN, 0b1100);
     for uart in UARTS {
-        write(uart + CTL, 0);
-        write(uart + IBRD, 27);
-        write(uart + FBRD, 8);
-        write(uart + LCRH, 0b111 << 4);
-        // Interrupts at an eighth of either FIFO, and when the line has been idle for 32 bits.
-        write(uart + IFLS, 0);
-        write(uart + IM, ALL);
-        write(uart + CTL, 0b11 << 8 | 1);
+        uart.open(27, 8);
     }
     // UART0 is interrupt 5, UART1 6, timer 0A 19.
     write(ISER0, 1 << 5 | 1 << 6 | 1 << 19);
@@ -48,29 +42,12 @@ pub fn is_idle() -> bool {
     CAME.iter().all(Ring::is_empty)
 }
 
-/// One UART's interrupt.
-fn serve(number: usize) {
-    let uart = UARTS[number];
-    write(uart + ICR, 0x7FF);
-    while read(uart + FR) & RX_EMPTY == 0 {
-        let word = read(uart + DR);
-        if word & OVERRUN != 0 {
-            CAME[number].note_loss();
-        }
-        CAME[number].put(word as u8);
-    }
-    while read(uart + FR) & TX_FULL == 0 {
-        let Some(byte) = GOES[number].take() else { return };
-        write(uart + DR, byte.into());
-    }
-}
-
 extern "C" fn uart0() {
-    serve(0);
+    UARTS[0].serve(&CAME[0], &GOES[0]);
 }
 
 extern "C" fn uart1() {
-    serve(1);
+    UARTS[1].serve(&CAME[1], &GOES[1]);
 }
 
 extern "C" fn timer0a() {
