@@ -1,7 +1,8 @@
 //! A node's end of a line, and a node that says what it is told to.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hb_proto::config::Digests;
@@ -27,63 +28,48 @@ pub fn keys() -> KeyRing {
 /// Frames, with the time at which each was complete.
 pub type Frames = Vec<(Instant, Vec<u8>)>;
 
-/// One end of a line.
-pub struct Line {
-    stream: UnixStream,
+/// What came in.
+struct Heard {
     deframer: Deframer,
     frames: Frames,
-    /// Frames that were damaged.
-    pub damaged: usize,
+    damaged: usize,
+}
+
+/// One end of a line. A thread of its own reads it all the time: after some 280 bytes that nobody takes, each of
+/// them a packet of its own to the kernel, QEMU's UART waits, and all of QEMU with it.
+pub struct Line {
+    stream: UnixStream,
+    heard: Arc<Mutex<Heard>>,
 }
 
 impl Line {
     pub(crate) fn new(stream: UnixStream) -> Self {
-        stream.set_nonblocking(true).expect("a socket can");
-        Self { stream, deframer: Deframer::new(), frames: Vec::new(), damaged: 0 }
+        let deframer = Deframer::new();
+        let heard = Arc::new(Mutex::new(Heard { deframer, frames: Vec::new(), damaged: 0 }));
+        let (own, into) = (stream.try_clone().expect("a descriptor"), heard.clone());
+        // Ends with QEMU, which closes the other end.
+        std::thread::spawn(move || read_all(own, &into));
+        Self { stream, heard }
     }
 
-    /// Takes what is there. QEMU stands still when nobody does.
-    pub fn listen(&mut self) {
-        let mut bytes = [0; 4096];
-        loop {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return,
-                Ok(count) => {
-                    let now = Instant::now();
-                    for &byte in &bytes[..count] {
-                        match self.deframer.push(byte) {
-                            Some(Ok(frame)) => self.frames.push((now, frame.to_vec())),
-                            Some(Err(_)) => self.damaged += 1,
-                            None => {}
-                        }
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => panic!("the line: {error}"),
-            }
-        }
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().expect("the reader doesn't panic")
+    }
+
+    /// Frames that were damaged.
+    #[must_use]
+    pub fn damaged(&self) -> usize {
+        self.heard().damaged
     }
 
     /// All frames since the last call.
     pub fn frames(&mut self) -> Frames {
-        self.listen();
-        std::mem::take(&mut self.frames)
+        std::mem::take(&mut self.heard().frames)
     }
 
     /// Sends bytes as they are.
-    pub fn send_bytes(&mut self, mut bytes: &[u8]) {
-        let started = Instant::now();
-        while !bytes.is_empty() {
-            self.listen();
-            match self.stream.write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    assert!(started.elapsed() < Duration::from_secs(20), "the UART takes nothing");
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-                Err(error) => panic!("the line: {error}"),
-            }
-        }
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("QEMU listens");
     }
 
     /// Sends a frame.
@@ -125,6 +111,7 @@ impl Line {
     }
 
     /// Asks who is there, until somebody answers.
+    #[track_caller]
     pub fn identify(&mut self) -> service::Identity {
         for _ in 0..20 {
             match self.ask(Challenge::default(), &Ask::Identify, None) {
@@ -136,6 +123,22 @@ impl Line {
             std::thread::sleep(Duration::from_millis(300));
         }
         panic!("nobody answers");
+    }
+}
+
+fn read_all(mut stream: UnixStream, into: &Mutex<Heard>) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        let now = Instant::now();
+        let Ok(mut heard) = into.lock() else { return };
+        let Heard { deframer, frames, damaged } = &mut *heard;
+        for &byte in &bytes[..count] {
+            match deframer.push(byte) {
+                Some(Ok(frame)) => frames.push((now, frame.to_vec())),
+                Some(Err(_)) => *damaged += 1,
+                None => {}
+            }
+        }
     }
 }
 
@@ -151,14 +154,24 @@ pub(crate) fn status(frame: &[u8]) -> Option<ArbiterStatus> {
 }
 
 /// Gives a blank dongle its first key, as `hb dongle provision` does; it then begins a life with it.
+#[track_caller]
 pub fn provision(line: &mut Line) {
     let secret = heapless::Vec::from_slice(SECRET).expect("room");
     let ask = Ask::SetKey { key: 1, signs: true, crc: false, number: 7, secret };
-    let identity = line.identify();
-    assert_eq!(identity.signing, None, "it has a key already");
-    std::thread::sleep(Duration::from_millis(250));
-    let answer = line.ask(identity.challenge, &ask, None);
-    assert!(matches!(answer, Some(Answer::Done { .. })), "{answer:?}");
+    for _ in 0..5 {
+        let identity = line.identify();
+        if identity.signing.is_some() {
+            // It took it, and the answer came late.
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        match line.ask(identity.challenge, &ask, None) {
+            Some(Answer::Done { .. }) => return,
+            Some(other) => panic!("{other:?}"),
+            None => std::thread::sleep(Duration::from_millis(300)),
+        }
+    }
+    panic!("it takes no key");
 }
 
 /// A node as the dongle sees it: a life that sends what it is told to.
