@@ -115,7 +115,7 @@ fn hello_bytes(config: &Config) -> usize {
     let header = Header { sender: Voter::A, link: LinkId(0), boot, seq: 1 };
     let keys = KeyRing::new([Key::hmac(1, b"a secret")].into_iter().flatten().collect(), 1);
     let mut frame = [0; MAX_FRAME];
-    let keys = keys.expect("listed");
+    let keys: KeyRing = keys.expect("listed");
     cobs::encoded_len(message::encode(&header, &Message::Hello(hello), &keys, &mut frame))
 }
 
