@@ -11,11 +11,12 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 DOCDIR     ?= $(PREFIX)/share/doc/heartbeat
 HADIR      ?= $(SYSCONFDIR)/ha.d
 # Where cargo put the binaries.
-BUILT      ?= target/release
+BUILT      ?= $(or $(CARGO_TARGET_DIR),target)/release
 
 CARGO   ?= cargo
 INSTALL ?= install
 IPADDR   = $(DESTDIR)$(HADIR)/resource.d/IPaddr
+PPP      = $(DESTDIR)$(HADIR)/ppp-options
 
 .PHONY: all check install uninstall
 
@@ -35,12 +36,18 @@ install:
 	$(INSTALL) -m 0755 "$(BUILT)/hb" "$(DESTDIR)$(BINDIR)/hb"
 	ln -sf hb "$(DESTDIR)$(BINDIR)/hb_standby"
 	ln -sf hb "$(DESTDIR)$(BINDIR)/hb_takeover"
-	sed 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' hb-linux/pkg/heartbeat.service \
+	sed -e 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' -e 's|^ExecReload=/usr/bin/|ExecReload=$(BINDIR)/|' \
+		hb-linux/pkg/heartbeat.service \
 		> "$(DESTDIR)$(UNITDIR)/heartbeat.service"
 	chmod 0644 "$(DESTDIR)$(UNITDIR)/heartbeat.service"
 	$(INSTALL) -m 0644 hb-linux/pkg/examples/ha.cf hb-linux/pkg/examples/haresources \
-		hb-linux/pkg/examples/authkeys "$(DESTDIR)$(DOCDIR)/examples"
+		hb-linux/pkg/examples/authkeys hb-linux/pkg/ppp-options "$(DESTDIR)$(DOCDIR)/examples"
 	$(INSTALL) -m 0644 LICENSE-MIT LICENSE-APACHE "$(DESTDIR)$(DOCDIR)"
+	@if test -e "$(PPP)" -o -L "$(PPP)"; then \
+		echo "kept: $(PPP) (the original is in $(DOCDIR)/examples)"; \
+	else \
+		$(INSTALL) -m 0644 hb-linux/pkg/ppp-options "$(PPP)"; \
+	fi
 	@if test -e "$(IPADDR)" -o -L "$(IPADDR)"; then \
 		echo "kept: $(IPADDR) (heartbeatd has its own and does not need it)"; \
 	else \
@@ -54,4 +61,5 @@ uninstall:
 	rm -f "$(DESTDIR)$(BINDIR)/hb_standby" "$(DESTDIR)$(BINDIR)/hb_takeover"
 	rm -f "$(DESTDIR)$(UNITDIR)/heartbeat.service"
 	rm -rf "$(DESTDIR)$(DOCDIR)"
+	@if cmp -s hb-linux/pkg/ppp-options "$(PPP)"; then rm -f "$(PPP)"; fi
 	@if test "$$(readlink "$(IPADDR)")" = "$(BINDIR)/hb"; then rm -f "$(IPADDR)"; fi

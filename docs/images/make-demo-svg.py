@@ -2,7 +2,7 @@
 """Draws a terminal's contents as SVG: how demo.svg is made (docs/testing.md).
 
     tmux new-session -d -x 132 -y 40 'target/release/hb demo; sleep 60'
-    sleep 10; tmux capture-pane -e -p | docs/images/make-demo-svg.py > docs/images/demo.svg
+    sleep 21; tmux capture-pane -e -p | docs/images/make-demo-svg.py > docs/images/demo.svg
 """
 import re
 import sys

@@ -10,4 +10,5 @@ pub mod media;
 pub mod net;
 pub mod resources;
 pub mod rig;
+pub mod serial;
 pub mod watchdog;

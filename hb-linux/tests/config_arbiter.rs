@@ -211,8 +211,14 @@ fn a_slow_line_is_refused_with_its_numbers() {
 }
 
 fn checked(lines: &str, guest: bool) -> String {
-    let around = Surroundings { interfaces: Ok(vec![]), script_directories: vec![], guest };
-    check::run(&files(lines).0, Some("linuxha1"), &around).to_string()
+    let dir = files(lines);
+    let around = Surroundings {
+        interfaces: Ok(vec![]),
+        script_directories: vec![],
+        guest,
+        ..Surroundings::here(&dir.0)
+    };
+    check::run(&dir.0, Some("linuxha1"), &around).to_string()
 }
 
 #[track_caller]
@@ -256,8 +262,8 @@ fn check_does_the_sums_for_its_mode() {
     says(
         &reset,
         &[
-            "budget for 192.168.85.3 (arbiter, reset lines): deadtime 500 ms + fence 300 ms assumed + start",
-            "= 1840 ms",
+            "budget for 192.168.85.3 (arbiter, reset lines): deadtime 500 ms × 1.05 + fence 300 ms assumed + start",
+            "= 1865 ms",
             "leaves no evidence ends no promise: then the takeover waits for (lease × 1.05 + guard) × 1.05 = 23016 ms",
         ],
     );

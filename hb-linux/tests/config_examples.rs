@@ -122,6 +122,7 @@ fn check_reports_what_is_there_and_the_budget() {
         interfaces: Ok(vec![interface(3, "eth1", [10, 0, 0, 1])]),
         script_directories: vec![dir.0.join("resource.d")],
         guest: false,
+        ..Surroundings::here(&dir.0)
     };
     let report = check::run(&dir.0, Some("linuxha1"), &around);
     let text = report.to_string();
@@ -185,6 +186,7 @@ fn one_path_alone_is_a_warning() {
         interfaces: Ok(vec![interface(3, "eth1", [10, 0, 0, 1])]),
         script_directories: vec![],
         guest: false,
+        ..Surroundings::here(&dir.0)
     };
     let report = check::run(&dir.0, Some("linuxha1"), &around);
     assert_eq!(report.exit_code(), 1, "{report}");

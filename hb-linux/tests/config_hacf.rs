@@ -112,7 +112,8 @@ fn baud_and_udpport_apply_to_the_media_after_them() {
             Medium::Serial { baud, .. } => *baud,
             Medium::Broadcast { port, .. }
             | Medium::Unicast { port, .. }
-            | Medium::Multicast { port, .. } => u32::from(*port),
+            | Medium::Multicast { port, .. }
+            | Medium::Ppp { port, .. } => u32::from(*port),
         })
         .collect();
     assert_eq!(speeds, [19_200, 38_400, 38_400, 1001, 1001, 1002]);
@@ -226,7 +227,14 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("node linuxha3", "3 nodes named, linuxha3 the third"),
     ("keepalve 2", "did you mean `keepalive`?"),
     ("deadtime=10", "with a blank"),
-    ("ppp-udp /dev/ttyS1 10.0.0.3", "write"),
+    ("ppp-udp", "full path of a serial device"),
+    ("ppp-udp /dev/ttyS1", "private addresses of both ends"),
+    ("ppp-udp ttyS1 10.0.0.3", "full path of a serial device"),
+    ("ppp-udp /dev/ttyS1 10.0.0.3 10.0.0.3", "both ends are 10.0.0.3"),
+    ("ppp-udp /dev/ttyS1 172.32.0.1 172.16.0.2", "expected a private IPv4 address"),
+    ("ppp-udp /dev/ttyS1 linuxha1", r#"read "linuxha1", expected a private"#),
+    ("ppp-udp /dev/ttyS1 10.255.255.255", "no private address behind it"),
+    ("ppp-udp /dev/ttyS1 fd00::1 fd00::2", "expected a private IPv4 address"),
     ("stonith baytech /etc/b", "less safe"),
     ("stonith_host * null a b", "less safe"),
     ("respawn root /usr/lib/heartbeat/dopd", "may protect data"),

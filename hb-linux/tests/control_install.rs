@@ -76,6 +76,7 @@ fn everything_is_where_it_belongs_and_goes_again() {
     assert_eq!(
         files(&root.0),
         [
+            "etc/ha.d/ppp-options",
             "etc/ha.d/resource.d/IPaddr",
             "usr/bin/hb",
             "usr/bin/hb_standby",
@@ -87,6 +88,7 @@ fn everything_is_where_it_belongs_and_goes_again() {
             "usr/share/doc/heartbeat/examples/authkeys",
             "usr/share/doc/heartbeat/examples/ha.cf",
             "usr/share/doc/heartbeat/examples/haresources",
+            "usr/share/doc/heartbeat/examples/ppp-options",
         ]
     );
     assert_eq!(root.mode("usr/sbin/heartbeatd"), 0o755);
@@ -106,7 +108,8 @@ fn everything_is_where_it_belongs_and_goes_again() {
 #[test]
 fn what_is_in_ha_d_stays() {
     let root = Root::new("kept");
-    let ours = ["etc/ha.d/ha.cf", "etc/ha.d/haresources", "etc/ha.d/authkeys"];
+    let ours =
+        ["etc/ha.d/ha.cf", "etc/ha.d/haresources", "etc/ha.d/authkeys", "etc/ha.d/ppp-options"];
     fs::create_dir_all(root.at("etc/ha.d/resource.d")).unwrap();
     for path in ours {
         fs::write(root.at(path), "mine").unwrap();
@@ -132,6 +135,7 @@ fn a_prefix_moves_the_unit_and_what_it_starts() {
     let unit =
         fs::read_to_string(root.at("usr/local/lib/systemd/system/heartbeat.service")).unwrap();
     assert!(unit.contains("\nExecStart=/usr/local/sbin/heartbeatd\n"), "{unit}");
+    assert!(unit.contains("\nExecReload=/usr/local/bin/hb reload\n"), "{unit}");
     assert!(root.at("usr/local/sbin/heartbeatd").exists());
 }
 
@@ -153,6 +157,7 @@ fn systemd_understands_the_unit() {
     let unit = fs::read_to_string(workspace().join("hb-linux/pkg/heartbeat.service")).unwrap();
     let here = unit.replace("/usr/sbin/heartbeatd", env!("CARGO_BIN_EXE_heartbeatd"));
     assert_ne!(unit, here);
+    let here = here.replace("/usr/bin/hb ", concat!(env!("CARGO_BIN_EXE_hb"), " "));
     let path = root.at("heartbeat.service");
     fs::write(&path, here).unwrap();
     let output =

@@ -237,11 +237,11 @@ fn the_table_of_serial_lines_is_computed() {
 /// Every `hb COMMAND --flag` that the book shows in code is one that `hb` knows.
 #[test]
 fn every_command_of_hb_in_the_book_exists() {
-    let help = |command: &[&str]| {
+    let run = |command: &[&str]| {
         let out = Command::new(env!("CARGO_BIN_EXE_hb")).args(command).output().expect("hb runs");
         String::from_utf8_lossy(&out.stdout).into_owned()
     };
-    let commands = help(&["--help"]);
+    let commands = run(&["--help"]);
     let mut seen = 0;
     let pages = [
         "README.md",
@@ -264,7 +264,16 @@ fn every_command_of_hb_in_the_book_exists() {
                 let known =
                     commands.lines().any(|l| l.trim_start().split(' ').next() == Some(command));
                 assert!(known, "{page}: hb has no command {command:?}: {line}");
-                let help = help(&[command, "--help"]);
+                let mut help = run(&[command, "--help"]);
+                if help.contains("\nCommands:") {
+                    let sub = words.next().unwrap_or_default();
+                    let subs: Vec<_> = sub.split('|').collect();
+                    let is_one =
+                        |sub: &&str| help.lines().any(|l| l.starts_with(&format!("  {sub} ")));
+                    assert!(subs.iter().all(is_one), "{page}: hb {command} has no {sub:?}: {line}");
+                    let each = subs.iter().map(|sub| run(&[command, sub, "--help"]));
+                    help = each.collect::<Vec<_>>().concat();
+                }
                 for flag in words.filter(|word| word.starts_with("--")) {
                     let flag = flag.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
                     let flag = flag.split('=').next().unwrap_or(flag);

@@ -118,6 +118,7 @@ fn files(base: &Path, name: &str, tty: &Path, voters: Voters) -> Options {
         state_dir: home.join("state"),
         run_dir: home.join("run"),
         node: Some(name.to_owned()),
+        pppd: hb_linux::config::ppp::PPPD.to_owned(),
         rig_watchdog: None,
     }
 }

@@ -22,6 +22,8 @@ pub const MAX_RESOURCES: usize = 16;
 pub const STATUS_SERIAL_BYTES: usize = 32;
 /// How far apart two voters' clocks may run, in percent, unless a firmware knows its own to be worse.
 pub const DRIFT_PERCENT: u8 = 5;
+/// Frames may be on their way for so long after their sender was stopped, or its wire cut.
+pub const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Bits on the line for one byte at 8N1: start, eight data bits, stop.
 pub const BITS_PER_BYTE: u64 = 10;
 
@@ -74,6 +76,12 @@ impl Timing {
         full(self.lease.whole_millis(), self.drift_percent, self.guard.whole_millis())
     }
 
+    /// How long deadtime is by the clock of who waits for an arbiter that counts it.
+    #[must_use]
+    pub fn deadtime_by_any_clock(&self) -> Duration {
+        self.deadtime.percent(100 + u64::from(self.drift_percent))
+    }
+
     /// How long a promise lasts by the clock of who waits for its end: its giver's may be slower.
     #[must_use]
     pub fn full_by_any_clock(&self) -> Duration {
@@ -87,6 +95,13 @@ impl Timing {
 #[must_use]
 pub fn full(lease: Duration, drift_percent: u8, guard: Duration) -> Duration {
     lease.percent(100 + u64::from(drift_percent)) + guard
+}
+
+/// The silence that counts where hints say that nobody is there: the least that a configuration may have for
+/// deadtime (protocol.md §3).
+#[must_use]
+pub fn shortest_silence(lease: Duration, drift_percent: u8, keepalive: Duration) -> Duration {
+    lease.percent(100 + u64::from(drift_percent)).max(keepalive.times(2))
 }
 
 /// How a link carries bytes.
@@ -484,7 +499,9 @@ impl Config {
         // Without a fence the promises to the dead must end first (protocol.md §3).
         let detection = match self.arbiter {
             None => self.timing.deadtime,
-            Some(ArbiterConfig { fence: Some(fence), .. }) => self.timing.deadtime + fence,
+            Some(ArbiterConfig { fence: Some(fence), .. }) => {
+                self.timing.deadtime_by_any_clock() + fence
+            }
             Some(_) => self.timing.deadtime.max(self.timing.full_by_any_clock()) + self.way(),
         };
         Some(Budget { detection, start, announce: self.patience.announce_allowance })

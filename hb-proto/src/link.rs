@@ -61,6 +61,8 @@ pub struct Link {
     pub(crate) busy_until: Instant,
     /// The newest frame could not be sent while the line was busy.
     pub(crate) owed: bool,
+    /// Since when the device has no signal from the other end, as far as it can tell.
+    pub(crate) carrier_lost_at: Option<Instant>,
 }
 
 impl Link {
@@ -110,6 +112,7 @@ impl Link {
     pub(crate) fn rebased(mut self, by: Duration) -> Self {
         self.heard_at = self.heard_at.map(|at| at.rebased(by));
         self.busy_until = self.busy_until.rebased(by);
+        self.carrier_lost_at = self.carrier_lost_at.map(|at| at.rebased(by));
         self.lopsided_since = self.lopsided_since.map(|at| at.rebased(by));
         self
     }

@@ -75,6 +75,8 @@ pub struct Peer {
     attentive_since: Instant,
     /// Its own deadtime, when that is longer than ours: a pair may be reconfigured one node at a time.
     announced_deadtime: Duration,
+    /// The silence that is enough as long as no wire is left to hear it by.
+    shortened: Option<Duration>,
 }
 
 impl Peer {
@@ -87,6 +89,7 @@ impl Peer {
             heard_at: None,
             attentive_since: now,
             announced_deadtime: Duration::ZERO,
+            shortened: None,
         }
     }
 
@@ -108,7 +111,7 @@ impl Peer {
         self.attentive_since
     }
 
-    /// The silence after which it counts as dead: the longer of ours and what it announced.
+    /// The silence after which it counts as dead, hints apart: the longer of ours and what it announced.
     #[must_use]
     pub fn deadtime(&self, timing: &Timing) -> Duration {
         timing.deadtime.max(self.announced_deadtime)
@@ -119,6 +122,16 @@ impl Peer {
     pub(crate) fn announce_deadtime(&mut self, announced: Duration) {
         const CAP: Duration = Duration::from_secs(120);
         self.announced_deadtime = announced.min(CAP);
+    }
+
+    pub(crate) fn shorten_silence(&mut self, to: Option<Duration>) {
+        self.shortened = to;
+    }
+
+    /// The silence after which it counts as dead now.
+    fn patience(&self, timing: &Timing) -> Duration {
+        let deadtime = self.deadtime(timing);
+        self.shortened.map_or(deadtime, |shortened| shortened.min(deadtime))
     }
 
     pub(crate) fn stalled_until(&mut self, now: Instant) {
@@ -154,8 +167,8 @@ impl Peer {
         match self.state {
             PeerState::Unknown => Some(silent_since + timing.initdead),
             // A warntime of the whole deadtime would never be told apart from death.
-            PeerState::Alive => Some(silent_since + timing.warntime.min(self.deadtime(timing))),
-            PeerState::Late => Some(silent_since + self.deadtime(timing)),
+            PeerState::Alive => Some(silent_since + timing.warntime.min(self.patience(timing))),
+            PeerState::Late => Some(silent_since + self.patience(timing)),
             PeerState::Dead | PeerState::Left => None,
         }
     }

@@ -164,6 +164,17 @@ fn r13_a_witness_has_listened_without_a_break() {
     }
 }
 
+/// R13. B's farewell: it heard nobody, and listens no more.
+#[test]
+fn r13_who_has_left_is_no_witness() {
+    let mut bench = a_is_silent(true);
+    bench.nodes[1].left = true;
+    bench.talk(&[B], ms(200));
+    assert_eq!(bench.pulses(), []);
+    bench.talk(&[B], ms(300));
+    assert_eq!(bench.pulses(), []);
+}
+
 /// R12. It pulsed, slept, and lost what the requester said meanwhile: that is no silence of the requester.
 /// One that stays silent after that was hit.
 #[test]
@@ -199,23 +210,93 @@ fn r12_who_answers_during_the_pulse_was_not_stopped_by_it() {
     assert_ne!(bench.promised(0), None, "what A counts is bound");
 }
 
-/// Its last words, under way when it was stopped, answer what was sent before.
-#[test]
-fn r12_last_words_refute_nothing() {
+/// B asked, and A's line is pulled. What A is to send next answers a frame from before: fresh, or from so long
+/// ago that it isn't.
+fn a_is_pulsed(fresh: bool) -> Bench {
     let mut bench = a_is_silent(false);
-    // A's frame is late: it answers what the arbiter sent just before the pulse.
-    bench.talk(&[B], ms(100));
-    let mut late = bench.nodes[0].clone();
-    late.answers = bench.heard_name();
+    bench.nodes[0].answers = bench.heard_name();
+    bench.talk(&[B], ms(500));
+    if fresh {
+        bench.nodes[0].answers = bench.heard_name();
+    }
     bench.nodes[1].fence = Some(3);
+    bench.pass(ms(20));
     bench.tell(B, true);
     assert_eq!(bench.pulses(), [A]);
-    bench.nodes[0] = late;
-    bench.tell(A, true);
-    bench.arbiter.handle_pulsed(bench.now, A, true);
-    bench.pass(ms(50));
-    assert_eq!(bench.fence(A), FenceShown::Confirmed);
-    assert_eq!(bench.promised(0), None);
+    bench
+}
+
+/// R12. A frame of A's comes during the pulse: its last words, or those of a machine that goes on, which may
+/// still count what it was promised before (its clock stood as well). The evidence counts when A has been
+/// silent since for deadtime.
+#[test]
+fn r12_evidence_against_who_was_heard_meanwhile_waits_for_its_silence() {
+    for fresh in [true, false] {
+        let mut bench = a_is_pulsed(fresh);
+        bench.tell(A, true);
+        bench.arbiter.handle_pulsed(bench.now, A, true);
+        bench.talk(&[B], ms(400));
+        assert_eq!(bench.fence(A), FenceShown::Sent, "fresh: {fresh}");
+        assert_eq!(bench.promised(0), Some(Promisee::To(A)), "fresh: {fresh}");
+        bench.talk(&[B], ms(110));
+        assert_eq!(bench.fence(A), FenceShown::Confirmed, "fresh: {fresh}");
+        assert_eq!(bench.promised(0), None, "fresh: {fresh}");
+        let lines = bench.arbiter.memory().nodes.map(|node| node.line);
+        assert_eq!(lines, [LineShown::Commissioned; 2], "last words refute nothing");
+    }
+}
+
+/// R12. The same, after the evidence: the word is taken back, and A is bound to again but for what B got since.
+#[test]
+fn r12_a_life_that_is_heard_is_not_over() {
+    for given in [true, false] {
+        let mut bench = a_is_pulsed(false);
+        bench.arbiter.handle_pulsed(bench.now, A, true);
+        bench.pass(ms(20));
+        assert_eq!(bench.fence(A), FenceShown::Confirmed);
+        assert_eq!(bench.promised(0), None);
+        if given {
+            bench.nodes[1].groups = vec![GroupState::Asking];
+            bench.tell(B, true);
+        }
+        bench.tell(A, true);
+        bench.pass(ms(20));
+        assert_eq!(bench.fence(A), FenceShown::Sent, "given: {given}");
+        let expected = if given { B } else { A };
+        assert_eq!(bench.promised(0), Some(Promisee::To(expected)));
+        // Last words; or it answers, and lives.
+        let mut dead = bench.clone();
+        dead.talk(&[B], ms(600));
+        assert_eq!(dead.fence(A), FenceShown::Confirmed, "given: {given}");
+        assert_eq!(dead.promised(0), given.then_some(Promisee::To(B)));
+        bench.nodes[0].answers = None;
+        bench.talk(&[A, B], ms(700));
+        let lines = bench.arbiter.memory().nodes.map(|node| node.line);
+        assert_eq!(lines, [LineShown::Miswired; 2], "given: {given}");
+    }
+}
+
+/// §3. A's sense line falls, or has read low for long, beside a node that talks: then it shows nothing.
+#[test]
+fn a_hint_counts_unless_the_node_was_heard_in_spite_of_it() {
+    for (low_for_long, expected) in [(true, &[][..]), (false, &[A])] {
+        let mut bench = Bench::new();
+        bench.nodes[0].groups = vec![GroupState::Running];
+        bench.nodes[1].groups = vec![GroupState::Promised];
+        if low_for_long {
+            bench.arbiter.handle_carrier(bench.now, A, false);
+        }
+        bench.talk(&[A, B], ms(3000));
+        bench.arbiter.handle_carrier(bench.now, A, false);
+        (bench.nodes[1].hears, bench.nodes[1].fence) = (false, Some(bench.nodes[0].life));
+        // A's last frame came 100 ms before.
+        bench.talk(&[B], ms(300));
+        assert_eq!(bench.pulses(), [], "not silent for lease × 1.05");
+        bench.pass(ms(50));
+        assert_eq!(bench.pulses(), expected, "low for long: {low_for_long}");
+        bench.talk(&[B], ms(100));
+        assert_eq!(bench.pulses(), [A], "deadtime is over");
+    }
 }
 
 /// R8. What must not be done twice is stored before it is done once.

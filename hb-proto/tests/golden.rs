@@ -17,7 +17,7 @@ use hb_proto::wire::message::{
     Settings, Status,
 };
 use hb_proto::wire::port::Deframer;
-use hb_proto::wire::{MAX_FRAME, cobs};
+use hb_proto::wire::{MAX_FRAME, Reject, cobs};
 
 const FILES: [&str; 5] = [
     include_str!("golden/status.hex"),
@@ -27,10 +27,17 @@ const FILES: [&str; 5] = [
     include_str!("golden/arbiter.hex"),
 ];
 
+/// Of the version after today's.
+const NEXT: &str = include_str!("golden/next.hex");
+
 /// Name and bytes of every vector.
 fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
+    vectors_of(&FILES)
+}
+
+fn vectors_of(files: &[&'static str]) -> BTreeMap<&'static str, Vec<u8>> {
     let mut found = BTreeMap::new();
-    for file in FILES {
+    for file in files {
         let lines = file.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let lines: Vec<_> = lines.collect();
         for pair in lines.chunks(2) {
@@ -298,6 +305,48 @@ fn serial_lines_carry_the_vectors() {
             .collect();
         assert_eq!(found, [Ok(frame.clone())], "{on_line}");
     }
+}
+
+/// Tomorrow's frames are genuine and refused by name: not taken for damage, nor read in part.
+#[test]
+fn frames_of_the_next_version_are_refused_as_such() {
+    let next = vectors_of(&[NEXT]);
+    assert_eq!(next.len(), 4);
+    for (name, frame) in next {
+        assert_eq!(message::open(&frame, &keys(1)).err(), Some(Reject::Version), "{name}");
+    }
+}
+
+/// Tomorrow's program reads both: today's as today, and its own with what it appended.
+#[cfg(feature = "mutants")]
+#[test]
+fn the_next_version_reads_and_writes_both() {
+    use hb_proto::wire::message::{CURRENT_VERSION, INVENTED_VERSION, Versions};
+    let both = Versions { oldest: CURRENT_VERSION, newest: INVENTED_VERSION };
+    let (today, next) = (vectors(), vectors_of(&[NEXT]));
+    let mut written = 0;
+    for (vectors, version) in [(&today, CURRENT_VERSION), (&next, INVENTED_VERSION)] {
+        for (name, key, header, message) in meanings() {
+            let Some(vector) = vectors.get(name) else { continue };
+            let mut frame = [0xAA; MAX_FRAME];
+            let len = message::encode_in(version, &header, &message, &keys(key), &mut frame);
+            assert_eq!(frame[..len], vector[..], "{name} of version {version}");
+            let keys = keys(1);
+            let opened = message::open_in(both, vector, &keys).expect(name);
+            assert_eq!((opened.version, opened.message()), (version, Ok(message)), "{name}");
+            written += 1;
+        }
+        for (name, header, message) in arbiter_meanings() {
+            let mut frame = [0xAA; MAX_FRAME];
+            let len = message::arbiter::encode_in(version, &header, &message, &keys(3), &mut frame);
+            assert_eq!(frame[..len], vectors[name][..], "{name} of version {version}");
+            let keys = keys(1);
+            let opened = message::open_in(both, &vectors[name], &keys).expect(name);
+            assert_eq!((opened.version, opened.arbiter_message()), (version, Ok(message)));
+            written += 1;
+        }
+    }
+    assert_eq!(written, 9 + 2 + 2 + 2);
 }
 
 /// Every vector has a test here, and every test its vector: neither is lost by a slip.

@@ -46,6 +46,39 @@ fn power_loss_of_the_holder_is_taken_over_within_the_budget() {
     assert!(failover.detection.expect("detected") + failover.takeover <= failover.budget);
 }
 
+/// Its first frames after the stall promise nothing: what it read last echoes frames of its own that are too old.
+#[test]
+fn a_standby_that_stalls_for_longer_than_a_lease_disturbs_nobody() {
+    for stall in [401, 430, 450, 480, 495, 600] {
+        let mut pair = Pair::started();
+        let orders = pair.orders.len();
+        pair.machines[B].stopped = true;
+        pair.run(ms(stall));
+        pair.machines[B].stopped = false;
+        pair.run(ms(2000));
+        assert!(pair.serves(A) && !pair.serves(B), "{stall} ms");
+        assert_eq!(pair.orders.len(), orders, "{stall} ms: nothing was stopped or started");
+    }
+}
+
+/// It goes on, and hears nothing from then on: what it says holds for a lease after the frame that it heard last.
+#[test]
+fn the_word_of_a_standby_that_hears_us_no_more_is_good_for_a_lease() {
+    let mut pair = Pair::started();
+    pair.machines[B].stopped = true;
+    pair.run(ms(450));
+    pair.cut[A] = [true; 8];
+    pair.machines[B].stopped = false;
+    pair.run(ms(250));
+    assert!(pair.serves(A));
+    // Long before B shows that it runs it.
+    pair.run_until(ms(180), "A stops", |pair| !pair.serves(A));
+    pair.run_until(ms(600), "B serves", |pair| pair.serves(B));
+    pair.run(ms(2000));
+    assert!(!pair.serves(A));
+    assert_eq!(pair.double, ms(0));
+}
+
 #[test]
 fn power_loss_of_the_standby_changes_nothing() {
     let mut pair = Pair::started();

@@ -40,6 +40,32 @@ fn r12_false_evidence_is_found_out() {
     assert_eq!(trio.double, ms(0), "lease × 1.05 is over by deadtime: A had let go");
 }
 
+/// A stands still for longer than deadtime. Its line is pulled, and something else goes down. When the evidence
+/// is there A has long been back at work, by B's promise; only the dongle doesn't hear it. What B hears is true.
+#[test]
+fn r12_a_node_believes_no_fence_of_a_life_that_it_hears() {
+    let mut trio = Trio::new();
+    trio.dongle.wired = [Some(A), Some(B)];
+    let mut trio = trio.started_up();
+    trio.dongle.wired = [None; 2];
+    trio.isolate(A, true);
+    trio.run_until(ms(2000), "the line is pulled", |trio| !trio.dongle.pulses.is_empty());
+    trio.cut_net(false);
+    trio.up[B] = true;
+    trio.run_until(ms(300), "A serves", |trio| trio.serves(A));
+    let now = trio.now;
+    trio.dongle.arbiter.as_mut().expect("runs").handle_pulsed(now, Voter::A, true);
+    trio.run_until(ms(150), "B is told", |trio| {
+        let node = trio.machines[B].node.as_ref().expect("runs");
+        let status = node.arbiter(trio.now).and_then(|report| report.status);
+        status.is_some_and(|status| status.nodes[A].fence == FenceShown::Confirmed)
+    });
+    // Lemma 1 is judged at each step.
+    trio.run(ms(2000));
+    assert!(trio.serves(A));
+    assert_eq!(trio.double, ms(0));
+}
+
 #[test]
 fn r12_without_evidence_nothing_ends_early() {
     let mut trio = Trio::new();

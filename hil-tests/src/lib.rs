@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod exhaustive;
 pub mod inside;
+pub mod metal;
 pub mod netns;
 pub mod scenario;
 pub mod sim;
+pub mod vm;

@@ -11,14 +11,15 @@
 //! pair.expect_never_two_holders();
 //! ```
 
-mod dongle;
+pub(crate) mod dongle;
 pub mod files;
 pub mod host;
 pub mod observer;
 pub mod rig;
 pub mod table;
-mod verbs;
-mod view;
+pub(crate) mod verbs;
+pub(crate) mod view;
+pub mod watch;
 
 use std::fs;
 use std::path::Path;

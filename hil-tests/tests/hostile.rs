@@ -193,7 +193,9 @@ fn a_million_datagrams_from_a_stranger() {
         let after = siege.end(&spared, DARK);
         for (name, status) in hil_tests::netns::NAMES.iter().zip(&after) {
             println!("{name}: eth1 {:#}", link(status, "eth1"));
-            for reason in ["key", "tag", "version", "replay", "decode", "trailing", "meaning"] {
+            for reason in
+                ["key", "tag", "version", "replay", "decode", "trailing", "meaning", "own"]
+            {
                 assert!(rejected(status, "eth1", reason) > 0, "{name} {reason}: {status:#}");
             }
             assert!(all_rejected(status, "eth1") > 10_000, "a flood arrived: {status:#}");

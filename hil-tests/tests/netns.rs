@@ -1,4 +1,5 @@
-//! Every story on the namespace rig: one line each, skips last.
+//! Every story on the namespace rig: one line each, skips last. Those of the dongle, and the others again with
+//! a dongle in the line (`dongle.NAME`).
 //!
 //! `cargo test -p hil-tests --test netns [NAME…]` tells the stories whose names contain one of the
 //! words. Each story is a process of its own with namespaces of its own; a few run at once
@@ -42,30 +43,62 @@ fn main() -> ExitCode {
     }
     // What libtest understands and this doesn't need.
     let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
-    let chosen: Vec<&'static Story> = stories::ALL
-        .iter()
-        .filter(|story| {
-            words.is_empty() || words.iter().any(|word| story.name.contains(word.as_str()))
+    let chosen: Vec<Telling> = Telling::all()
+        .filter(|telling| {
+            let name = telling.name();
+            words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))
         })
         .collect();
     if arguments.iter().any(|word| word == "--list") {
-        for story in chosen {
-            println!("{}: test", story.name);
+        for telling in chosen {
+            println!("{}: test", telling.name());
         }
         return ExitCode::SUCCESS;
     }
     run(&chosen)
 }
 
+/// A story, and whether it gets a dongle that it doesn't ask for.
+#[derive(Clone, Copy)]
+struct Telling {
+    story: &'static Story,
+    with_dongle: bool,
+}
+
+/// Begins the name of a story that is told again with a dongle.
+const WITH_DONGLE: &str = "dongle.";
+
+impl Telling {
+    /// The longest first, as the stories stand; none of those that say why a dongle is nothing for them.
+    fn all() -> impl Iterator<Item = Self> {
+        let own =
+            |story: &&Story| stories::WITHOUT_DONGLE.iter().all(|(name, _)| *name != story.name);
+        let plain = |story| Self { story, with_dongle: false };
+        let with = |story| Self { story, with_dongle: true };
+        let alone = stories::ALL.iter().chain(stories::DONGLE).map(plain);
+        alone.chain(stories::ALL.iter().filter(own).map(with))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::all().find(|telling| telling.name() == name)
+    }
+
+    fn name(self) -> String {
+        let prefix = if self.with_dongle { WITH_DONGLE } else { "" };
+        format!("{prefix}{}", self.story.name)
+    }
+}
+
 /// A story's own process, inside its rig's namespaces.
 fn tell(name: &str) -> ExitCode {
-    let Some(story) = stories::named(name) else {
+    let Some(telling) = Telling::named(name) else {
         eprintln!("no story is called {name}");
         return ExitCode::FAILURE;
     };
     hil_tests::netns::host::prefer_this_session();
     let mut rig = Namespaces::new(programs().clone());
-    match runner::tell(story, &mut rig, &evidence(name)) {
+    let tell = if telling.with_dongle { runner::tell_with_dongle } else { runner::tell };
+    match tell(telling.story, &mut rig, &evidence(name)) {
         Verdict::Passed => ExitCode::SUCCESS,
         Verdict::Skipped(reason) => {
             println!("{reason}");
@@ -95,13 +128,13 @@ fn evidence(name: &str) -> PathBuf {
 
 /// How a story's process ended.
 struct Ended {
-    story: &'static Story,
+    telling: Telling,
     code: Option<i32>,
     text: String,
     took: Duration,
 }
 
-fn run(chosen: &[&'static Story]) -> ExitCode {
+fn run(chosen: &[Telling]) -> ExitCode {
     // Built here once, not by each story.
     let hb = programs().hb.clone();
     let at_once = at_once();
@@ -112,8 +145,9 @@ fn run(chosen: &[&'static Story]) -> ExitCode {
         for _ in 0..at_once.min(chosen.len()) {
             scope.spawn(|| {
                 loop {
-                    let Some(story) = waiting.lock().expect("no panic").pop_front() else { break };
-                    let one = tell_in_rig(&hb, story);
+                    let next = waiting.lock().expect("no panic").pop_front();
+                    let Some(telling) = next else { break };
+                    let one = tell_in_rig(&hb, telling);
                     report(&one);
                     ended.lock().expect("no panic").push(one);
                 }
@@ -141,8 +175,8 @@ fn tell_again(hb: &Path, one: &mut Ended) -> Option<String> {
     let mut reasons = Vec::new();
     while doubtful(one) && reasons.len() < MORE_TRIES {
         let attempt = reasons.len() + 1;
-        let kept = evidence(one.story.name);
-        let aside = evidence(&format!("{}.{attempt}", one.story.name));
+        let kept = evidence(&one.name());
+        let aside = evidence(&format!("{}.{attempt}", one.name()));
         // Of an earlier run, if anything.
         let _ = std::fs::remove_dir_all(&aside);
         if let Err(error) = std::fs::rename(&kept, &aside) {
@@ -151,23 +185,30 @@ fn tell_again(hb: &Path, one: &mut Ended) -> Option<String> {
         let mut lines = one.text.trim_end().lines();
         let what = lines.next().unwrap_or_default();
         let why = format!("{what}; {}", lines.last().unwrap_or_default());
-        println!("test netns::{}: told again, alone: {why}", one.story.name);
+        println!("test netns::{}: told again, alone: {why}", one.name());
         reasons.push(why);
-        *one = tell_in_rig(hb, one.story);
+        *one = tell_in_rig(hb, one.telling);
         report(one);
     }
     let passed = !reasons.is_empty() && !failed(one);
-    passed.then(|| format!("netns::{}: {}", one.story.name, reasons.join("; then: ")))
+    passed.then(|| format!("netns::{}: {}", one.name(), reasons.join("; then: ")))
 }
 
-fn tell_in_rig(hb: &Path, story: &'static Story) -> Ended {
+impl Ended {
+    fn name(&self) -> String {
+        self.telling.name()
+    }
+}
+
+fn tell_in_rig(hb: &Path, telling: Telling) -> Ended {
+    let name = telling.name();
     let began = Instant::now();
-    let _ = std::fs::remove_dir_all(evidence(story.name));
+    let _ = std::fs::remove_dir_all(evidence(&name));
     let output = std::env::current_exe().and_then(|myself| {
         Command::new(hb)
             .arg("rig-enter")
             .arg(myself)
-            .args([TELL, story.name])
+            .args([TELL, &name])
             .env("HB_RIG_PROGRAMS", hb.parent().unwrap_or(Path::new(".")))
             .stdin(Stdio::null())
             .output()
@@ -180,7 +221,7 @@ fn tell_in_rig(hb: &Path, story: &'static Story) -> Ended {
         }
         Err(error) => (None, error.to_string()),
     };
-    Ended { story, code, text, took: began.elapsed() }
+    Ended { telling, code, text, took: began.elapsed() }
 }
 
 fn skipped(ended: &Ended) -> bool {
@@ -203,7 +244,7 @@ fn report(ended: &Ended) {
         _ => "ok",
     };
     let seconds = ended.took.as_secs_f32();
-    println!("test netns::{} ... {word} ({seconds:.1} s)", ended.story.name);
+    println!("test netns::{} ... {word} ({seconds:.1} s)", ended.name());
     let _ = std::io::stdout().flush();
 }
 
@@ -214,12 +255,12 @@ fn summary(ended: &[Ended], told_again: &[String]) -> ExitCode {
     if !red.is_empty() {
         println!("\nfailures:\n");
         for one in &red {
-            println!("---- netns::{} stdout ----\n{}\n", one.story.name, one.text.trim_end());
+            println!("---- netns::{} stdout ----\n{}\n", one.name(), one.text.trim_end());
         }
         // Ends the last one's words.
         println!("failures:");
         for one in &red {
-            println!("    netns::{}", one.story.name);
+            println!("    netns::{}", one.name());
         }
     }
     for line in told_again {

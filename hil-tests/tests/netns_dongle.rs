@@ -61,6 +61,12 @@ fn every_29th_pair_of_failures_at_nearly_the_same_time() {
     table(&["soon", "--every", "29"]);
 }
 
+/// Where only time ends what was promised to the dead.
+#[test]
+fn every_29th_pair_of_failures_without_reset_lines() {
+    table(&["pairs", "--every", "29", "--no-reset-lines"]);
+}
+
 /// The last row of the table: a human decides (R14).
 #[test]
 fn the_dongle_and_then_a_node() {
@@ -121,6 +127,11 @@ impl Play {
     fn resets_of(&self, node: Node) -> Vec<Cause> {
         let bench = self.rig.bench().expect("built");
         bench.resets_of(node).into_iter().map(|reset| reset.cause).collect()
+    }
+
+    /// What a machine's ha-log says, over all its lives.
+    fn logged(&self, node: Node, text: &str) -> bool {
+        self.rig.bench().expect("built").machine(node).ha_log().contains(text)
     }
 
     fn told(&self, text: &str) -> bool {
@@ -197,6 +208,10 @@ fn a_broken_reset_wire_ends_nothing_early() {
         });
         assert_eq!(outputs(&play.pulled()), [(Node::One, None); 2]);
         assert!(!play.told("Confirmed"));
+        let unconfirmed =
+            "CRIT: no evidence that linuxha1 (life 2) was reset: nothing that was promised to it";
+        assert!(play.logged(Node::Two, unconfirmed));
+        assert!(!play.logged(Node::Two, "there is evidence"));
     });
 }
 
@@ -217,6 +232,14 @@ fn swapped_reset_wires_are_found_and_never_pulled_again() {
         });
         assert_eq!(outputs(&play.pulled()), [(Node::One, Some(Node::Two))], "once");
         assert!(play.told("Miswired"));
+        for node in Node::BOTH {
+            assert!(play.logged(
+                node,
+                "CRIT: the arbiter's reset lines are miswired: a pulse for one node"
+            ));
+        }
+        // Tested again, each line hits the other machine still: that is no proof.
+        assert!(!play.logged(Node::One, "no longer called miswired"));
         assert_eq!(play.resets_of(Node::One), [Cause::Watchdog; 2]);
         assert_eq!(play.resets_of(Node::Two), [Cause::Dongle]);
     });

@@ -13,20 +13,36 @@ use hil_tests::sim::run::run;
 use hil_tests::sim::world::World;
 use sim_support::{seeds_of_the_commit, total_of};
 
+/// Seeds whose pairs have reset lines, and have none.
+const WITH_RESET_LINES: u64 = 1;
+const WITHOUT_RESET_LINES: u64 = 7;
+
 #[test]
 fn two_thousand_soups() {
     let total = total_of((1..=2000).map(generate::trio::soup));
     let kinds: Vec<_> = total.kinds().collect();
     assert_eq!(
         kinds,
-        Fault::KINDS,
+        Fault::KINDS[..Fault::LINES],
         "a generator that stops stirring something in would pass for ever"
     );
     println!("{total}");
-    assert!(total.takeovers_judged > 50, "{} takeovers judged", total.takeovers_judged);
+    // A dozen faults in a minute spare most; what is left must not become nothing.
+    assert!(total.judged_percent() >= 10, "{} % of {}", total.judged_percent(), total.takeovers());
+    assert!(total.takeovers_judged > 200, "{} takeovers judged", total.takeovers_judged);
     for (number, runs) in (1..).zip(total.runs_to) {
         assert!(runs > 20, "R{number} was reached in {runs} runs only: they prove little of it");
     }
+}
+
+/// Each of these showed a mistake that the seeds above don't: of the protocol (evidence against a life that
+/// is heard, a witness that restarts), or of this world (who feeds a watchdog, terms that `hb check` refuses).
+#[test]
+fn soups_that_failed_once() {
+    total_of(
+        [1_014_003, 1_014_435, 1_021_721, 1_004_853, 1_032_904, 1_032_146]
+            .map(generate::trio::soup),
+    );
 }
 
 #[test]
@@ -47,14 +63,33 @@ fn topology_swaps_with_quick_restarts() {
 fn every_single_failure() {
     let total = total_of((1..=8).flat_map(|seed| Kind::Singles.plans_with_arbiter(seed)));
     assert_eq!(total.excused, [0; Excuse::ALL.len()], "one failure excuses nothing");
-    assert!(total.takeovers_judged > 50, "{} takeovers judged", total.takeovers_judged);
+    assert!(total.judged_percent() >= 70, "{} % of {}", total.judged_percent(), total.takeovers());
+    assert!(total.takeovers_judged > 100, "{} takeovers judged", total.takeovers_judged);
 }
 
 /// No pair of failures makes two holders.
 #[test]
 fn every_ordered_pair_of_failures() {
-    let total = total_of(Kind::Pairs.plans_with_arbiter(1));
+    let total = total_of(Kind::Pairs.plans_with_arbiter(WITH_RESET_LINES));
     assert_eq!(total.excused, [0; Excuse::ALL.len()], "two failures excuse nothing");
+    assert!(total.pulses > 500, "{} pulses", total.pulses);
+}
+
+/// The same where nothing but time ends what was promised to a dead node.
+#[test]
+fn every_ordered_pair_of_failures_without_reset_lines() {
+    let total = total_of(Kind::Pairs.plans_with_arbiter(WITHOUT_RESET_LINES));
+    assert_eq!(total.excused, [0; Excuse::ALL.len()], "two failures excuse nothing");
+    assert_eq!(total.pulses, 0);
+}
+
+/// The guide's own times, for longer, with what happens to serial lines alone.
+#[test]
+fn two_hundred_by_the_guide() {
+    let total = total_of((1..=200).map(generate::trio::guide));
+    let kinds: Vec<_> = total.kinds().collect();
+    assert_eq!(kinds, Fault::KINDS);
+    assert!(total.judged_percent() >= 5, "{} % of {}", total.judged_percent(), total.takeovers());
 }
 
 #[test]

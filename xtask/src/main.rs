@@ -63,7 +63,7 @@ enum Chore {
     },
     /// Build the dongle's program for every board and print its sizes
     Firmware,
-    /// Play a rig's long tables: `netns --failure-table [--help]`, every failure and every pair of failures
+    /// Play on a rig: `netns --failure-table [--help]`, every failure and every pair; `vm [--help]`, two virtual machines
     #[command(disable_help_flag = true)]
     Rig {
         /// The rig, the table, and what the table takes

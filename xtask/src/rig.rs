@@ -5,19 +5,47 @@ use std::process::{Command, ExitCode};
 
 use crate::{Place, fail};
 
-/// `args`: the rig, the table, and what the table takes.
+/// `args`: the rig, and what it takes.
 pub fn run(args: &[String]) -> ExitCode {
     match args {
-        [rig, table, rest @ ..] if rig == "netns" && table == "--failure-table" => failures(rest),
+        [rig, table, rest @ ..] if rig == "netns" && table == "--failure-table" => {
+            become_program("failure_table", rest)
+        }
+        [rig, rest @ ..] if rig == "vm" => machines(rest),
+        [rig, rest @ ..] if rig == "metal" => become_program("metal", rest),
         _ => {
-            eprintln!("xtask: expected `cargo xtask rig netns --failure-table [--help]`");
+            eprintln!(
+                "xtask: expected `cargo xtask rig netns --failure-table`, `cargo xtask rig vm` or `cargo xtask rig \
+                 metal`; each knows --help"
+            );
             ExitCode::from(2)
         }
     }
 }
 
-/// Two machines and a dongle, every failure, every pair: replaces this process.
-fn failures(args: &[String]) -> ExitCode {
+/// Where programs run that need no library of their machine's.
+pub const GUESTS: &str = "x86_64-unknown-linux-musl";
+
+/// What a guest runs: the same programs, and the rig's hand in it.
+pub fn build_guests(place: &Place) -> Command {
+    let mut command = place.cargo();
+    command.args(["build", "--release", "--locked", "-p", "hb-linux", "-p", "hil-guest", "--bins"]);
+    command.args(["--target", GUESTS]);
+    command
+}
+
+/// Two virtual machines: stories, campaigns.
+fn machines(args: &[String]) -> ExitCode {
+    let place = Place::here();
+    match build_guests(&place).status() {
+        Ok(status) if status.success() => become_program("vm", args),
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => fail(&place.cargo, &error),
+    }
+}
+
+/// Builds the release binaries and one of hil-tests, which replaces this process.
+fn become_program(name: &str, args: &[String]) -> ExitCode {
     let place = Place::here();
     let built = ["build", "--release", "--locked", "-p", "hb-linux", "-p", "hil-tests", "--bins"];
     match place.cargo().args(built).status() {
@@ -25,7 +53,7 @@ fn failures(args: &[String]) -> ExitCode {
         Ok(_) => return ExitCode::FAILURE,
         Err(error) => return fail(&place.cargo, &error),
     }
-    let program = place.release_binaries().join("failure_table");
+    let program = place.release_binaries().join(name);
     let mut command = Command::new(&program);
     command.args(args).current_dir(&place.root);
     let error = command.env("HB_RIG_PROGRAMS", place.release_binaries()).exec();

@@ -1,4 +1,4 @@
-//! `hb standby`, `hb takeover`, `hb stop`.
+//! `hb standby`, `hb takeover`, `hb reload`, `hb stop`.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,16 @@ pub fn takeover(run_dir: &Path, group: Option<&str>) -> ExitCode {
 
 /// `hb takeover --peer-is-off`.
 pub fn takeover_peer_is_off(run_dir: &Path) -> ExitCode {
-    match client::command(run_dir, &Command::TakeoverPeerIsOff) {
+    command(run_dir, &Command::TakeoverPeerIsOff)
+}
+
+/// `hb reload`.
+pub fn reload(run_dir: &Path) -> ExitCode {
+    command(run_dir, &Command::Reload)
+}
+
+fn command(run_dir: &Path, command: &Command) -> ExitCode {
+    match client::command(run_dir, command) {
         Ok(Reply { ok: true, message }) => {
             say(&message);
             ExitCode::SUCCESS

@@ -18,9 +18,11 @@ use crate::control::client::{self, ClientError};
 mod commands;
 mod compare;
 mod elsewhere;
+mod serial;
 mod table;
 mod view;
 mod votes;
+mod watchdog;
 
 /// LSB's exit code for "program is not running", which `hb status` shares with init scripts.
 const NOT_RUNNING: u8 = 3;
@@ -40,12 +42,19 @@ enum Task {
     Standby(Move),
     /// Take the groups from the peer
     Takeover(Takeover),
+    /// Read authkeys again; ha.cf and haresources take effect at a restart
+    Reload(RunDir),
     /// Release everything in order and stop heartbeatd; the peer takes over at once
     Stop(RunDir),
     /// Check ha.cf, haresources and authkeys. Exit 0: clean, 1: warnings, 2: errors
     Check(Check),
     /// Make authkeys with a fresh key
     Keygen(Keygen),
+    /// Serial ports: list them, say hello, test the line behind one
+    Serial(serial::Serial),
+    /// Look at this machine's watchdogs; prove that one resets it
+    #[command(subcommand)]
+    Watchdog(watchdog::WatchdogTask),
     /// Play the guide's test with two complete nodes on this machine
     #[command(disable_help_flag = true)]
     Demo(Rest),
@@ -169,12 +178,15 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         Task::Takeover(Takeover { groups, .. }) => {
             commands::takeover(&groups.run_dir.run_dir, groups.group.as_deref())
         }
+        Task::Reload(args) => commands::reload(&args.run_dir),
         Task::Stop(args) => commands::stop(&args.run_dir),
         Task::Check(args) => {
             let run_dir = args.peer.then_some(&*args.run_dir.run_dir);
             elsewhere::check(&args.config_dir.config_dir, args.node.as_deref(), run_dir)
         }
         Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
+        Task::Serial(args) => serial::main(&args),
+        Task::Watchdog(task) => watchdog::main(&task),
         Task::Demo(rest) => elsewhere::demo(&rest.args),
         Task::RigInit(rest) => elsewhere::rig_init(&rest.args),
         Task::RigEnter(rest) => elsewhere::rig_enter(&rest.args),

@@ -4,8 +4,12 @@
 //! secret that stands in the wrong place.
 
 use std::fmt;
+use std::path::Path;
 
-use super::diagnostic::Report;
+use serde::{Deserialize, Serialize};
+
+use super::diagnostic::{Diagnostic, Report, Severity};
+use super::source::{self, Privacy};
 use super::{AuthKey, Method};
 
 /// The largest key number; it travels in four bits (the classic's code allows 0 to 15, too).
@@ -25,10 +29,38 @@ impl fmt::Debug for AuthKey {
 }
 
 /// What authkeys says.
-#[derive(Debug, Default)]
-pub(super) struct AuthKeys {
-    pub(super) signing_key: u8,
-    pub(super) keys: Vec<AuthKey>,
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct AuthKeys {
+    /// Number of the key that signs; one of `keys`.
+    pub signing_key: u8,
+    /// Every key that is accepted.
+    pub keys: Vec<AuthKey>,
+}
+
+impl AuthKeys {
+    /// Reads CONFIG_DIR/authkeys alone, while heartbeatd runs: the keys, if they can be used, and what there is
+    /// to say about them.
+    #[must_use]
+    pub fn read(config_dir: &Path) -> (Option<Self>, Vec<Diagnostic>) {
+        let path = config_dir.join("authkeys");
+        let mut report = Report::new(&path);
+        let keys = load(&path, &mut report);
+        let remarks = report.into_diagnostics();
+        let usable = remarks.iter().all(|remark| remark.severity < Severity::Error);
+        (keys.filter(|_| usable), remarks)
+    }
+}
+
+/// What it returns is usable when `report` got no error.
+pub(super) fn load(path: &Path, report: &mut Report) -> Option<AuthKeys> {
+    let hint = "make one with `hb keygen`, the same on both nodes, mode 0600";
+    match source::read(path, Privacy::OwnerOnly, hint) {
+        Ok(text) => Some(parse(&text, report)),
+        Err(fault) => {
+            report.push(fault.severity, fault.line, fault.message);
+            None
+        }
+    }
 }
 
 /// A key and the line it comes from.
@@ -196,9 +228,6 @@ fn signing(auth: Option<(u8, usize)>, keys: &[KeyLine], text: &str, report: &mut
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::super::diagnostic::{Diagnostic, Severity};
     use super::*;
 
     fn read(text: &str) -> (AuthKeys, Vec<Diagnostic>) {

@@ -98,7 +98,10 @@ pub(super) fn budget(settings: &Settings, group: usize) -> Option<String> {
         Some(arbiter) => match arbiter.fence {
             Some(fence) => (
                 " (arbiter, reset lines)",
-                format!("deadtime {} + fence {fence} assumed", timing.deadtime),
+                format!(
+                    "deadtime {} × 1.{:02} + fence {fence} assumed",
+                    timing.deadtime, timing.drift_percent
+                ),
             ),
             None if timing.guard == Duration::MAX => {
                 return Some(format!(
@@ -155,7 +158,7 @@ pub(super) fn without_evidence(settings: &Settings) -> Option<String> {
     } else {
         format!(
             "a reset that leaves no evidence ends no promise: then the takeover waits for (lease × 1.{drift:02} + \
-             guard) × 1.{drift:02} = {} instead of deadtime + fence",
+             guard) × 1.{drift:02} = {} instead of deadtime × 1.{drift:02} + fence",
             timing.full_by_any_clock(),
             drift = timing.drift_percent,
         )

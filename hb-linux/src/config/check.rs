@@ -1,5 +1,7 @@
 //! `hb check`: would this configuration work on this machine, and what does it promise?
 
+mod ppp;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -28,6 +30,10 @@ pub struct Surroundings {
     pub script_directories: Vec<PathBuf>,
     /// This machine is somebody's guest: it can be paused, its watchdog with it.
     pub guest: bool,
+    /// pppd.
+    pub pppd: PathBuf,
+    /// `/`, but in tests: what the kernel has is looked up below it.
+    pub root: PathBuf,
 }
 
 impl Surroundings {
@@ -38,6 +44,8 @@ impl Surroundings {
             interfaces: net::interfaces(),
             script_directories: scripts::directories(config_dir).to_vec(),
             guest: is_guest(),
+            pppd: super::ppp::PPPD.into(),
+            root: "/".into(),
         }
     }
 }
@@ -165,6 +173,8 @@ pub fn run(config_dir: &Path, node: Option<&str>, surroundings: &Surroundings) -
         ),
     }
     check_serial_lines(&loaded, &hacf, &mut report);
+    let machine = (surroundings.pppd.as_path(), surroundings.root.as_path());
+    ppp::check(&loaded, &hacf, config_dir, machine, interfaces, &mut report);
     check_watchdog(&loaded, &hacf, &mut report);
     check_scripts(&settings.groups, &haresources, &surroundings.script_directories, &mut report);
     bounds::times(settings).into_iter().for_each(|fact| report.fact(fact));
@@ -190,7 +200,7 @@ fn check_interfaces(
     for (medium, &line) in loaded.settings.media.iter().zip(&loaded.media_lines) {
         let place = Place { file: hacf, line: Some(line) };
         let (name, needs_ipv4) = match medium {
-            Medium::Serial { .. } => continue,
+            Medium::Serial { .. } | Medium::Ppp { .. } => continue,
             Medium::Broadcast { interface, .. } => (interface, true),
             Medium::Unicast { interface, peer: ip, .. }
             | Medium::Multicast { interface, group: ip, .. } => (interface, ip.is_ipv4()),
@@ -393,7 +403,9 @@ fn check_independence(settings: &Settings, hacf: &Path, report: &mut CheckReport
         .media
         .iter()
         .map(|medium| match medium {
-            Medium::Serial { device, .. } => device.display().to_string(),
+            Medium::Serial { device, .. } | Medium::Ppp { device, .. } => {
+                device.display().to_string()
+            }
             Medium::Broadcast { interface, .. }
             | Medium::Unicast { interface, .. }
             | Medium::Multicast { interface, .. } => interface.clone(),

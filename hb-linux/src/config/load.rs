@@ -15,7 +15,7 @@ use super::media::written;
 use super::source::{self, Privacy};
 use super::times::{At, GivenTimes};
 use super::{
-    GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources, third_voter,
+    GroupLine, Medium, ResourceLine, Settings, authkeys, digest, haresources, ppp, third_voter,
 };
 use crate::net::Interface;
 
@@ -109,9 +109,7 @@ pub(super) fn load_as(
 
     let authkeys_path = path("authkeys");
     let mut keys_report = Report::new(&authkeys_path);
-    let hint = "make one with `hb keygen`, the same on both nodes, mode 0600";
-    let keys = keep(source::read(&authkeys_path, Privacy::OwnerOnly, hint), &mut keys_report)
-        .map(|text| authkeys::parse(&text, &mut keys_report));
+    let keys = authkeys::load(&authkeys_path, &mut keys_report);
 
     let proto = hacf.as_ref().map(|hacf| {
         let groups = groups.as_deref().unwrap_or_default();
@@ -139,7 +137,9 @@ pub(super) fn load_as(
         message,
     });
     let guard_by_watchdog = third_voter::guard_by_watchdog(&hacf, &timing);
-    let (media_lines, media) = hacf.media.into_iter().map(|at| (at.line, at.medium)).unzip();
+    let (media_lines, mut media): (_, Vec<_>) =
+        hacf.media.into_iter().map(|at| (at.line, at.medium)).unzip();
+    media.iter_mut().for_each(|medium| ppp::seen_by(proto.me, medium));
     let settings = Settings {
         node: pair.me,
         peer: pair.peer,
@@ -272,7 +272,7 @@ fn link_kind(medium: &Medium) -> LinkKind {
     match medium {
         Medium::Serial { baud, .. } => LinkKind::Serial { baud: *baud },
         Medium::Broadcast { .. } => LinkKind::Broadcast,
-        Medium::Unicast { .. } => LinkKind::Unicast,
+        Medium::Unicast { .. } | Medium::Ppp { .. } => LinkKind::Unicast,
         Medium::Multicast { .. } => LinkKind::Multicast,
     }
 }

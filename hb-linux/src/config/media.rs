@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Medium;
 use super::diagnostic::{Report, quoted};
+use super::ppp;
 use super::source::{is_interface_name, one};
 
 /// The speeds that the classic takes. All of them exist on every UART worth its name.
@@ -27,10 +28,17 @@ struct Knob<T> {
     line: usize,
 }
 
+/// Which knobs above a medium's line govern it already.
+#[derive(Clone, Copy, Debug)]
+struct Governed {
+    baud: bool,
+    port: bool,
+}
+
 /// Collects media lines; a knob that has been met applies to the media after it.
 #[derive(Default, Debug)]
 pub(super) struct MediaReader {
-    media: Vec<(MediumLine, bool)>,
+    media: Vec<(MediumLine, Governed)>,
     attempted: usize,
     baud: Option<Knob<u32>>,
     port: Option<Knob<u16>>,
@@ -67,12 +75,13 @@ impl MediaReader {
             _ => {}
         }
         self.attempted += 1;
-        if word == "serial" {
+        if matches!(word, "serial" | "ppp-udp") {
             self.last_serial = line;
-        } else if !word.starts_with("mcast") {
+        }
+        if word != "serial" && !word.starts_with("mcast") {
             self.last_udp = line;
         }
-        for medium in self.parse_media(word, values)? {
+        for medium in self.parse_media(word, values, line, report)? {
             self.add(medium, line)?;
         }
         Ok(())
@@ -88,7 +97,13 @@ impl MediaReader {
         }
     }
 
-    fn parse_media(&self, word: &str, values: &[&str]) -> Result<Vec<Medium>, String> {
+    fn parse_media(
+        &self,
+        word: &str,
+        values: &[&str],
+        line: usize,
+        report: &mut Report,
+    ) -> Result<Vec<Medium>, String> {
         let port = self.port.map_or(DEFAULT_PORT, |knob| knob.value);
         let baud = self.baud.map_or(DEFAULT_BAUD, |knob| knob.value);
         match word {
@@ -96,6 +111,14 @@ impl MediaReader {
                 .iter()
                 .map(|&device| Ok(Medium::Serial { device: parse_device(device)?, baud }))
                 .collect(),
+            "ppp-udp" => {
+                let device = parse_device(values.first().copied().unwrap_or_default())?;
+                let ends = ppp::ends(values, line, report)?;
+                let is_ppp =
+                    |(at, _): &&(MediumLine, Governed)| matches!(at.medium, Medium::Ppp { .. });
+                let number = self.media.iter().filter(is_ppp).count();
+                Ok(vec![ends.medium(device, baud, port, number)])
+            }
             "bcast" | "udp" => several(values, "an interface such as eth1")?
                 .iter()
                 .map(|&name| Ok(Medium::Broadcast { interface: parse_interface(name)?, port }))
@@ -120,6 +143,14 @@ impl MediaReader {
     fn add(&mut self, medium: Medium, line: usize) -> Result<(), String> {
         let known = self.media.iter().find(|(other, _)| same_path(&other.medium, &medium));
         if let Some((first, _)) = known {
+            if let (Some(device), false) = (tty(&medium), is_same_kind(&first.medium, &medium)) {
+                return Err(format!(
+                    "{} is in `{}` in line {} already; a line is either `serial` or `ppp-udp`",
+                    device.display(),
+                    written(&first.medium),
+                    first.line
+                ));
+            }
             return Err(format!(
                 "{} stands in line {} already; a second copy would look like a second path and be \
                  none",
@@ -127,11 +158,7 @@ impl MediaReader {
                 first.line
             ));
         }
-        let governed = match medium {
-            Medium::Serial { .. } => self.baud.is_some(),
-            Medium::Broadcast { .. } | Medium::Unicast { .. } => self.port.is_some(),
-            Medium::Multicast { .. } => true,
-        };
+        let governed = Governed { baud: self.baud.is_some(), port: self.port.is_some() };
         self.media.push((MediumLine { line, medium }, governed));
         Ok(())
     }
@@ -140,24 +167,32 @@ impl MediaReader {
     /// no earlier one governs: the guide's own ha.cf has them at its end.
     pub(super) fn finish(mut self, report: &mut Report) -> Vec<MediumLine> {
         if let Some(knob) = self.baud.filter(|knob| knob.line > self.last_serial) {
-            let applied = self.apply(|medium| match medium {
-                Medium::Serial { baud, .. } => {
-                    *baud = knob.value;
-                    true
-                }
-                _ => false,
-            });
+            let applied = self.apply(
+                |governed| governed.baud,
+                |medium| match medium {
+                    Medium::Serial { baud, .. } | Medium::Ppp { baud, .. } => {
+                        *baud = knob.value;
+                        true
+                    }
+                    _ => false,
+                },
+            );
             let any = self.last_serial > 0;
             tell_late(knob.line, "baud", "serial", any, applied, report);
         }
         if let Some(knob) = self.port.filter(|knob| knob.line > self.last_udp) {
-            let applied = self.apply(|medium| match medium {
-                Medium::Broadcast { port, .. } | Medium::Unicast { port, .. } => {
-                    *port = knob.value;
-                    true
-                }
-                _ => false,
-            });
+            let applied = self.apply(
+                |governed| governed.port,
+                |medium| match medium {
+                    Medium::Broadcast { port, .. }
+                    | Medium::Unicast { port, .. }
+                    | Medium::Ppp { port, .. } => {
+                        *port = knob.value;
+                        true
+                    }
+                    _ => false,
+                },
+            );
             let any = self.last_udp > 0;
             tell_late(knob.line, "udpport", "bcast and ucast", any, applied, report);
         }
@@ -165,10 +200,14 @@ impl MediaReader {
     }
 
     /// Offers every ungoverned medium; returns how many took the value.
-    fn apply(&mut self, take: impl Fn(&mut Medium) -> bool) -> usize {
+    fn apply(
+        &mut self,
+        is_governed: impl Fn(&Governed) -> bool,
+        take: impl Fn(&mut Medium) -> bool,
+    ) -> usize {
         self.media
             .iter_mut()
-            .filter(|(_, governed)| !governed)
+            .filter(|(_, governed)| !is_governed(governed))
             .map(|(line, _)| take(&mut line.medium))
             .filter(|&taken| taken)
             .count()
@@ -206,13 +245,29 @@ pub(super) fn written(medium: &Medium) -> String {
         Medium::Multicast { interface, group, port, .. } => {
             format!("mcast {interface} {group} {port}")
         }
+        Medium::Ppp { device, .. } => format!("ppp-udp {}", device.display()),
     }
+}
+
+/// The serial device that a medium needs for itself.
+fn tty(medium: &Medium) -> Option<&PathBuf> {
+    match medium {
+        Medium::Serial { device, .. } | Medium::Ppp { device, .. } => Some(device),
+        _ => None,
+    }
+}
+
+fn is_same_kind(one: &Medium, other: &Medium) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
 }
 
 /// Whether two media are the same wire to the same peer.
 fn same_path(one: &Medium, other: &Medium) -> bool {
     match (one, other) {
-        (Medium::Serial { device: a, .. }, Medium::Serial { device: b, .. }) => a == b,
+        (
+            Medium::Serial { device: a, .. } | Medium::Ppp { device: a, .. },
+            Medium::Serial { device: b, .. } | Medium::Ppp { device: b, .. },
+        ) => a == b,
         (Medium::Broadcast { interface: a, .. }, Medium::Broadcast { interface: b, .. }) => a == b,
         (
             Medium::Unicast { interface: a, peer: c, .. },

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod keygen;
+pub mod ppp;
 pub mod scripts;
 
 mod address;
@@ -22,7 +23,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use hb_proto::id::Voter;
+use serde::{Deserialize, Serialize};
 
+pub use authkeys::AuthKeys;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::Loaded;
 
@@ -37,6 +40,18 @@ pub enum Medium {
     Unicast { interface: String, peer: IpAddr, port: u16 },
     /// `mcast IF GROUP PORT TTL LOOP` (IPv4 or IPv6).
     Multicast { interface: String, group: IpAddr, port: u16, ttl: u8, loopback: bool },
+    /// `ppp-udp DEVICE ADDRESS…`: UDP to the far end of a PPP link that pppd makes over the serial line.
+    Ppp {
+        device: PathBuf,
+        baud: u32,
+        /// What pppd is to call it.
+        interface: String,
+        /// This node's end.
+        local: Ipv4Addr,
+        /// The other node's.
+        remote: Ipv4Addr,
+        port: u16,
+    },
 }
 
 /// The argument of IPaddr: `IP[/PREFIX[/IFACE[:LABEL]][/BROADCAST]]`.
@@ -55,7 +70,7 @@ pub struct AddressSpec {
 }
 
 /// How an authkeys entry authenticates.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Method {
     /// CRC-32: finds damage, keeps nobody out.
     Crc,
@@ -64,7 +79,7 @@ pub enum Method {
 }
 
 /// One line of authkeys.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthKey {
     /// 0–15.
     pub id: u8,
@@ -128,7 +143,7 @@ impl Medium {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Serial { device, .. } => device.display().to_string(),
+            Self::Serial { device, .. } | Self::Ppp { device, .. } => device.display().to_string(),
             Self::Broadcast { interface, .. }
             | Self::Unicast { interface, .. }
             | Self::Multicast { interface, .. } => interface.clone(),

@@ -48,13 +48,7 @@ pub(super) const WORDS: &[(&str, Fate)] = &[
         "hopfudge",
         Harmless("it bounds how often a frame is passed on in a ring; two nodes are no ring"),
     ),
-    (
-        "ppp-udp",
-        Refused(
-            "IP over the serial line is not offered: heartbeats go over the line itself. Write \
-             `serial DEVICE` instead",
-        ),
-    ),
+    ("ppp-udp", Used),
     ("ping", Later("reachability of other machines does not influence takeover yet")),
     ("ping6", Later("reachability of other machines does not influence takeover yet")),
     ("ping_group", Later("reachability of other machines does not influence takeover yet")),

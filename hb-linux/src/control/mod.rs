@@ -47,6 +47,8 @@ pub enum Command {
     Takeover(Option<String>),
     /// Take all groups on an operator's word that the peer is off, in place of its vote (R14).
     TakeoverPeerIsOff,
+    /// Read authkeys again, as SIGHUP. Answered when that is done.
+    Reload,
     /// Release everything and exit: an orderly leave, as SIGTERM.
     Stop,
 }
@@ -55,10 +57,12 @@ pub enum Command {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CommandError {
     /// Nothing before the newline.
-    #[error("empty line; expected one of: standby [GROUP], takeover [GROUP], stop")]
+    #[error("empty line; expected one of: standby [GROUP], takeover [GROUP], reload, stop")]
     Empty,
     /// A word that isn't a command.
-    #[error("unknown command {0:?}; expected one of: standby [GROUP], takeover [GROUP], stop")]
+    #[error(
+        "unknown command {0:?}; expected one of: standby [GROUP], takeover [GROUP], reload, stop"
+    )]
     Unknown(String),
     /// More words than the command takes.
     #[error("{command}: unexpected {word:?} after it")]
@@ -86,6 +90,7 @@ impl Command {
                 Some(PEER_IS_OFF) => ("takeover --peer-is-off", Self::TakeoverPeerIsOff),
                 group => ("takeover", Self::Takeover(group.map(str::to_owned))),
             },
+            "reload" => ("reload", Self::Reload),
             "stop" => ("stop", Self::Stop),
             other => return Err(CommandError::Unknown(other.to_owned())),
         };
@@ -105,6 +110,7 @@ impl fmt::Display for Command {
             Self::Takeover(None) => f.write_str("takeover"),
             Self::Takeover(Some(group)) => write!(f, "takeover {group}"),
             Self::TakeoverPeerIsOff => write!(f, "takeover {PEER_IS_OFF}"),
+            Self::Reload => f.write_str("reload"),
             Self::Stop => f.write_str("stop"),
         }
     }
@@ -144,6 +150,7 @@ mod tests {
             Command::Takeover(None),
             Command::Takeover(group()),
             Command::TakeoverPeerIsOff,
+            Command::Reload,
             Command::Stop,
         ] {
             assert_eq!(Command::parse(command.to_string().as_bytes()), Ok(command));
@@ -156,7 +163,7 @@ mod tests {
         assert_eq!(Command::parse(b"\xff\xfe"), Err(CommandError::NotText));
         assert_eq!(
             Command::parse(b"reboot now").unwrap_err().to_string(),
-            "unknown command \"reboot\"; expected one of: standby [GROUP], takeover [GROUP], stop"
+            "unknown command \"reboot\"; expected one of: standby [GROUP], takeover [GROUP], reload, stop"
         );
         assert_eq!(
             Command::parse(b"stop it").unwrap_err().to_string(),

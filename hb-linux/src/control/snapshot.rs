@@ -165,6 +165,8 @@ pub enum LinkKind {
     Ucast,
     /// UDP multicast.
     Mcast,
+    /// UDP through a PPP link over a serial line.
+    PppUdp,
 }
 
 /// Health of a link.
@@ -389,7 +391,7 @@ macro_rules! word {
 word! {
     NodeState { Starting => "starting", Active => "active", Standby => "standby", Leaving => "leaving" }
     PeerState { Unknown => "unknown", Alive => "alive", Late => "late", Dead => "dead", Left => "left" }
-    LinkKind { Serial => "serial", Bcast => "bcast", Ucast => "ucast", Mcast => "mcast" }
+    LinkKind { Serial => "serial", Bcast => "bcast", Ucast => "ucast", Mcast => "mcast", PppUdp => "ppp-udp" }
     LinkState { Up => "up", Down => "down", OneWay => "one-way" }
     ArbiterState { Absent => "absent", Present => "present", Lost => "lost" }
     ResetLine { Untested => "untested", Tested => "tested", Miswired => "miswired" }

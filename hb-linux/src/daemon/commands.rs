@@ -10,9 +10,15 @@ use super::third_voter;
 use crate::config::{GroupLine, Settings};
 use crate::control::{Command, Reply};
 
-/// Carries out one command; what becomes of it shows in the log and in `hb status`.
-pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: Instant) -> Reply {
-    match command {
+/// Carries out one command; what becomes of it shows in the log and in `hb status`. `None` for a reload, whose
+/// answer comes when the file is read.
+pub fn carry_out(
+    node: &mut Node,
+    settings: &Settings,
+    command: &Command,
+    now: Instant,
+) -> Option<Reply> {
+    Some(match command {
         Command::Stop => {
             info!("hb stop: leaving the cluster");
             node.request_leave();
@@ -26,9 +32,14 @@ pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: I
             }
             Reply::accepted(message)
         }
+        Command::Reload => return None,
         Command::Standby(word) => {
             let reply = for_each(node, settings, word.as_deref(), |node, group| {
-                node.request_standby(now, group)
+                node.request_standby(now, group).inspect_err(|refusal| {
+                    if matches!(refusal, Refusal::PeerAbsent { .. } | Refusal::PeerDeaf) {
+                        warn!("No reply to standby request: {refusal}");
+                    }
+                })
             });
             answer(reply, |groups| format!("{} takes over {}", settings.peer, counted(groups)))
         }
@@ -53,7 +64,7 @@ pub fn carry_out(node: &mut Node, settings: &Settings, command: &Command, now: I
                 with_obstacle(message, node, settings, now)
             })
         }
-    }
+    })
 }
 
 /// With an arbiter a node runs by votes alone: once this one has left, a peer without the arbiter's has none

@@ -11,7 +11,7 @@ use hb_proto::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tracing::{debug, error, info, warn};
 
-use crate::config::{AddressSpec, ResourceLine, Settings};
+use crate::config::{AddressSpec, AuthKeys, ResourceLine, Settings};
 use crate::log::{CRIT, Sink};
 use crate::net::ipaddr::{acquired_line, announcing_line};
 use crate::net::{Addresses, Announcer, Held};
@@ -58,6 +58,24 @@ pub struct Effects {
     standing: u16,
     /// Log lines that found no room on their way to the helper, and were not told of yet.
     unlogged: u32,
+    /// What the helper was asked to read of authkeys.
+    keys: Keys,
+}
+
+/// authkeys on its way through the helper.
+enum Keys {
+    NotAsked,
+    Asked,
+    Read(Result<AuthKeys, Unread>),
+}
+
+/// Why there are no keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unread {
+    /// So many errors, which the helper has logged.
+    Errors(u32),
+    /// There is no helper, or it doesn't read its orders.
+    NoHelper,
 }
 
 impl Effects {
@@ -79,6 +97,7 @@ impl Effects {
             respawn_at: None,
             standing: 0,
             unlogged: 0,
+            keys: Keys::NotAsked,
         }
     }
 
@@ -272,6 +291,9 @@ impl Effects {
                 Received::Message(FromHelper::LogDropped { lines }) => {
                     warn!("{lines} log lines were lost");
                 }
+                Received::Message(FromHelper::Keys(keys)) => {
+                    self.keys = Keys::Read(keys.map_err(Unread::Errors));
+                }
                 Received::Nothing => return answered,
                 Received::Gone => {
                     self.mourn_helper(node, now);
@@ -280,6 +302,21 @@ impl Effects {
             }
         }
         answered
+    }
+
+    /// Has the helper read authkeys.
+    pub fn ask_for_keys(&mut self) {
+        let asked = self.order(&ToHelper::ReadKeys);
+        self.keys = if asked { Keys::Asked } else { Keys::Read(Err(Unread::NoHelper)) };
+    }
+
+    /// What came of that, once.
+    pub fn take_keys(&mut self) -> Option<Result<AuthKeys, Unread>> {
+        match std::mem::replace(&mut self.keys, Keys::NotAsked) {
+            Keys::Read(read) => return Some(read),
+            waiting => self.keys = waiting,
+        }
+        None
     }
 
     /// The helper died. What it ran goes with it, or a start would finish after its group was given up;
@@ -292,6 +329,9 @@ impl Effects {
         let status = self.helper.exit_status();
         error!(target: CRIT, "the helper process is gone ({status:?}); starting another");
         self.respawn_at = Some(now + RESPAWN_AFTER);
+        if matches!(self.keys, Keys::Asked) {
+            self.keys = Keys::Read(Err(Unread::NoHelper));
+        }
         for order in std::mem::take(&mut self.under_way) {
             if let Some(group) = order.group {
                 // It may have ended by itself meanwhile.

@@ -26,7 +26,7 @@ use super::watch::Watch;
 use super::words::Words;
 use super::{commands, notify, report};
 use crate::config::Settings;
-use crate::control::server::Server;
+use crate::control::server::{Server, Ticket};
 use crate::log::CRIT;
 use crate::media::{self, Receive, Tended};
 
@@ -42,7 +42,7 @@ const EVENTS_MAX: usize = MAX_LINKS + 4;
 const CONTROL: u64 = 100;
 const HELPER: u64 = 101;
 const LEAVE: u64 = 102;
-const RELOAD: u64 = 103;
+const HANG_UP: u64 = 103;
 
 /// What a turn ended in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,15 +66,17 @@ pub struct Daemon {
     pub(super) settings: Settings,
     clock: Clock,
     links: Vec<Link>,
-    server: Server,
-    effects: Effects,
+    pub(super) server: Server,
+    pub(super) effects: Effects,
     watch: Watch,
     words: Words,
     votes: Option<Votes>,
+    /// Who asked for authkeys to be read again.
+    pub(super) reloader: Option<Ticket>,
     epoll: rustix::fd::OwnedFd,
     helper_writes: bool,
     leave: UnixStream,
-    reload: UnixStream,
+    hang_up: UnixStream,
     tend_at: Instant,
     /// When there is something to do even if nothing arrives; `None` while that isn't known.
     due: Option<Instant>,
@@ -108,7 +110,7 @@ impl Daemon {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (words, votes) = (Words::of(&settings), Votes::of(&settings));
         let now = clock.now();
-        let (leave, reload) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
+        let (leave, hang_up) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
             node,
             settings,
@@ -119,10 +121,11 @@ impl Daemon {
             watch,
             words,
             votes,
+            reloader: None,
             epoll,
             helper_writes: false,
             leave,
-            reload,
+            hang_up,
             tend_at: Instant::ZERO,
             due: None,
             now,
@@ -135,7 +138,7 @@ impl Daemon {
         daemon.add(&daemon.server, CONTROL)?;
         daemon.add(daemon.effects.helper().fd(), HELPER)?;
         daemon.add(&daemon.leave, LEAVE)?;
-        daemon.add(&daemon.reload, RELOAD)?;
+        daemon.add(&daemon.hang_up, HANG_UP)?;
         Ok(daemon)
     }
 
@@ -184,7 +187,10 @@ impl Daemon {
                 CONTROL => server_ready = true,
                 HELPER => self.hear_helper(event.flags, now),
                 LEAVE => self.leave(),
-                RELOAD => self.reload(),
+                HANG_UP => {
+                    drain(&self.hang_up);
+                    self.reload(None);
+                }
                 link => {
                     news |= self.read_link(link as usize);
                     continue;
@@ -214,6 +220,7 @@ impl Daemon {
         if let Some(turn) = self.carry_out(now, Then::Decide) {
             return Ok(turn);
         }
+        self.words.look(&self.node, now);
         if let Some(votes) = &mut self.votes {
             votes.look(&self.node, now);
         }
@@ -311,6 +318,7 @@ impl Daemon {
             self.effects.flush();
         }
         self.effects.receive(&mut self.node, now);
+        self.take_keys();
         if self.effects.is_without_helper() {
             // Its end would be told again at every turn.
             let _ = epoll::delete(&self.epoll, self.effects.helper().fd());
@@ -325,22 +333,16 @@ impl Daemon {
         self.node.request_leave();
     }
 
-    fn reload(&mut self) {
-        drain(&self.reload);
-        warn!(
-            "SIGHUP: nothing is read again. ha.cf, haresources and authkeys, lease, guard and arbiter among them, \
-             take effect at a restart: `hb check`, then restart one node after the other"
-        );
-    }
-
     fn serve(&mut self, ready: bool, now: Instant) {
         if ready {
             self.server.handle_ready(now);
         }
         self.server.handle_timeout(now);
         while let Some((ticket, command)) = self.server.poll_command() {
-            let reply = commands::carry_out(&mut self.node, &self.settings, &command, now);
-            self.server.reply(ticket, &reply);
+            match commands::carry_out(&mut self.node, &self.settings, &command, now) {
+                Some(reply) => self.server.reply(ticket, &reply),
+                None => self.reload(Some(ticket)),
+            }
         }
         if self.server.wants_snapshot() {
             let snapshot = report::snapshot(&self.node, &self.settings, &self.watch, now);

@@ -16,6 +16,7 @@ pub mod clock;
 mod commands;
 mod effects;
 mod event_loop;
+mod keys;
 mod link;
 pub mod notify;
 mod predecessor;
@@ -38,7 +39,7 @@ use rustix::io::Errno;
 use tracing::{error, info, warn};
 
 pub use event_loop::{Daemon, Turn};
-pub(crate) use start::key_ring;
+pub(crate) use keys::key_ring;
 pub use start::{Options, StartError, start};
 
 use crate::log::Sink;
@@ -58,6 +59,9 @@ pub fn main() -> ExitCode {
             let mut addresses = Addresses::open()?;
             addresses.release(ip).map(drop).map_err(std::io::Error::other)
         });
+    }
+    if resources::is_companion() {
+        return resources::companion_main();
     }
     let options = Options::parse();
     // Debug lines go to the debugfile alone, if ha.cf names one; none is made in the steady state.

@@ -192,7 +192,8 @@ mod sched {
     /// must not inherit it. A loop gone wild is bounded by the kernel, which leaves ordinary processes
     /// 5 % of the time (sched_rt_runtime_us, sched(7)).
     pub(super) fn round_robin(priority: i32) -> Result<(), Errno> {
-        let wanted = libc::sched_param { sched_priority: priority };
+        // The kernel's `struct sched_param` is this one number; musl's has reserved ones behind it.
+        let wanted: libc::c_int = priority;
         let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
         // The bare system call, for musl's wrapper refuses (POSIX wants processes, Linux has threads).
         // SAFETY: `wanted` lives during the call, which only reads it; 0 is the calling thread.

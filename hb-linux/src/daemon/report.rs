@@ -16,7 +16,7 @@ use hb_proto::wire::message::Life;
 
 use super::third_voter;
 use super::watch::Watch;
-use crate::config::Settings;
+use crate::config::{Medium, Settings};
 use crate::control::snapshot::{
     Cause, Configuration, Digest, Failover, Group, GroupState, KeyUse, Link, LinkKind, LinkState,
     NodeState, Peer, PeerState, RoundTrip, Snapshot, Stalls,
@@ -35,7 +35,7 @@ pub fn snapshot(node: &Node, settings: &Settings, watch: &Watch, now: Instant) -
             last_heard_ms: node.peer().heard_at().map(|at| now.since(at).millis()),
         },
         links: (0..settings.media.len())
-            .map(|at| link(node, at, now))
+            .map(|at| link(node, settings, at, now))
             .zip(names(settings))
             .map(named)
             .collect(),
@@ -98,14 +98,14 @@ const fn peer_state(state: ProtoPeerState) -> PeerState {
 }
 
 fn names(settings: &Settings) -> impl Iterator<Item = String> + '_ {
-    settings.media.iter().map(crate::config::Medium::name)
+    settings.media.iter().map(Medium::name)
 }
 
 fn named((link, name): (Link, String)) -> Link {
     Link { name, ..link }
 }
 
-fn link(node: &Node, at: usize, now: Instant) -> Link {
+fn link(node: &Node, settings: &Settings, at: usize, now: Instant) -> Link {
     use hb_proto::config::LinkKind as Kind;
     let id = LinkId(at as u8);
     let statistics = node.link_statistics(id).cloned().unwrap_or_default();
@@ -121,6 +121,7 @@ fn link(node: &Node, at: usize, now: Instant) -> Link {
         kind: match node.config().links[at] {
             Kind::Serial { .. } => LinkKind::Serial,
             Kind::Broadcast => LinkKind::Bcast,
+            Kind::Unicast if matches!(settings.media[at], Medium::Ppp { .. }) => LinkKind::PppUdp,
             Kind::Unicast => LinkKind::Ucast,
             Kind::Multicast => LinkKind::Mcast,
         },

@@ -1,23 +1,24 @@
 //! From the files to a running loop: everything that may block, fail or allocate happens here.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 use hb_proto::id::BootId;
 use hb_proto::node::Node;
-use hb_proto::wire::auth::{Key, KeyRing};
 use tracing::{info, warn};
 
 use super::boot_id::{self, BootIdError};
 use super::clock::Clock;
 use super::effects::Effects;
+use super::keys::key_ring;
 use super::link::Link;
 use super::watch::Watch;
 use super::words::{Words, tell_built_in};
 use super::{Daemon, privileges, realtime};
 use crate::config::check::is_guest;
-use crate::config::{Diagnostic, Method, Settings, Severity};
+use crate::config::ppp::{self, PPPD};
+use crate::config::{Diagnostic, Settings, Severity};
 use crate::control::server::Server;
 use crate::log::Sink;
 use crate::net::{self, Addresses, Announcer};
@@ -39,6 +40,9 @@ pub struct Options {
     /// This node's name in ha.cf; without it, `uname -n`
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// Another pppd than Debian's, for tests
+    #[arg(long, value_name = "PROGRAM", default_value = PPPD, hide = true)]
+    pub pppd: String,
     /// The test rig's watchdog, in place of ha.cf's
     #[arg(long, value_name = "SOCKET", hide = true)]
     pub rig_watchdog: Option<PathBuf>,
@@ -94,7 +98,7 @@ pub fn start(
     }
     let settings = loaded.settings;
     let server = Server::bind(&options.run_dir)?;
-    configure_helper(&mut helper, &settings, &options.config_dir)?;
+    configure_helper(&mut helper, &settings, options)?;
     sink.divert(Some(helper.log_socket().map_err(io("the log can't be handed to the helper"))?));
     info!("heartbeat starting.");
     for remark in &loaded.diagnostics {
@@ -106,7 +110,7 @@ pub fn start(
     tell_built_in(&settings);
     let boot = boot_id::next(&options.state_dir, floor)?;
     let longest = boot_id::longest_promise(&options.state_dir, settings.proto.timing.full())?;
-    let keys = key_ring(&settings);
+    let keys = key_ring(&settings.keys, settings.signing_key);
     let links: Vec<Link> = settings.media.iter().map(Link::open).collect();
     for link in &links {
         match link.port().failure() {
@@ -142,8 +146,22 @@ pub fn start(
 fn configure_helper(
     helper: &mut Helper,
     settings: &Settings,
-    config_dir: &Path,
+    options: &Options,
 ) -> Result<(), StartError> {
+    let config_dir = options.config_dir.as_path();
+    let lines: Vec<_> = settings
+        .media
+        .iter()
+        .filter_map(|medium| {
+            let name = format!("pppd on {}", medium.name());
+            ppp::arguments(medium, config_dir).map(|args| (name, args))
+        })
+        .collect();
+    let companions = lines.iter().map(|(name, args)| resources::Companion {
+        name,
+        program: &options.pppd,
+        args: args.iter().map(String::as_str).collect(),
+    });
     let script_dirs = resources::script_dirs(config_dir);
     let stop_timeout = settings.proto.patience.stop.millis();
     let setup = Setup {
@@ -153,18 +171,9 @@ fn configure_helper(
         logfile: &settings.logfile,
         debugfile: settings.debugfile.as_deref(),
         stop_timeout_ms: u32::try_from(stop_timeout).unwrap_or(u32::MAX),
+        companions: companions.collect(),
     };
     Ok(helper.configure(&setup, &settings.groups)?)
-}
-
-/// The keys of authkeys. Its reader has checked numbers and signing key.
-pub(crate) fn key_ring(settings: &Settings) -> KeyRing {
-    let keys = settings.keys.iter().map(|key| match key.method {
-        Method::Crc => Key::crc(key.id),
-        Method::Hmac => Key::hmac(key.id, &key.secret),
-    });
-    let keys = keys.map(|key| key.expect("authkeys numbers keys 0 to 15")).collect();
-    KeyRing::new(keys, settings.signing_key).expect("authkeys lists the key that signs")
 }
 
 impl Words {

@@ -85,6 +85,14 @@ impl Watch {
                     device.identity(),
                     device.timeout_s()
                 );
+                if device.nowayout() == Some(true) {
+                    warn!(
+                        "watchdog {}: nowayout: it can't be disarmed, so this machine is reset {} s after \
+                         heartbeat was stopped, unless it is started again by then",
+                        device.identity(),
+                        device.timeout_s()
+                    );
+                }
                 self.device = Some(device);
             }
             Err(error) => {

@@ -1,11 +1,13 @@
 //! What happened, in the log's words. Phrases that tools of the classics look for are kept.
 
+use hb_proto::authority::Stance;
 use hb_proto::config::ResourceKind;
 use hb_proto::event::Failover;
 use hb_proto::event::{Cause, Event};
 use hb_proto::group::Change;
 use hb_proto::id::{GroupId, LinkId};
 use hb_proto::link::LinkState;
+use hb_proto::node::Node;
 use hb_proto::peer::PeerState;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
@@ -23,6 +25,8 @@ const STALLED: usize = 1;
 /// Late and alive again, by turns.
 const FLAPPING: usize = 2;
 const LINKS: usize = 3;
+/// Groups asked for again and again.
+const REQUESTS: usize = 4;
 
 /// Tells events to the log.
 pub struct Words {
@@ -35,7 +39,9 @@ pub struct Words {
     third_voter: bool,
     rejected: Limiter<{ Reject::COUNT }>,
     /// Late heartbeats and stalls of our own, which a busy machine may have many a second of.
-    repeated: Limiter<4>,
+    repeated: Limiter<5>,
+    /// Groups (one bit each) that this node was asking for when it was last looked at.
+    asking: u16,
     /// The first group after the start is being acquired.
     acquiring_first: bool,
     initialised: bool,
@@ -60,8 +66,27 @@ impl Words {
             third_voter: settings.proto.arbiter.is_some(),
             rejected: Limiter::new(REJECT_BURST),
             repeated: Limiter::new(REPEATED_BURST),
+            asking: 0,
             acquiring_first: false,
             initialised: false,
+        }
+    }
+
+    /// What no event tells: this node has begun to ask a peer that is there for a group.
+    pub fn look(&mut self, node: &Node, now: Instant) {
+        let count = self.groups.len() as u8;
+        let groups = || (0..count).map(GroupId);
+        let asks = |group: &GroupId| node.stance(*group) == Stance::Asking;
+        let asking = groups().filter(asks).fold(0, |set: u16, group| set | 1 << group.0);
+        let before = std::mem::replace(&mut self.asking, asking);
+        if asking & !before == 0 || node.peer().state().is_gone() {
+            return;
+        }
+        for group in groups().filter(|group| (asking & !before) & 1 << group.0 != 0) {
+            if self.repeated.admit(REQUESTS, now) {
+                // As the classics have it: by the group's first resource.
+                info!("Requesting resource group {}", self.resource(group, 0));
+            }
         }
     }
 
@@ -169,6 +194,7 @@ impl Words {
                 LATE => "late heartbeats",
                 STALLED => "stalls of this process",
                 FLAPPING => "the peer, late and alive again",
+                REQUESTS => "resource groups requested",
                 _ => "links up and down",
             };
             warn!("{what}: {held_back}");

@@ -43,6 +43,11 @@ pub enum Failure {
     /// No such NIC.
     #[error("no such interface; `ip link` lists those that exist")]
     NoInterface,
+    /// pppd has not made it.
+    #[error(
+        "the PPP link is not up (no interface {interface} yet); the log has what pppd says, and both ends must run"
+    )]
+    NoPpp { interface: String },
     /// Binding to the interface was refused.
     #[error(
         "binding to the interface was refused; it takes Linux 5.7 or the capability CAP_NET_RAW"

@@ -21,6 +21,9 @@ use rustix::io::Errno;
 
 use crate::config::Medium;
 pub use failure::Failure;
+pub(crate) use serial::{Tty, claim, explain};
+pub use uucp::LOCK_DIR;
+pub(crate) use uucp::LockFile;
 
 /// What can't be a frame (protocol.md §5) is dropped by the kernel: shorter or longer datagrams.
 pub use hb_proto::wire::{MAX_FRAME, MIN_FRAME};
@@ -117,8 +120,9 @@ impl Port {
             ),
             Medium::Broadcast { interface, .. }
             | Medium::Unicast { interface, .. }
-            | Medium::Multicast { interface, .. } => {
-                (interface.clone(), Link::Udp(udp::Udp::new(medium.clone(), interface.clone())))
+            | Medium::Multicast { interface, .. }
+            | Medium::Ppp { interface, .. } => {
+                (medium.name(), Link::Udp(udp::Udp::new(medium.clone(), interface.clone())))
             }
         };
         let mut port = Self { name, link, failure: None, counters: Counters::default() };
@@ -139,7 +143,7 @@ impl Port {
         &self.name
     }
 
-    /// "serial", "bcast", "ucast" or "mcast".
+    /// "serial", "bcast", "ucast", "mcast" or "ppp-udp".
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.link {

@@ -30,10 +30,13 @@ pub(super) struct Serial {
     rest: heapless::Vec<u8, MAX_SERIAL>,
 }
 
+/// A tty set up as a serial line.
 #[derive(Debug)]
-struct Tty {
-    io: OwnedFd,
-    line: serialport::TTYPort,
+pub(crate) struct Tty {
+    /// Reads and writes without waiting.
+    pub(crate) io: OwnedFd,
+    /// Holds the line, and sets it up.
+    pub(crate) line: serialport::TTYPort,
 }
 
 impl Serial {
@@ -46,15 +49,7 @@ impl Serial {
     }
 
     pub(super) fn open(&mut self) -> Result<(), Failure> {
-        // /dev/serial/by-path/… may lead to another ttyUSB each time the adapter is plugged in; the
-        // lock goes by the name that the device has now.
-        let device = fs::canonicalize(&self.device).map_err(|error| explain(errno_of(&error)))?;
-        let lock = LockFile::path_for(&self.lock_dir, &device).ok_or(Failure::NotATty)?;
-        if rustix::fs::stat(&device).map(|stat| FileType::from_raw_mode(stat.st_mode))
-            != Ok(FileType::CharacterDevice)
-        {
-            return Err(Failure::NotATty);
-        }
+        let (device, lock) = resolve(&self.device, &self.lock_dir)?;
         if self.lock.as_ref().is_none_or(|held| held.path() != lock) {
             self.lock = None;
             self.lock = Some(LockFile::acquire(lock)?);
@@ -123,6 +118,26 @@ impl Drop for Serial {
     }
 }
 
+/// The device behind its links, and its lock file.
+fn resolve(device: &Path, lock_dir: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    // /dev/serial/by-path/… may lead to another ttyUSB each time the adapter is plugged in; the
+    // lock goes by the name that the device has now.
+    let device = fs::canonicalize(device).map_err(|error| explain(errno_of(&error)))?;
+    let lock = LockFile::path_for(lock_dir, &device).ok_or(Failure::NotATty)?;
+    let kind = rustix::fs::stat(&device).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if kind != Ok(FileType::CharacterDevice) {
+        return Err(Failure::NotATty);
+    }
+    Ok((device, lock))
+}
+
+/// Locks and opens a port for `hb serial`.
+pub(crate) fn claim(device: &Path, baud: u32, lock_dir: &Path) -> Result<(LockFile, Tty), Failure> {
+    let (device, lock) = resolve(device, lock_dir)?;
+    let lock = LockFile::acquire(lock)?;
+    Ok((lock, Tty::open(&device, baud)?))
+}
+
 fn write(tty: &Tty, bytes: &[u8]) -> Result<usize, Errno> {
     match rustix::io::write(&tty.io, bytes) {
         Err(errno) if errno == Errno::AGAIN || errno == Errno::INTR => Ok(0),
@@ -172,7 +187,7 @@ impl Tty {
     }
 }
 
-fn explain(errno: Errno) -> Failure {
+pub(crate) fn explain(errno: Errno) -> Failure {
     match errno {
         Errno::NOENT | Errno::NOTDIR | Errno::NXIO | Errno::NODEV => Failure::NoDevice,
         Errno::ACCESS | Errno::PERM => Failure::DeviceDenied,

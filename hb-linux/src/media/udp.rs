@@ -55,6 +55,7 @@ impl Udp {
         match self.medium {
             Medium::Unicast { .. } => "ucast",
             Medium::Multicast { .. } => "mcast",
+            Medium::Ppp { .. } => "ppp-udp",
             Medium::Broadcast { .. } | Medium::Serial { .. } => "bcast",
         }
     }
@@ -68,6 +69,9 @@ impl Udp {
                 format!("{} group {group} ttl {ttl} loop {}", base(*port), u8::from(*loopback))
             }
             Medium::Broadcast { port, .. } => base(*port),
+            Medium::Ppp { device, local, remote, port, .. } => {
+                format!("{} over ppp on tty {}: {local} to {remote}", base(*port), device.display())
+            }
             Medium::Serial { .. } => unreachable!("made from UDP media only"),
         }
     }
@@ -77,7 +81,14 @@ impl Udp {
     }
 
     pub(super) fn open(&mut self) -> Result<(), Failure> {
-        self.open = Some(Plan::of(&self.medium).open(&self.interface)?);
+        let opened = Plan::of(&self.medium).open(&self.interface);
+        self.open = Some(opened.map_err(|failure| match (failure, &self.medium) {
+            // pppd makes it when both ends have found each other.
+            (Failure::NoInterface, Medium::Ppp { interface, .. }) => {
+                Failure::NoPpp { interface: interface.clone() }
+            }
+            (failure, _) => failure,
+        })?);
         Ok(())
     }
 
@@ -163,6 +174,13 @@ impl Plan {
                     IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
                 },
                 to: peer,
+                port,
+                wanted: Wanted::Unicast,
+                multicast: None,
+            },
+            Medium::Ppp { remote, port, .. } => Self {
+                bind: Ipv4Addr::UNSPECIFIED.into(),
+                to: remote.into(),
                 port,
                 wanted: Wanted::Unicast,
                 multicast: None,

@@ -16,11 +16,11 @@ use rustix::process::{Pid, getpid, test_kill_process};
 use super::Failure;
 
 /// Where lock files live (FHS 3.0 §5.9).
-pub(super) const LOCK_DIR: &str = "/var/lock";
+pub const LOCK_DIR: &str = "/var/lock";
 
 /// A held lock; the file is removed when it is dropped.
 #[derive(Debug)]
-pub(super) struct LockFile {
+pub(crate) struct LockFile {
     file: PathBuf,
     /// Of our file: one that somebody else put in its place is not ours to remove.
     inode: u64,

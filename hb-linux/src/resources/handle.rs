@@ -68,7 +68,7 @@ pub enum ConfigureError {
 }
 
 /// What a look into the mailbox found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Received {
     /// One message; there may be more.
     Message(FromHelper),
@@ -245,11 +245,10 @@ impl Helper {
     /// The next message. Once it says [`Received::Gone`] it goes on saying so until
     /// [`Helper::respawn`].
     pub fn receive(&mut self) -> Received {
-        let mut packet = [0; 64];
         while !self.gone {
-            match recv(&self.socket, &mut packet, RecvFlags::DONTWAIT) {
+            match recv(&self.socket, &mut self.packet[..], RecvFlags::DONTWAIT) {
                 Ok((0, _)) => self.gone = true,
-                Ok((n, _)) => match decode(&packet[..n]) {
+                Ok((n, _)) => match decode(&self.packet[..n]) {
                     Ok(message) => return Received::Message(message),
                     // The same build encoded it: only a damaged helper says such a thing.
                     Err(_) => self.gone = true,

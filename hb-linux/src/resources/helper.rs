@@ -19,12 +19,14 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send};
 use signal_hook::consts::signal;
 
+use super::companion::Companion;
 use super::message::{
     FromHelper, MAX_MESSAGE, Outcome, Setup, Step, Steps, ToHelper, Verb, What, decode, encode,
 };
 use super::output::Output;
 use super::run::{Ended, Order, Running};
 use super::script::{Environment, command_line, find};
+use crate::config::{AuthKeys, Severity};
 use crate::log::Level;
 use crate::log::file::Logs;
 
@@ -65,7 +67,11 @@ pub fn helper_main(release: Release<'_>) -> ExitCode {
             worker.logs.check_now();
         }
     }
-    worker.carry_out_standing_order(release)
+    let exit = worker.carry_out_standing_order(release);
+    for companion in std::mem::take(&mut worker.companions) {
+        companion.end(&mut worker.logs);
+    }
+    exit
 }
 
 /// An ordinary process, whatever started the daemon: own session, signals handled, umask, directory.
@@ -141,10 +147,12 @@ struct Worker<'fd> {
     script_dirs: Vec<PathBuf>,
     environment: Environment,
     stop_timeout: Duration,
+    config_dir: PathBuf,
     groups: [Group; MAX_GROUPS],
     standing: Steps,
     answers: VecDeque<FromHelper>,
     next_report: Instant,
+    companions: Vec<Companion>,
     lingering: VecDeque<Output>,
     stuck: Vec<Child>,
     /// A stop of the standing order failed.
@@ -161,10 +169,12 @@ impl<'fd> Worker<'fd> {
             script_dirs: Vec::new(),
             environment: Environment::default(),
             stop_timeout: Duration::from_secs(60),
+            config_dir: PathBuf::new(),
             groups: std::array::from_fn(|_| Group::default()),
             standing: Steps::new(),
             answers: VecDeque::new(),
             next_report: Instant::now(),
+            companions: Vec::new(),
             lingering: VecDeque::new(),
             stuck: Vec::new(),
             failed: false,
@@ -187,9 +197,11 @@ impl<'fd> Worker<'fd> {
         events.set(PollFlags::OUT, !self.answers.is_empty());
         let running = || self.groups.iter().filter_map(|group| group.running.as_ref());
         let pipes = self.lingering.iter().filter_map(Output::fd);
+        let beside = self.companions.iter().flat_map(Companion::fds);
         let mut fds: Vec<PollFd<'_>> = running()
             .flat_map(Running::fds)
             .chain(pipes)
+            .chain(beside)
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         if self.daemon != Daemon::Gone {
@@ -197,7 +209,9 @@ impl<'fd> Worker<'fd> {
         }
         let report =
             (self.logs.has_lost() && self.daemon == Daemon::Here).then_some(self.next_report);
-        let wake = running().filter_map(|running| running.wake_at(now)).chain(report).min();
+        let beside = self.companions.iter().filter_map(|companion| companion.wake_at(now));
+        let wake =
+            running().filter_map(|running| running.wake_at(now)).chain(report).chain(beside).min();
         let timeout = wake.map(|at| {
             let span = at.saturating_duration_since(now);
             // Rounding up by a millisecond saves a turn that comes too early.
@@ -249,6 +263,7 @@ impl<'fd> Worker<'fd> {
             }
             ToHelper::Abort { ticket } => self.abort(ticket),
             ToHelper::Log { level, at, text } => self.logs.write(level, at, text),
+            ToHelper::ReadKeys => self.read_keys(),
             ToHelper::StandingOrder(steps) => self.standing = steps,
             ToHelper::Farewell => self.daemon = Daemon::Leaving,
         }
@@ -259,7 +274,34 @@ impl<'fd> Worker<'fd> {
         self.environment =
             Environment::new(setup.node, setup.config_dir, setup.logfile, setup.debugfile);
         self.stop_timeout = Duration::from_millis(setup.stop_timeout_ms.into());
+        setup.config_dir.clone_into(&mut self.config_dir);
         self.logs.open(setup.logfile, setup.debugfile);
+        let now = Instant::now();
+        self.companions = setup.companions.iter().map(|each| Companion::new(each, now)).collect();
+    }
+
+    /// Files are for this process: the daemon's loop waits for no disk.
+    fn read_keys(&mut self) {
+        let (keys, remarks) = AuthKeys::read(&self.config_dir);
+        for remark in &remarks {
+            let level = match remark.severity {
+                Severity::Note => Level::Info,
+                Severity::Warning => Level::Warn,
+                Severity::Error => Level::Error,
+            };
+            self.logs.say(level, &remark.to_string());
+        }
+        let errors = remarks.iter().filter(|remark| remark.severity == Severity::Error).count();
+        let mut keys = keys.ok_or(u32::try_from(errors).unwrap_or(u32::MAX));
+        if encode(&FromHelper::Keys(keys.clone()), &mut [0; MAX_MESSAGE]).is_err() {
+            let text = format!(
+                "authkeys: its secrets take more than {MAX_MESSAGE} bytes together: they can only be read at a \
+                 restart; `hb keygen` makes shorter ones"
+            );
+            self.logs.say(Level::Error, &text);
+            keys = Err(1);
+        }
+        self.answers.push_back(FromHelper::Keys(keys));
     }
 
     fn enqueue(&mut self, order: Order) {
@@ -308,6 +350,9 @@ impl<'fd> Worker<'fd> {
             {
                 self.start(order);
             }
+        }
+        for companion in &mut self.companions {
+            companion.advance(now, &mut self.logs);
         }
         for output in &mut self.lingering {
             output.pump(&mut self.logs);
@@ -415,11 +460,11 @@ impl<'fd> Worker<'fd> {
     }
 
     fn send_answers(&mut self) {
-        let mut packet = [0; 64];
+        let mut packet = [0; MAX_MESSAGE];
         while self.daemon != Daemon::Gone
             && let Some(answer) = self.answers.front()
         {
-            // An answer is under 20 bytes.
+            // Keys that are too long were not queued; all else is under 20 bytes.
             let Ok(bytes) = encode(answer, &mut packet) else { return };
             match send(self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(_) => drop(self.answers.pop_front()),

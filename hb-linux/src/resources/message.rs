@@ -7,6 +7,7 @@ use std::path::Path;
 use hb_proto::config::{MAX_GROUPS, MAX_RESOURCES};
 use serde::{Deserialize, Serialize};
 
+use crate::config::AuthKeys;
 use crate::log::Level;
 
 /// Longest message either way, in bytes. A group's line of haresources is the largest thing said.
@@ -68,6 +69,21 @@ pub struct Setup<'a> {
     pub debugfile: Option<&'a Path>,
     /// How long each stop of the standing order may take, in milliseconds.
     pub stop_timeout_ms: u32,
+    /// Programs that run for as long as the daemon does.
+    #[serde(borrow)]
+    pub companions: Vec<Companion<'a>>,
+}
+
+/// A program that runs for as long as the daemon does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Companion<'a> {
+    /// What the log calls it.
+    pub name: &'a str,
+    /// Its full path.
+    pub program: &'a str,
+    /// Its arguments.
+    #[serde(borrow)]
+    pub args: Vec<&'a str>,
 }
 
 /// Group and place within the group.
@@ -120,6 +136,8 @@ pub enum ToHelper<'a> {
         /// Without a line feed.
         text: &'a str,
     },
+    /// Read authkeys again; answered by one [`FromHelper::Keys`].
+    ReadKeys,
     /// Replaces the standing order.
     StandingOrder(Steps),
     /// The daemon leaves in good order: the standing order is void.
@@ -151,7 +169,7 @@ pub enum Outcome {
 }
 
 /// From the helper.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromHelper {
     /// The script runs, in a process group of this number: who must end it when the helper is gone.
     Started {
@@ -176,6 +194,8 @@ pub enum FromHelper {
         /// Lines.
         lines: u32,
     },
+    /// What authkeys holds now, or how many errors it has: the log has them.
+    Keys(Result<AuthKeys, u32>),
 }
 
 /// `message` as bytes in `buffer`.
@@ -200,6 +220,7 @@ pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> postcard::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{AuthKey, Method};
 
     fn there_and_back(message: &ToHelper<'_>) {
         let mut buffer = [0; MAX_MESSAGE];
@@ -216,6 +237,11 @@ mod tests {
             logfile: Path::new("/var/log/ha-log"),
             debugfile: None,
             stop_timeout_ms: 60_000,
+            companions: vec![Companion {
+                name: "ppp on /dev/ttyS1",
+                program: "/usr/sbin/pppd",
+                args: vec!["/dev/ttyS1", "19200"],
+            }],
         }));
         there_and_back(&ToHelper::Group {
             group: 15,
@@ -229,7 +255,19 @@ mod tests {
             step: Step { group: 15, resource: 15 },
             verb: Verb::Status,
         });
+        there_and_back(&ToHelper::ReadKeys);
         there_and_back(&ToHelper::Farewell);
+    }
+
+    /// Sixteen keys as `hb keygen` makes them.
+    #[test]
+    fn as_many_keys_as_there_are_numbers_fit() {
+        let key = |id| AuthKey { id, method: Method::Hmac, secret: vec![b'f'; 64] };
+        let keys = AuthKeys { signing_key: 15, keys: (0..16).map(key).collect() };
+        let mut buffer = [0; MAX_MESSAGE];
+        let answer = FromHelper::Keys(Ok(keys));
+        let bytes = encode(&answer, &mut buffer).unwrap();
+        assert_eq!(decode::<FromHelper>(bytes).unwrap(), answer);
     }
 
     #[test]

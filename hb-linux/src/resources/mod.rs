@@ -31,6 +31,11 @@
 //! So a resource belongs into the standing order before its `start` is ordered, and out of it after
 //! its `stop` is confirmed.
 //!
+//! # Companions
+//! Programs that the daemon needs beside it (pppd) run as the helper's children: started with the first set-up,
+//! started again when they end, later each time up to 30 s, and told to end when the daemon leaves or is gone,
+//! after the dead man's order. They die with the helper.
+//!
 //! # What a script can rely on
 //! Called as `script ARG… start|stop|status`, in a process group of its own, working directory `/`,
 //! input /dev/null, signals default, priority normal, umask 022. Environment: PATH, HOME, HA_DIR,
@@ -38,6 +43,7 @@
 //! daemon has them; `status` runs with LC_ALL=C. One script at a time in a group; groups side by side.
 //! It has ended when it exits, even if something that it started keeps its output open.
 
+mod companion;
 mod handle;
 mod helper;
 mod judge;
@@ -47,17 +53,24 @@ mod process_group;
 mod run;
 mod script;
 
+pub use companion::companion_main;
 pub use handle::{ConfigureError, Helper, Received, SendError, Sent};
 pub use helper::helper_main;
 pub use judge::{STATUS_BYTES, judge};
 pub use message::{
-    FromHelper, MAX_MESSAGE, MAX_STEPS, Outcome, Setup, Step, Steps, ToHelper, Verb, What, decode,
-    encode,
+    Companion, FromHelper, MAX_MESSAGE, MAX_STEPS, Outcome, Setup, Step, Steps, ToHelper, Verb,
+    What, decode, encode,
 };
 pub use script::{NotFound, command_line, find, script_dirs};
 
 /// The hidden first argument that makes the daemon's binary the helper.
 pub const HELPER_ARGUMENT: &str = "--resource-helper";
+
+/// Has this process been started to become a companion?
+#[must_use]
+pub fn is_companion() -> bool {
+    std::env::args_os().nth(1).is_some_and(|argument| argument == companion::COMPANION_ARGUMENT)
+}
 
 /// Has this process been started as the helper?
 #[must_use]

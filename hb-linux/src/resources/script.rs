@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::message::Verb;
 
 /// What scripts find programs by: FHS 3.0's directories, administrator's first.
-const SCRIPT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const SCRIPT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where resource scripts are looked for: the configuration's own, then the system's init scripts
 /// as Red Hat's family and Debian's place them.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,7 @@ mod cable;
 mod power;
 mod wires;
 
-use cable::Cable;
-pub use cable::Half;
+pub use cable::{Cable, Half};
 pub use wires::{Net, Serial};
 
 /// The service address of the guide.
@@ -125,6 +124,8 @@ pub struct Options {
     pub names: [String; 2],
     /// Null-modem lines: ttyS0, ttyS1, …
     pub serial_lines: usize,
+    /// Ports of this host for the first lines, machine by machine, where the line model isn't wanted.
+    pub ports: Vec<[PathBuf; 2]>,
     /// What to start.
     pub programs: Programs,
     /// A dongle in the first null-modem line.
@@ -138,7 +139,8 @@ impl Options {
     #[must_use]
     pub fn of_the_guide(programs: Programs) -> Self {
         let names = ["linuxha1".into(), "linuxha2".into()];
-        Self { names, serial_lines: 1, programs, dongle: None, watchdog_s: None }
+        let ports = Vec::new();
+        Self { names, serial_lines: 1, ports, programs, dongle: None, watchdog_s: None }
     }
 }
 
@@ -154,6 +156,8 @@ pub struct Bench {
     ports: [[Option<PortId>; 2]; 2],
     switches: [Arc<Switch>; 2],
     cables: Vec<Cable>,
+    /// What is a real line: nothing is plugged into the model of it then.
+    real: Vec<[PathBuf; 2]>,
     /// A client for each service address that is asked, in the order of their starts.
     probes: Vec<Probe>,
     /// Last, so that it is unmounted after everything that uses it has ended.
@@ -202,6 +206,7 @@ impl Bench {
             ports: [[None; 2]; 2],
             switches: [switch()?, switch()?],
             cables,
+            real: options.ports.clone(),
             probes: Vec::new(),
             scratch,
         };
@@ -337,6 +342,12 @@ impl Bench {
         for node in Node::BOTH {
             dongle.half_cut(node, cable.is_cut(node));
         }
+    }
+
+    /// Whether a line is real, so that the rig neither counts nor disturbs what it carries.
+    #[must_use]
+    pub fn is_real(&self, line: usize) -> bool {
+        line < self.real.len()
     }
 
     /// A serial line; with a dongle in it, the first machine's half.

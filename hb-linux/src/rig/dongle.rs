@@ -103,8 +103,12 @@ pub struct Dongle {
 }
 
 impl Dongle {
-    /// Built in, without power yet.
-    pub(super) fn new(
+    /// Built in, without power yet. `program` is `hb`, `directory` gets its memory, `provision` is a machine's
+    /// /etc/ha.d and name; `outlets` and `halves` are the machines' ends of its wires.
+    ///
+    /// # Errors
+    /// Its ptys, its files or its process can't be made.
+    pub fn new(
         build: Build,
         program: PathBuf,
         directory: PathBuf,
@@ -203,14 +207,17 @@ impl Dongle {
     }
 
     /// A machine's cable to it is cut or whole: its modem lines go with it. The bytes are the line's affair.
-    pub(super) fn half_cut(&self, node: Node, cut: bool) {
+    pub fn half_cut(&self, node: Node, cut: bool) {
         let mut state = lock(&self.state);
         state.half_cut[node.index()] = cut;
         state.levels();
     }
 
     /// A machine's mains are switched.
-    pub(super) fn mains(&self, node: Node, on: bool) -> Result<(), RigError> {
+    ///
+    /// # Errors
+    /// It can't be started again.
+    pub fn mains(&self, node: Node, on: bool) -> Result<(), RigError> {
         self.change(|state| {
             state.mains[node.index()] = on;
             state.feed()
@@ -229,7 +236,7 @@ impl Dongle {
     }
 
     /// Something ended or began to run on a machine.
-    pub(super) fn machines_changed(&self) {
+    pub fn machines_changed(&self) {
         lock(&self.state).levels();
     }
 

@@ -51,10 +51,13 @@ pub struct Reset {
 
 /// What a machine with power is plugged into.
 #[derive(Debug)]
-pub(super) struct Live {
-    pub(super) pidfd: OwnedFd,
-    pub(super) network: Vec<(Arc<Switch>, PortId)>,
-    pub(super) lines: Vec<(Arc<Line>, Side)>,
+pub struct Live {
+    /// The process with which all of it ends: a machine's init, or the QEMU that is the machine.
+    pub pidfd: OwnedFd,
+    /// Where its network cables end.
+    pub network: Vec<(Arc<Switch>, PortId)>,
+    /// Where its serial cables end.
+    pub lines: Vec<(Arc<Line>, Side)>,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +79,7 @@ pub struct Outlet(Mutex<State>);
 
 impl Outlet {
     /// The machine runs; the number of this power-on.
-    pub(super) fn switched_on(&self, live: Live) -> u64 {
+    pub fn switched_on(&self, live: Live) -> u64 {
         let mut state = self.lock();
         state.live = Some(live);
         state.reset = None;
@@ -85,7 +88,7 @@ impl Outlet {
     }
 
     /// Power loss: not a frame and not a byte leaves any more, then all in it is killed.
-    pub(super) fn unplug(&self) {
+    pub fn unplug(&self) {
         let mut state = self.lock();
         state.reset = None;
         state.cut();
@@ -105,7 +108,7 @@ impl Outlet {
     }
 
     /// Its own watchdog resets it, if it is still in its `power_on`th life.
-    pub(super) fn watchdog_bites(&self, power_on: u64) {
+    pub fn watchdog_bites(&self, power_on: u64) {
         let mut state = self.lock();
         if state.power_ons == power_on {
             state.reset_by(Cause::Watchdog);
@@ -113,7 +116,7 @@ impl Outlet {
     }
 
     /// Whether something runs in its `power_on`th life.
-    pub(super) fn is_in(&self, power_on: u64) -> bool {
+    pub fn is_in(&self, power_on: u64) -> bool {
         let state = self.lock();
         state.power_ons == power_on && state.live.is_some()
     }

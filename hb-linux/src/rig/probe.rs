@@ -45,7 +45,7 @@ pub struct Probe {
 
 impl Probe {
     /// Plugs client `number` into `switch`, with the address `own`, and starts asking
-    /// `http://SERVICE/`.
+    /// `http://SERVICE/`, every [`ASK_EVERY`].
     ///
     /// # Errors
     /// The namespace, the interface or the thread can't be made.
@@ -55,6 +55,21 @@ impl Probe {
         own: Ipv4Addr,
         prefix: u8,
         service: Ipv4Addr,
+    ) -> Result<Self, RigError> {
+        Self::start_every(switch, number, own, prefix, service, ASK_EVERY)
+    }
+
+    /// The same for machines that can't answer so often: emulated ones.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_every(
+        switch: &Switch,
+        number: u8,
+        own: Ipv4Addr,
+        prefix: u8,
+        service: Ipv4Addr,
+        every: Duration,
     ) -> Result<Self, RigError> {
         let mut mac = CLIENT_MAC;
         mac[5] += number;
@@ -75,7 +90,7 @@ impl Probe {
                 match configure(own, mac, prefix) {
                     Ok(capture) => {
                         let _ = ready.send(Ok(()));
-                        ask::run(own, service, &capture, &its_record, &its_end);
+                        ask::run(own, service, every, &capture, &its_record, &its_end);
                     }
                     Err(error) => {
                         let _ = ready.send(Err(error));

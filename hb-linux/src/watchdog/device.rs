@@ -131,6 +131,10 @@ impl Watchdog for Device {
         &self.identity
     }
 
+    fn nowayout(&self) -> Option<bool> {
+        self.nowayout
+    }
+
     fn close_orderly(mut self: Box<Self>) -> io::Result<Closed> {
         if self.magic_close {
             // 'V' right before the close means "on purpose".

@@ -10,6 +10,8 @@
 mod device;
 mod recording;
 mod remote;
+pub mod survey;
+pub mod trial;
 
 use std::io;
 
@@ -55,6 +57,9 @@ pub trait Watchdog {
 
     /// The driver's name for itself.
     fn identity(&self) -> &str;
+
+    /// Whether it can't be disarmed once it is armed; `None` where the kernel doesn't tell.
+    fn nowayout(&self) -> Option<bool>;
 
     /// Disarms the watchdog, where that is possible, and gives it up. Only after every group is
     /// confirmed stopped (protocol.md R10).

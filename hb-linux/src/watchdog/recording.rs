@@ -71,6 +71,10 @@ impl Watchdog for Recording {
         "recording (resets nothing)"
     }
 
+    fn nowayout(&self) -> Option<bool> {
+        Some(self.nowayout)
+    }
+
     fn close_orderly(self: Box<Self>) -> io::Result<Closed> {
         lock(&self.seen).disarmed = !self.nowayout;
         Ok(if self.nowayout { Closed::StillArmed } else { Closed::Disarmed })

@@ -51,6 +51,10 @@ impl Watchdog for Remote {
         "of the test rig (a fake)"
     }
 
+    fn nowayout(&self) -> Option<bool> {
+        Some(false)
+    }
+
     fn close_orderly(mut self: Box<Self>) -> io::Result<Closed> {
         self.stream.write_all(b"V")?;
         Ok(Closed::Disarmed)

@@ -77,6 +77,7 @@ impl Bench {
             logfile: &self.logfile,
             debugfile: None,
             stop_timeout_ms: 3000,
+            companions: Vec::new(),
         };
         helper.configure(&setup, &self.groups).unwrap();
     }
@@ -135,7 +136,9 @@ pub fn done(helper: &mut Helper) -> (u32, Outcome, Option<bool>, u32) {
             Received::Message(FromHelper::Done { ticket, outcome, held, duration_ms }) => {
                 return (ticket, outcome, held, duration_ms);
             }
-            Received::Message(FromHelper::LogDropped { .. } | FromHelper::Started { .. }) => {}
+            Received::Message(
+                FromHelper::LogDropped { .. } | FromHelper::Started { .. } | FromHelper::Keys(_),
+            ) => {}
             Received::Nothing => std::thread::sleep(Duration::from_millis(5)),
             Received::Gone => panic!("the helper is gone"),
         }

@@ -1,15 +1,15 @@
 //! R12 and R13: when a node's reset line is pulled, and what proves that it went down.
 
 use super::{Arbiter, Event};
+use crate::config::{LAST_WORDS, shortest_silence};
 use crate::id::{BootId, Voter};
 use crate::mutant::Mutant;
 use crate::time::{Duration, Instant};
+use crate::wire::message::Life;
 use crate::wire::message::arbiter::{FenceShown, LineShown};
 
 /// How long after a pulse something that falls is the pulse's doing.
 pub const CONFIRM_WINDOW: Duration = Duration::from_secs(2);
-/// Frames of a node that a pulse stopped may be on their way for so long.
-const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// What is known of the last pulse for a node in this life of the arbiter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -22,6 +22,9 @@ pub(super) struct Fence {
 enum Evidence {
     /// Not yet; counts for [`CONFIRM_WINDOW`].
     Awaited,
+    /// It came, but so did a frame of the pulsed life since the pulse began: it counts once that life has been
+    /// silent for deadtime again.
+    Held,
     /// It is.
     Given,
     /// What was given turned out to be wrong: none counts any more.
@@ -93,6 +96,29 @@ impl Arbiter {
         }
     }
 
+    /// A node's sense input, or its port's modem lines, say whether its machine is there. A hint and no evidence: it
+    /// makes the node's silence count sooner, as [`crate::node::Node::handle_carrier`] does. A driver that reports
+    /// nothing waits for deadtime.
+    pub fn handle_carrier(&mut self, now: Instant, node: Voter, present: bool) {
+        if let Some(view) = self.d.nodes.get_mut(node.index()) {
+            view.carrier_lost_at = if present { None } else { view.carrier_lost_at.or(Some(now)) };
+        }
+    }
+
+    /// The silence after which a node may be pulsed.
+    pub(super) fn patience(&self, node: Voter) -> Duration {
+        let view = &self.d.nodes[node.index()];
+        let lost =
+            view.carrier_lost_at.is_some_and(|lost| view.heard_at <= Some(lost + LAST_WORDS));
+        let lease = self.d.memory.lease;
+        if !lost || lease == Duration::ZERO {
+            return self.deadtime();
+        }
+        let keepalives = self.d.nodes.iter().filter_map(|view| view.facts.map(|f| f.keepalive));
+        let keepalive = keepalives.max().unwrap_or(self.config.keepalive);
+        shortest_silence(lease, self.config.drift_percent, keepalive).min(self.deadtime())
+    }
+
     /// The line was tested: a pulse stopped this node and no other one. Clears "miswired".
     pub fn handle_commissioned(&mut self, node: Voter, proved: bool) {
         if node.is_node() {
@@ -101,18 +127,38 @@ impl Arbiter {
         }
     }
 
-    /// Evidence: what was promised to the life that was pulsed is over. A life that has answered since what was
-    /// sent after the pulse began is not.
+    /// Evidence. Whoever was heard since the pulse began may have been stopped after that, or live on with what
+    /// it was promised before, its clock having stood still: its silence decides.
     fn confirm(&mut self, now: Instant, node: Voter) {
         let Some(view) = self.d.nodes.get_mut(node.index()) else { return };
         let awaited = |pulse: &&mut Pulse| {
             pulse.evidence == Evidence::Awaited && now.since(pulse.at) <= CONFIRM_WINDOW
         };
         let Some(pulse) = view.fence.pulse.as_mut().filter(awaited) else { return };
-        pulse.evidence = Evidence::Given;
+        if view.heard_at.is_some_and(|at| at >= pulse.at) {
+            pulse.evidence = Evidence::Held;
+        } else {
+            self.is_confirmed(node);
+        }
+    }
+
+    /// What was promised to the life that was pulsed is over.
+    fn is_confirmed(&mut self, node: Voter) {
+        let view = &mut self.d.nodes[node.index()];
         view.armed = false;
+        if let Some(pulse) = &mut view.fence.pulse {
+            pulse.evidence = Evidence::Given;
+        }
         self.d.ledger.is_over(node);
         self.tell(Event::Confirmed { node });
+    }
+
+    fn confirm_what_was_held(&mut self, now: Instant, node: Voter) {
+        let pulse = self.d.nodes[node.index()].fence.pulse;
+        let held = pulse.is_some_and(|pulse| pulse.evidence == Evidence::Held);
+        if held && now.since(self.silent_since(node)) >= self.deadtime() {
+            self.is_confirmed(node);
+        }
     }
 
     pub(super) fn unconfirm(&mut self, node: Voter) {
@@ -121,11 +167,18 @@ impl Arbiter {
         }
     }
 
-    /// A frame of a node: a life above the one that was pulsed is news, and ends what was said of it.
+    /// A frame of a node, before anything follows from it. A life above the one that was pulsed is news, and
+    /// ends what was said of it. Of one that was taken for over the word is taken back: what nobody else got
+    /// since is promised to it again, as it may count what it was promised before.
     pub(super) fn fence_heard(&mut self, now: Instant, node: Voter, boot: BootId) {
         let fence = &mut self.d.nodes[node.index()].fence;
         if fence.pulse.is_some_and(|pulse| pulse.boot < boot) {
             fence.pulse = None;
+        }
+        if let Some(pulse) = fence.pulse.as_mut().filter(|pulse| pulse.evidence == Evidence::Given)
+        {
+            pulse.evidence = Evidence::Held;
+            self.d.ledger.bind_what_is_free(node, now);
         }
         let known = self.heard_boot(node);
         let restarted = known.is_some_and(|known| known < boot);
@@ -138,7 +191,7 @@ impl Arbiter {
     }
 
     /// A fresh frame of a life that was pulsed: the pulse didn't stop it if this answers what was sent after.
-    /// Evidence that is still to come is of something else, and what was given was wrong.
+    /// Evidence that is still to come is of something else, and what came was wrong.
     pub(super) fn doubt_evidence(&mut self, now: Instant, node: Voter, boot: BootId) {
         let lease = self.d.ledger.terms().lease;
         let answered = self.d.ledger.voice(node).map(|voice| voice.fresh_until - lease);
@@ -148,7 +201,7 @@ impl Arbiter {
         }
         match pulse.evidence {
             Evidence::Awaited if answered > Some(pulse.at) => pulse.evidence = Evidence::Refuted,
-            Evidence::Given if answered > Some(pulse.at + LAST_WORDS) => self.miswired(now),
+            Evidence::Held if answered > Some(pulse.at + LAST_WORDS) => self.miswired(now),
             _ => {}
         }
     }
@@ -171,6 +224,7 @@ impl Arbiter {
     pub(super) fn decide_fences(&mut self, now: Instant) {
         for target in [Voter::A, Voter::B] {
             self.watch_requester(now, target);
+            self.confirm_what_was_held(now, target);
             let Some(boot) = self.fence_is_due(now, target) else { continue };
             self.d.memory.node(target).pulsed = Some(boot);
             let pulse = Pulse { boot, at: now, evidence: Evidence::Awaited, watched: true };
@@ -184,10 +238,11 @@ impl Arbiter {
     fn fence_is_due(&self, now: Instant, target: Voter) -> Option<BootId> {
         let other = target.peer();
         let asker = &self.d.nodes[other.index()];
-        let silent = now.since(self.silent_since(target)) >= self.deadtime();
+        let silent = now.since(self.silent_since(target)) >= self.patience(target);
         // One that is heard itself, hears us, and doesn't hear the target: this arbiter isn't deaf, and
-        // nobody says that the target lives.
-        let witness = self.d.ledger.is_fresh(other, now) && !asker.hears_peer;
+        // nobody says that the target lives. Who has left doesn't listen any more.
+        let left = self.d.ledger.voice(other).is_some_and(|voice| voice.life == Life::Left);
+        let witness = self.d.ledger.is_fresh(other, now) && !asker.hears_peer && !left;
         if !witness || !silent && !self.is_broken(Mutant::R12Heard) || self.d.pulse.is_some() {
             return None;
         }

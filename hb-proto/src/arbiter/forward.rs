@@ -114,7 +114,7 @@ impl Arbiter {
     }
 
     fn take_frame(&mut self, now: Instant, port: Port, frame: &[u8]) -> Result<Accepted, Reject> {
-        let opened = message::open(frame, &self.keys)?;
+        let opened = message::open_in(self.versions, frame, &self.keys)?;
         let header = opened.header;
         if header.sender == Voter::Arbiter {
             let newer = header.boot == self.boot() && header.seq > self.d.ledger.newest_seq();
@@ -144,6 +144,7 @@ impl Arbiter {
         if known.is_some_and(|newest| newest >= name) {
             return Ok(Accepted::Copy);
         }
+        self.d.nodes[header.sender.index()].version = opened.version;
         self.process(now, &header, &message)?;
         Ok(Accepted::First)
     }

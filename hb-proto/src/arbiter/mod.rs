@@ -33,6 +33,7 @@ use crate::id::{BootId, Voter};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
+use crate::wire::message::Versions;
 use crate::wire::message::arbiter::ResetReason;
 
 use fence::Fence;
@@ -166,6 +167,10 @@ struct NodeView {
     armed: bool,
     /// It feeds the arbiter with power.
     feeds: bool,
+    /// Since when its machine gives no sign of being there.
+    carrier_lost_at: Option<Instant>,
+    /// In which version of the wire its newest frame was written.
+    version: u8,
     /// As last told.
     told_heard: bool,
     fence: Fence,
@@ -223,6 +228,7 @@ pub struct PortStatistics {
 pub struct Arbiter {
     config: Config,
     keys: KeyRing<MAX_ARBITER_KEYS>,
+    versions: Versions,
     d: Decisions,
     statistics: [PortStatistics; 2],
     events: Deque<Event, MAX_EVENTS>,
@@ -283,7 +289,9 @@ impl Arbiter {
             ports: Default::default(),
         };
         let statistics = [PortStatistics::default(); 2];
-        Ok(Self { config, keys: keys.narrowed(), d, statistics, events: Deque::new() })
+        let versions = Versions::OURS;
+        let (keys, events) = (keys.narrowed(), Deque::new());
+        Ok(Self { config, keys, versions, d, statistics, events })
     }
 
     // ---- getters
@@ -411,7 +419,8 @@ impl Arbiter {
         let silences = Voter::ALL.into_iter().filter(|node| node.is_node()).flat_map(|node| {
             let fence = &self.d.nodes[node.index()].fence;
             let watch = fence.due(self.d.attentive_since, self.deadtime());
-            [Some(self.silent_since(node) + self.deadtime()), watch]
+            let silent = self.silent_since(node);
+            [Some(silent + self.patience(node)), Some(silent + self.deadtime()), watch]
         });
         let waits = self.d.ports.iter().map(PortState::due);
         let groups = self.d.ledger.groups();
@@ -428,6 +437,12 @@ impl Arbiter {
     #[cfg(feature = "mutants")]
     pub fn break_rule(&mut self, rule: Option<crate::mutant::Mutant>) {
         self.d.ledger.break_rule(rule);
+    }
+
+    /// For a test of what happens when there are more versions of the wire.
+    #[cfg(feature = "mutants")]
+    pub const fn understand(&mut self, versions: Versions) {
+        self.versions = versions;
     }
 
     /// For a test that can't wait 13 years: the next frame is numbered after `seq`.
@@ -488,6 +503,7 @@ impl Decisions {
         for node in &mut self.nodes {
             node.heard_at = node.heard_at.map(|at| at.rebased(by));
             node.direct_at = node.direct_at.map(|at| at.rebased(by));
+            node.carrier_lost_at = node.carrier_lost_at.map(|at| at.rebased(by));
             node.attentive_since = node.attentive_since.map(|at| at.rebased(by));
             node.fence = node.fence.rebased(by);
         }

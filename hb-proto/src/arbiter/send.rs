@@ -139,12 +139,15 @@ impl Arbiter {
             drift_percent: self.config.drift_percent,
             key: self.keys.signing_id(),
             haresources: memory.haresources.unwrap_or(0).to_le_bytes(),
+            min_version: self.versions.oldest,
+            current_version: self.versions.newest,
             ..ArbiterSettings::new(self.config.id)
         }
     }
 
     /// The next frame to write. Poll until `None` after any input, after every action was carried out.
     pub fn poll_transmit(&mut self, now: Instant, frame: &mut [u8; MAX_FRAME]) -> Option<Transmit> {
+        let version = self.speaks(now);
         for port in Port::ALL {
             let state = &mut self.d.ports[port.index()];
             if state.busy_until > now {
@@ -165,7 +168,7 @@ impl Arbiter {
                 boot: self.boot(),
                 seq: self.d.outbox.seq,
             };
-            let len = arbiter::encode(&header, &message, &self.keys, frame);
+            let len = arbiter::encode_in(version, &header, &message, &self.keys, frame);
             return Some(self.write(now, port, len, false));
         }
         None

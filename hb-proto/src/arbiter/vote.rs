@@ -18,10 +18,12 @@ const KEEPALIVE_FLOOR: Duration = Duration::from_millis(10);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct NodeFacts {
     pub(super) haresources: u64,
+    /// The newest version of the wire that it understands.
+    version: u8,
     lease: Duration,
     guard: Duration,
     deadtime: Duration,
-    keepalive: Duration,
+    pub(super) keepalive: Duration,
     /// For how long anybody's promise may last, as far as the node can tell.
     longest: Duration,
 }
@@ -32,6 +34,7 @@ impl NodeFacts {
         let capped = |ms: u32| Duration::from_millis(u64::from(ms)).min(TIME_CAP);
         Self {
             haresources: settings.digests().haresources,
+            version: settings.current_version,
             lease: capped(settings.lease_ms),
             // Unbounded on a machine that nothing stops in time (R10), so not capped.
             guard: duration_of_ms(settings.guard_ms),
@@ -220,6 +223,17 @@ impl Arbiter {
         }
         self.d.memory.haresources = of;
         true
+    }
+
+    /// The version of the wire that it speaks now, as [`crate::node::Node::speaks`].
+    #[must_use]
+    pub fn speaks(&self, now: Instant) -> u8 {
+        let understands = |node: Voter| {
+            let view = &self.d.nodes[node.index()];
+            let announced = view.facts.map_or(0, |facts| facts.version);
+            self.is_heard(node, now).then_some(announced.max(view.version))
+        };
+        self.versions.to_speak([Voter::A, Voter::B].map(understands))
     }
 
     /// The newest life of a node that is known, from its frames.

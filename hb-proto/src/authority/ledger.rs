@@ -223,6 +223,13 @@ impl Ledger {
         self.promises.iter_mut().for_each(|promises| promises.void(voter));
     }
 
+    /// R12: a node that was taken for over is heard. Until its silence or its answer shows what it is, this voter
+    /// is bound to it again, but for what somebody else got meanwhile. Shown to nobody (R6).
+    pub fn bind_what_is_free(&mut self, to: Voter, now: Instant) {
+        let full = self.terms.full;
+        self.promises.iter_mut().for_each(|promises| promises.bind(to, now, full));
+    }
+
     /// R12: there is evidence that this life of a node is over: its last frame asks for nothing any more.
     pub fn is_over(&mut self, node: Voter) {
         self.void_promises_to(node);

@@ -108,8 +108,9 @@ impl Promises {
             Some(Given { to: Promisee::To(to), until: now + full, renewed_by: Some(frame) });
     }
 
-    /// Handover (R11): the giver, confirmed stopped, binds itself to `to` before `to` has asked.
-    /// Shown to nobody until a frame renews it (R6).
+    /// Handover (R11): the giver, confirmed stopped, binds itself to `to` before `to` has asked. Or a fence that
+    /// was confirmed is not any more (R12). Not where somebody else has the promise. Shown to nobody until a
+    /// frame renews it (R6).
     pub fn bind(&mut self, to: Voter, now: Instant, full: Duration) {
         if self.may_promise(to, now) {
             self.given = Some(Given { to: Promisee::To(to), until: now + full, renewed_by: None });

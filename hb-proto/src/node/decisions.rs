@@ -27,6 +27,8 @@ pub(super) struct PeerFacts {
     pub(super) failed: u16,
     pub(super) wants: u16,
     pub(super) voteless: bool,
+    /// The newest version of the wire that it understands.
+    pub(super) version: u8,
 }
 
 impl PeerFacts {
@@ -44,6 +46,7 @@ impl PeerFacts {
             failed: hello.failed,
             wants: hello.wants,
             voteless: hello.for_arbiter.is_some_and(|tail| tail.voteless),
+            version: hello.settings.current_version,
         }
     }
 
@@ -121,6 +124,8 @@ pub struct Decisions {
     pub(super) peer_hears_arbiter: bool,
     /// Number of the key that the peer signs with.
     pub(super) peer_key: Option<u8>,
+    /// In which version its newest frame was written.
+    pub(super) peer_version: u8,
     /// Groups (one bit each) for which an operator votes in the peer's place (R14).
     pub(super) human: u16,
     /// The peer was heard after that vote: until when it may still stand.

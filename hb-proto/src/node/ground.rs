@@ -21,6 +21,8 @@ pub enum Ground {
     /// Classic, running: the peer's last word was a promise, and it has been silent since. It is
     /// between its last frame and its death; nothing it said withholds the promise.
     PeerSilent,
+    /// Classic, running: the peer hears us, and neither runs the group nor asks for it, whatever it promises.
+    Heard,
     /// Classic, running: both nodes ran it, and this one goes on: its home, or the one whose peer is
     /// giving it up.
     Winner,
@@ -87,6 +89,11 @@ impl Node {
         if self.mismatches() {
             let hears_us = self.d.ledger.is_fresh(self.config.me.peer(), now);
             return hears_us.then_some(Ground::Mismatch);
+        }
+        // Nobody whose newest frame of ours is younger than a lease takes us for dead within that lease. After a stall
+        // of its own it promises nothing at first: our frames from then echo one that is too old for it.
+        if voice.fresh_until > now && !shown.asks() && shown != GroupState::Promised {
+            return Some(Ground::Heard);
         }
         let promised = shown == GroupState::Promised && voice.fresh_until > voice.at;
         (promised && voice.at >= self.d.peer.attentive_since()).then_some(Ground::PeerSilent)

@@ -3,11 +3,13 @@
 //! Methods come in four kinds: getters (`&self`), inputs (`handle_*`), commands (`request_*`) and
 //! outputs (`poll_*`). The crate's first page says what to call when.
 
+mod carrier;
 mod commands;
 mod decisions;
 #[cfg(feature = "explore")]
 mod explore;
 mod ground;
+mod keys;
 #[cfg(feature = "mutants")]
 mod knobs;
 mod policy;
@@ -20,6 +22,7 @@ pub use commands::Refusal;
 pub use decisions::Decisions;
 use decisions::{PeerFacts, Plan, has};
 pub use ground::Ground;
+pub use keys::KeysRefused;
 pub use receive::Accepted;
 pub use report::{ArbiterReport, Authority, Obstacle};
 pub use send::{FrameKind, Transmit};
@@ -40,7 +43,7 @@ use crate::statistics::{LinkStatistics, Statistics};
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
-use crate::wire::message::{GroupState, Life};
+use crate::wire::message::{GroupState, Life, Versions};
 
 use send::Outbox;
 use third::{ArbiterView, Relays};
@@ -54,6 +57,7 @@ const MAX_EVENTS: usize = 64;
 pub struct Node {
     config: Config,
     keys: KeyRing,
+    versions: Versions,
     d: Decisions,
     statistics: Statistics,
     link_statistics: Vec<LinkStatistics, MAX_LINKS>,
@@ -102,6 +106,7 @@ impl Node {
             arbiter: ArbiterView::default(),
             peer_hears_arbiter: false,
             peer_key: None,
+            peer_version: 0,
             human: 0,
             human_until: None,
             relays: Relays::default(),
@@ -110,6 +115,7 @@ impl Node {
         let mut node = Self {
             config,
             keys,
+            versions: Versions::OURS,
             d,
             statistics: Statistics::default(),
             link_statistics,
@@ -428,6 +434,7 @@ impl Node {
     }
 
     fn judge_peer(&mut self, now: Instant) {
+        self.heed_carriers(now);
         while let Some(state) = self.d.peer.judge(now, &self.config.timing) {
             let heard_at = self.d.peer.heard_at();
             let silent = heard_at.map_or(self.config.timing.initdead, |at| now.since(at));

@@ -40,7 +40,7 @@ impl Node {
     }
 
     fn take_frame(&mut self, now: Instant, link: LinkId, frame: &[u8]) -> Result<Accepted, Reject> {
-        let opened = message::open(frame, &self.keys)?;
+        let opened = message::open_in(self.versions, frame, &self.keys)?;
         let header = opened.header;
         if header.sender == self.config.me {
             // Our own newest frame, looped back, is no news; a later one is somebody else's, if it is one.
@@ -70,7 +70,7 @@ impl Node {
         if known.is_some_and(|newest| newest >= name) {
             return Ok(Accepted::Copy);
         }
-        self.d.peer_key = Some(opened.key);
+        (self.d.peer_key, self.d.peer_version) = (Some(opened.key), opened.version);
         self.process(now, &header, &message)?;
         self.relay_to_arbiter(now, link, frame);
         Ok(Accepted::First)

@@ -99,14 +99,10 @@ impl Node {
     /// frame was signed with it, or a voter hasn't been heard. While there is one the key stays in authkeys.
     #[must_use]
     pub fn key_user(&self, id: u8) -> Option<Voter> {
-        let me = self.config.me;
-        let arbiter = self.config.arbiter.map(|_| (Voter::Arbiter, self.d.arbiter.key));
-        let others = [Some((me.peer(), self.d.peer_key)), arbiter];
         if self.keys.signing_id() == id {
-            return Some(me);
+            return Some(self.config.me);
         }
-        let needs = |(_, key): &(Voter, Option<u8>)| key.is_none_or(|key| key == id);
-        others.into_iter().flatten().find(needs).map(|(voter, _)| voter)
+        self.other_key_user(id)
     }
 
     /// On whose word this node may run the group, and for how long that is good if nothing more is heard.

@@ -198,6 +198,10 @@ impl Node {
 
     /// Bits, by the peer's own numbers, of its links on which it is heard.
     fn hears(&self, now: Instant) -> u8 {
+        if self.d.peer.state() == PeerState::Dead {
+            // Its silence may have counted sooner (R12: who asks says that it hears nothing).
+            return 0;
+        }
         let deadtime = self.d.peer.deadtime(&self.config.timing);
         let heard = self.d.links.iter().filter(|link| link.heard_lately(now, deadtime));
         heard.fold(0, |set, link| set | 1 << (link.peer_link & 7))
@@ -217,6 +221,8 @@ impl Node {
             lease_ms: ms_of_duration(timing.lease),
             guard_ms: ms_of_duration(timing.guard),
             arbiter: self.config.arbiter.map(|_| self.d.arbiter.id),
+            min_version: self.versions.oldest,
+            current_version: self.versions.newest,
             ..Settings::new(self.config.digests)
         };
         let (declines, failed, wants, voteless) = self.told_sets(now);
@@ -241,6 +247,17 @@ impl Node {
         self.d.longest.max(self.d.facts.map_or(Duration::ZERO, |facts| facts.full(drift)))
     }
 
+    /// The version of the wire that it speaks now: the newest that everybody understands whom it hears, the
+    /// oldest while somebody isn't heard who may be of that (§5).
+    #[must_use]
+    pub fn speaks(&self) -> u8 {
+        let announced = self.d.facts.map_or(0, |facts| facts.version).max(self.d.peer_version);
+        let heard = matches!(self.d.peer.state(), PeerState::Alive | PeerState::Late);
+        let peer = heard.then_some(announced);
+        let arbiter = self.config.arbiter.map(|_| self.arbiter_understands());
+        self.versions.to_speak([Some(peer), arbiter].into_iter().flatten())
+    }
+
     fn header(&self, link: LinkId) -> Header {
         Header { sender: self.config.me, link, boot: self.boot(), seq: self.d.outbox.seq }
     }
@@ -249,7 +266,7 @@ impl Node {
     fn check_oneself(&self, message: Message) -> bool {
         let (mut frame, mut line) = ([0; MAX_FRAME], [0; MAX_FRAME + 2]);
         let header = self.header(LinkId(0));
-        let len = message::encode(&header, &message, &self.keys, &mut frame);
+        let len = message::encode_in(self.speaks(), &header, &message, &self.keys, &mut frame);
         let Some(line) = cobs::encode(&frame[..len], &mut line) else { return false };
         let mut deframer = Deframer::new();
         deframer.push(cobs::DELIMITER);
@@ -258,7 +275,7 @@ impl Node {
             deframer.push(byte);
         });
         let Some(Ok(back)) = deframer.push(*delimiter) else { return false };
-        message::open(back, &self.keys)
+        message::open_in(self.versions, back, &self.keys)
             .is_ok_and(|opened| opened.header == header && opened.message() == Ok(message))
     }
 
@@ -310,7 +327,8 @@ impl Node {
             Message::Status(_) => (message, FrameKind::Status),
         };
         let message = message.leaving_by(self.arbiter_link() == Some(link));
-        let len = message::encode(&self.header(link), &message, &self.keys, frame);
+        let header = self.header(link);
+        let len = message::encode_in(self.speaks(), &header, &message, &self.keys, frame);
         self.wrote(now, link, len, kind)
     }
 

@@ -61,6 +61,8 @@ pub(super) struct ArbiterView {
     /// Its number, as last heard in any of its lives; 0 before.
     pub(super) id: u32,
     pub(super) key: Option<u8>,
+    /// In which version its newest frame was written.
+    version: u8,
     /// The life of the peer that is known to be over, by a confirmed fence.
     pub(super) fenced: Option<BootId>,
     /// Since when the peer is heard but doesn't hear us.
@@ -131,7 +133,7 @@ impl Node {
         if !news {
             return Ok(Accepted::Copy);
         }
-        self.d.arbiter.key = Some(opened.key);
+        (self.d.arbiter.key, self.d.arbiter.version) = (Some(opened.key), opened.version);
         self.hear_arbiter(now, &header, &message)?;
         Ok(Accepted::First)
     }
@@ -206,15 +208,20 @@ impl Node {
     }
 
     /// R12: the arbiter has evidence that a life of the peer is over. It ends this node's promise to that
-    /// life, if this node knows it for the peer's newest, and knows that since its own start: what a
-    /// former life promised may be in use by a later one.
+    /// life, if this node knows it for the peer's newest, and knows that since its own start: what a former
+    /// life promised may be in use by a later one. A life that is heard here is not over.
     fn note_fence(&mut self, status: &ArbiterStatus) {
         let peer = self.config.me.peer();
         let seen = &status.nodes[peer.index()];
-        let Some(boot) = seen.boot.filter(|_| seen.fence == FenceShown::Confirmed) else { return };
+        let Some(boot) = seen.boot.filter(|_| seen.fence == FenceShown::Confirmed) else {
+            // Not any more, perhaps: then what is confirmed next is news.
+            self.d.arbiter.fenced = None;
+            return;
+        };
         let voice = self.d.ledger.voice(peer);
         let known = voice.is_some_and(|v| v.echoed.is_some() && v.newest.boot == boot);
-        if known && self.d.arbiter.fenced != Some(boot) {
+        let heard = !self.d.peer.state().is_gone();
+        if known && !heard && self.d.arbiter.fenced != Some(boot) {
             self.d.arbiter.fenced = Some(boot);
             self.d.ledger.void_promises_to(peer);
             self.tell(Event::Fenced { boot });
@@ -271,6 +278,13 @@ impl Node {
         if core::mem::replace(&mut self.d.arbiter.state, state) != state {
             self.tell(Event::Arbiter { state });
         }
+    }
+
+    /// The newest version that the arbiter has shown to understand; none while it isn't heard.
+    pub(super) fn arbiter_understands(&self) -> Option<u8> {
+        let view = &self.d.arbiter;
+        let announced = view.settings.map_or(0, |settings| settings.current_version);
+        (view.state == ArbiterState::Present).then_some(announced.max(view.version))
     }
 
     pub(super) fn hears_arbiter_directly(&self, now: Instant) -> bool {

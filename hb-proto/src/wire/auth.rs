@@ -56,6 +56,20 @@ impl Key {
         self.id
     }
 
+    /// Whether `other` is this key: the same number, method and secret.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id
+            && match (&self.method, &other.method) {
+                (Method::Crc, Method::Crc) => true,
+                // Two secrets with the same tag over nothing are one secret, by the strength of SHA-256.
+                (Method::Hmac(one), Method::Hmac(other)) => {
+                    one.clone().finalize() == other.clone().finalize()
+                }
+                _ => false,
+            }
+    }
+
     fn tag_len(&self) -> usize {
         match self.method {
             Method::Crc => CRC_TAG,
@@ -96,6 +110,24 @@ impl<const N: usize> KeyRing<N> {
     #[must_use]
     pub fn accepts(&self, id: u8) -> bool {
         self.keys.iter().any(|key| key.id == id)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The one that signs.
+    #[must_use]
+    pub fn signing(&self) -> &Key {
+        &self.keys[self.signing]
+    }
+
+    /// Whether this very key is among them: not another one of the same number.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
+        self.keys.iter().any(|known| known.is_same(key))
     }
 
     /// Number of the signing key: goes into every header.
@@ -181,6 +213,18 @@ mod tests {
             assert_eq!(ring.open(&frame[..len], 1), Err(Reject::Tag), "bit {bit}");
         }
         assert_eq!(ring.open(&buf[..7], 1), Err(Reject::Length));
+    }
+
+    #[test]
+    fn a_key_is_its_number_its_method_and_its_secret() {
+        let key = |id, secret: &[u8]| Key::hmac(id, secret).expect("id in range");
+        let crc = |id| Key::crc(id).expect("id in range");
+        let known = ring(&[key(1, b"secret"), crc(2)], 1);
+        assert!(known.has(&key(1, b"secret")) && known.has(&crc(2)));
+        for other in [key(1, b"Secret"), key(2, b"secret"), crc(1)] {
+            assert!(!known.has(&other));
+        }
+        assert!(known.signing().is_same(&known.keys()[0]));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::arbiter::{ArbiterStatus, FenceShown, ResetReason, Shown};
 use hb_proto::wire::message::{
-    self, Echo, ForArbiter, GroupState, GroupStates, Header, Hello, Message, Settings, Status,
-    ms_of_duration,
+    self, Echo, ForArbiter, GroupState, GroupStates, Header, Hello, Life, Message, Settings,
+    Status, ms_of_duration,
 };
 
 pub const LEASE: Duration = Duration::from_millis(400);
@@ -43,6 +43,8 @@ pub struct Says {
     /// Hears its peer.
     pub hears: bool,
     pub armed: bool,
+    /// Its farewell.
+    pub left: bool,
     pub fence: Option<u32>,
     /// Echoes this frame of the arbiter's, instead of its newest.
     pub answers: Option<(BootId, u32)>,
@@ -50,6 +52,7 @@ pub struct Says {
     pub listens: bool,
 }
 
+#[derive(Clone)]
 pub struct Bench {
     pub arbiter: Arbiter,
     pub now: Instant,
@@ -82,6 +85,7 @@ impl Bench {
             haresources: 1,
             hears: true,
             armed: false,
+            left: false,
             fence: None,
             answers: None,
             listens: true,
@@ -143,6 +147,7 @@ impl Bench {
             groups,
             fence: node.fence.map(boot),
             armed: node.armed,
+            life: if node.left { Life::Left } else { Life::Up },
             direct: true,
             hears_arbiter: true,
             ..Status::default()

@@ -17,7 +17,7 @@ pub const A: usize = 0;
 pub const B: usize = 1;
 pub const WEB: GroupId = GroupId(0);
 
-pub fn ms(millis: u64) -> Duration {
+pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 

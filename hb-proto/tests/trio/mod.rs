@@ -22,6 +22,8 @@ use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::{Key, KeyRing};
+#[cfg(feature = "mutants")]
+use hb_proto::wire::message::Versions;
 use hb_proto::wire::message::arbiter::ResetReason;
 
 #[cfg(feature = "mutants")]
@@ -75,6 +77,8 @@ pub struct Machine {
     pub held: Vec<(u8, u8)>,
     pub orders: Vec<(Instant, TicketId, u8, u8, Verb)>,
     pub events: Vec<(Instant, Event)>,
+    #[cfg(feature = "mutants")]
+    pub versions: Versions,
     pub script_time: Duration,
     /// Neither sends nor receives nor stops anything, keeps its state.
     pub frozen: bool,
@@ -112,6 +116,8 @@ pub struct Dongle {
     pub stores: u32,
     pub restarts: u32,
     pub events: Vec<(Instant, arbiter::Event)>,
+    #[cfg(feature = "mutants")]
+    pub versions: Versions,
 }
 
 /// Knuth's MMIX generator.
@@ -193,6 +199,8 @@ impl Trio {
                 orders: Vec::new(),
                 events: Vec::new(),
                 script_time: ms(5),
+                #[cfg(feature = "mutants")]
+                versions: Versions::OURS,
                 frozen: false,
                 has_watchdog: true,
                 fed_at: None,
@@ -220,6 +228,8 @@ impl Trio {
             stores: 0,
             restarts: 0,
             events: Vec::new(),
+            #[cfg(feature = "mutants")]
+            versions: Versions::OURS,
         };
         Self {
             now: Instant::from_millis(1_000_000),
@@ -303,7 +313,10 @@ impl Trio {
             }
         }
         #[cfg(feature = "mutants")]
-        arbiter.break_rule(mutants::BROKEN.get());
+        {
+            arbiter.break_rule(mutants::BROKEN.get());
+            arbiter.understand(self.dongle.versions);
+        }
         self.dongle.arbiter = Some(arbiter);
         self.dongle.inbox.clear();
         self.dongle.frozen = false;
@@ -336,7 +349,10 @@ impl Trio {
         node.remember_longest_promise(now, machine.longest);
         machine.longest = machine.longest.max(machine.config.timing.full());
         #[cfg(feature = "mutants")]
-        node.break_rule(mutants::BROKEN.get());
+        {
+            node.break_rule(mutants::BROKEN.get());
+            node.understand(machine.versions);
+        }
         machine.node = Some(node);
         (machine.frozen, machine.reboot_at) = (false, None);
         machine.inbox.clear();

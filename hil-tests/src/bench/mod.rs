@@ -183,6 +183,10 @@ fn hold(settings: &str, seconds: u64) -> Result<ExitCode, RigError> {
 }
 
 fn measure(options: &Options) -> Result<ExitCode, RigError> {
+    if let Err(problem) = run::check_only(options) {
+        eprintln!("bench: {problem}");
+        return Ok(ExitCode::from(2));
+    }
     let programs = programs()?;
     let results = Results::new(Conditions::here(&programs.hb, &command(std::env::args().skip(1))));
     let peers = if options.peers { Some(Peers::fetch()) } else { None };
@@ -211,12 +215,31 @@ fn finish(options: &Options, results: &Results) -> Result<ExitCode, RigError> {
 mod tests {
     use super::*;
 
-    fn out(arguments: &[&str]) -> PathBuf {
+    fn options(arguments: &[&str]) -> Options {
         let words = ["bench", "failover"].iter().chain(arguments);
         match Cli::try_parse_from(words).expect("good arguments").task {
-            Task::Failover(options) => options.out().to_owned(),
+            Task::Failover(options) => options,
             _ => panic!("another task"),
         }
+    }
+
+    fn out(arguments: &[&str]) -> PathBuf {
+        options(arguments).out().to_owned()
+    }
+
+    /// It used to measure nothing, and to say that all was well.
+    #[test]
+    fn what_chooses_nothing_is_refused_with_what_there_is() {
+        let refused = |arguments: &[&str]| run::check_only(&options(arguments)).err();
+        for good in [&[][..], &["--only", "idle"], &["--only", "ours-guide", "--only", "split"]] {
+            assert_eq!(refused(good), None, "{good:?}");
+        }
+        let text = refused(&["--only", "idle", "--only", "speed"]).expect("refused");
+        assert!(text.contains("\"speed\"") && text.contains("ours-fastest"), "{text}");
+        assert!(text.contains("with --peers") && !text.contains("keepalived"), "{text}");
+        assert_eq!(refused(&["--peers", "--only", "keepalived-default"]), None);
+        assert!(refused(&["--only", "keepalived-default"]).is_some(), "no peers, no such name");
+        assert!(refused(&["--load", "0", "--only", "load"]).is_some(), "left out");
     }
 
     #[test]

@@ -23,6 +23,40 @@ const HEARTBEAT_FASTEST: Timing = Timing {
 /// Its serial frames take 208 bytes: more than 100 ms at 19200 baud.
 const HEARTBEAT_DEFAULT: Timing = Timing { baud: 115_200, ..DEFAULT };
 
+/// By which settings each is measured.
+const FAILOVERS: [Timing; 3] = [FASTEST, DEFAULT, GUIDE];
+const IDLE: [Timing; 2] = [FASTEST, DEFAULT];
+const LOADS: [Timing; 2] = [DEFAULT, FASTEST];
+const HEARTBEATS: [Timing; 3] = [HEARTBEAT_FASTEST, HEARTBEAT_DEFAULT, GUIDE];
+
+/// Every measurement's name, as `--only` chooses from them.
+fn names(options: &Options) -> Vec<String> {
+    let of = |prefix: &'static str, timings: &'static [Timing]| {
+        timings.iter().map(move |timing| format!("{prefix}-{}", timing.name))
+    };
+    let mut names: Vec<String> = of("ours", &FAILOVERS).chain(of("idle", &IDLE)).collect();
+    names.extend(["stopped-owner", "split"].map(str::to_owned));
+    if options.load_minutes() > 0.0 {
+        names.extend(of("load", &LOADS));
+    }
+    if options.peers {
+        names.extend(of("keepalived", &FAILOVERS).chain(of("heartbeat-3", &HEARTBEATS)));
+    }
+    names
+}
+
+/// A word of `--only` that chooses nothing is a slip of the pen, and a run of nothing is no result.
+///
+/// # Errors
+/// The word, and what there is.
+pub fn check_only(options: &Options) -> Result<(), String> {
+    let names = names(options);
+    let chooses = |word: &&String| names.iter().any(|name| name.contains(word.as_str()));
+    let Some(word) = options.only.iter().find(|word| !chooses(word)) else { return Ok(()) };
+    let peers = if options.peers { "" } else { "; more with --peers" };
+    Err(format!("--only: read {word:?}, expected a part of one of {}{peers}", names.join(", ")))
+}
+
 /// The peers' packages, or why there are none.
 #[derive(Debug)]
 pub struct Peers {
@@ -57,6 +91,7 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// A measurement, if it is wanted.
     fn part(&mut self, name: &str, measure: impl FnOnce(&mut Self) -> Result<(), RigError>) {
+        assert!(names(self.options).iter().any(|one| one == name), "{name} can't be chosen");
         if !self.options.wants(name) {
             return;
         }
@@ -92,7 +127,7 @@ impl Run<'_> {
     /// Everything about this heartbeat.
     pub fn ours(&mut self) {
         let (runs, window) = (self.options.runs(), self.options.window());
-        for timing in [FASTEST, DEFAULT, GUIDE] {
+        for timing in FAILOVERS {
             self.part(&format!("ours-{}", timing.name), |run| {
                 run.with_ours(timing, true, |run, pair| {
                     let figures = failover::power(pair, &run.stalls, runs)?;
@@ -103,7 +138,7 @@ impl Run<'_> {
                 })
             });
         }
-        for timing in [FASTEST, DEFAULT] {
+        for timing in IDLE {
             self.part(&format!("idle-{}", timing.name), |run| {
                 run.with_ours(timing, true, |run, pair| {
                     idle::pair(pair, &run.stalls, window, true, &mut run.results)?;
@@ -129,7 +164,7 @@ impl Run<'_> {
             })
         });
         let minutes = self.options.load_minutes();
-        for timing in [DEFAULT, FASTEST] {
+        for timing in LOADS {
             if minutes > 0.0 {
                 self.part(&format!("load-{}", timing.name), |run| {
                     run.with_ours(timing, true, |run, pair| {
@@ -146,7 +181,7 @@ impl Run<'_> {
             Err(reason) => self.results.skip("keepalived", reason.clone()),
             Ok(packages) => {
                 self.results.conditions.peers.push(packages.version.clone());
-                for timing in [FASTEST, DEFAULT, GUIDE] {
+                for timing in FAILOVERS {
                     let stack = Keepalived::new(packages.clone(), timing);
                     let name = format!("keepalived-{}", timing.name);
                     self.peer(&name, Box::new(stack), timing == FASTEST, |_| Ok(()));
@@ -157,7 +192,7 @@ impl Run<'_> {
             Err(reason) => self.results.skip("heartbeat-3", reason.clone()),
             Ok(packages) => {
                 self.results.conditions.peers.push(packages.version.clone());
-                for timing in [HEARTBEAT_FASTEST, HEARTBEAT_DEFAULT, GUIDE] {
+                for timing in HEARTBEATS {
                     let stack = Heartbeat::new(packages.clone(), timing);
                     let files = Heartbeat::new(packages.clone(), timing);
                     let name = format!("heartbeat-3-{}", timing.name);

@@ -3,6 +3,7 @@
 //! Exit codes: 0 good, 127 crash, 128 liveness, 129 safety; 2 wrong usage; 1 a fingerprint or the
 //! day's time is not as it must be, or the day could not be written down. Of several runs the worst counts.
 
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use hil_tests::sim::rig::Simulated;
 use hil_tests::sim::rng::seed_of;
 use hil_tests::sim::run::{Outcome, run};
 use hil_tests::sim::shrink::shrink;
+use hil_tests::sim::soak::{PART, Soak};
 use hil_tests::sim::total::Total;
 use hil_tests::sim::{day, fingerprints};
 
@@ -32,7 +34,7 @@ struct Options {
     /// How many seeds, from the first one on
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
-    /// soup, swaps, singles or pairs
+    /// soup, guide, swaps, singles or pairs
     #[arg(long, default_value = "soup")]
     kind: Kind,
     /// With the third voter
@@ -47,6 +49,16 @@ struct Options {
     /// Look for the smallest plan that fails in the same way as the first that fails
     #[arg(long)]
     shrink: bool,
+    /// So many seeds of soup, guide and swaps, from `--seed` on, on all processors; prints a report
+    #[arg(long, conflicts_with_all = ["runs", "kind", "case", "shrink", "timeline", "story"],
+        value_parser = clap::value_parser!(u64).range(1..))]
+    soak: Option<u64>,
+    /// How many runs of a soak at once [default: one for each processor]
+    #[arg(long, requires = "soak", value_name = "N")]
+    workers: Option<NonZero<usize>>,
+    /// Where a soak keeps what is done, and goes on when it is started again
+    #[arg(long, requires = "soak", default_value = "target/soak/journal")]
+    journal: PathBuf,
     /// Tell one story instead, with `--seed`
     #[arg(long, conflicts_with_all = ["runs", "kind", "case", "shrink"])]
     story: Option<String>,
@@ -57,7 +69,7 @@ struct Options {
     #[arg(long, exclusive = true)]
     bench: bool,
     /// Break each rule of the protocol in turn and say within how many seeds that is noticed
-    #[arg(long, conflicts_with_all = ["arbiter", "case", "shrink", "timeline", "story"])]
+    #[arg(long, conflicts_with_all = ["arbiter", "case", "shrink", "timeline", "story", "soak"])]
     mutants: bool,
     /// Break the world on purpose: the run must turn red
     #[arg(long, hide = true)]
@@ -175,6 +187,23 @@ fn run_all(options: &Options) -> Result<u8, String> {
     Ok(total.worst)
 }
 
+/// Very many seeds; the report goes to the standard output, progress elsewhere.
+fn soak(options: &Options, seeds: u64) -> Result<u8, String> {
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = options.workers.map_or_else(processors, NonZero::get);
+    let soak = Soak {
+        first: options.seed,
+        seeds,
+        part: PART,
+        arbiter: options.arbiter,
+        journal: options.journal.clone(),
+        workers,
+    };
+    let (report, worst) = soak.run()?;
+    print!("{report}");
+    Ok(worst)
+}
+
 fn place(kept: &Result<PathBuf, String>) -> String {
     match kept {
         Ok(path) => path.display().to_string(),
@@ -245,7 +274,10 @@ fn main() -> ExitCode {
     let ended = match &options.story {
         None if options.mutants => measure_mutants(options.kind, options.runs),
         Some(name) => tell(name, &options),
-        None => run_all(&options),
+        None => match options.soak {
+            Some(seeds) => soak(&options, seeds),
+            None => run_all(&options),
+        },
     };
     match ended {
         Ok(code) => ExitCode::from(code),

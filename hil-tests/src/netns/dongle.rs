@@ -71,7 +71,7 @@ impl Up {
 }
 
 /// As the bench builds it.
-pub(super) fn build_of(given: cluster::Dongle, baud: u32) -> dongle::Build {
+pub(crate) fn build_of(given: cluster::Dongle, baud: u32) -> dongle::Build {
     dongle::Build {
         baud,
         reset_lines: given.reset_lines,

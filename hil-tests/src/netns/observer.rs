@@ -412,7 +412,7 @@ impl Seen {
 }
 
 /// `NANOSECONDS NAME DEED`.
-fn script_line(line: &str) -> Option<(u64, &str, Deed)> {
+pub(crate) fn script_line(line: &str) -> Option<(u64, &str, Deed)> {
     let mut words = line.split(' ');
     let (at, name, deed) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
     let deed = match deed {
@@ -428,12 +428,12 @@ fn script_line(line: &str) -> Option<(u64, &str, Deed)> {
 }
 
 /// `1999/09/16_09:13:25 INFO: text`.
-fn is_log_line(line: &str) -> bool {
+pub(crate) fn is_log_line(line: &str) -> bool {
     line.as_bytes().get(10) == Some(&b'_') && line.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// The address that an ARP packet announces: sender and target are the same (RFC 5227 §3).
-fn gratuitous(frame: &[u8]) -> Option<Ipv4Addr> {
+pub(crate) fn gratuitous(frame: &[u8]) -> Option<Ipv4Addr> {
     // Ethernet header, then RFC 826: sender's protocol address at 14, target's at 24.
     let at = |from: usize| -> Option<[u8; 4]> { frame.get(from..from + 4)?.try_into().ok() };
     let (sender, target) = (at(14 + 14)?, at(14 + 24)?);

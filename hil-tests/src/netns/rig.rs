@@ -1,7 +1,7 @@
 //! The namespace rig under the scenario language: real daemons, real kernels' networks, a client.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
 
 use hb_linux::rig::bench::{Bench, Network};
@@ -39,6 +39,7 @@ const GAP: StdDuration = StdDuration::from_millis(60);
 #[derive(Debug)]
 pub struct Namespaces {
     programs: Programs,
+    ports: Vec<[PathBuf; 2]>,
     clock: Clock,
     up: Option<Up>,
 }
@@ -47,7 +48,13 @@ impl Namespaces {
     /// Nothing is built yet; rig time begins.
     #[must_use]
     pub fn new(programs: Programs) -> Self {
-        Self { programs, clock: Clock::start(), up: None }
+        Self::over_ports(programs, Vec::new())
+    }
+
+    /// The same with real ports of this host for the first serial lines ([`crate::metal`]).
+    #[must_use]
+    pub fn over_ports(programs: Programs, ports: Vec<[PathBuf; 2]>) -> Self {
+        Self { programs, ports, clock: Clock::start(), up: None }
     }
 
     /// The rig itself, once a cluster was built: for what the language has no words for.
@@ -61,7 +68,7 @@ impl Namespaces {
     }
 }
 
-fn owner(mac: hb_linux::rig::Mac) -> Option<Machine> {
+pub(crate) fn owner(mac: hb_linux::rig::Mac) -> Option<Machine> {
     Machine::BOTH.into_iter().find(|machine| Network::Public.mac(node(*machine)) == mac)
 }
 
@@ -71,7 +78,7 @@ impl Rig for Namespaces {
     }
 
     fn build(&mut self, cluster: &Cluster) -> Done {
-        self.up = Some(Up::build(self.clock, &self.programs, cluster)?);
+        self.up = Some(Up::build(self.clock, &self.programs, &self.ports, cluster)?);
         Ok(())
     }
 
@@ -268,52 +275,55 @@ impl Namespaces {
     /// When the client was answered by another machine than before, and when it wasn't answered.
     fn client_lines(&self, up: &Up) -> Vec<Moment> {
         let mut moments = Vec::new();
-        let mut note = |at: std::time::Instant, text: String| {
-            moments.push(Moment { at: self.clock.at(at), source: Source::Client, text });
-        };
         for group in 0..up.cluster.groups.len() {
             let Some(client) = up.bench.client_number(group) else { continue };
             let name = up.cluster.groups[group].name;
-            client.read(|record| {
-                let mut last: Option<hb_linux::rig::probe::Answer> = None;
-                let good =
-                    record.answers.iter().filter(|answer| answer.outcome == Outcome::Answered);
-                for answer in good {
-                    if let Some(before) = last {
-                        let gap = answer.done - before.done;
-                        if gap >= GAP {
-                            note(
-                                before.done,
-                                format!("{name}: no answer for {} ms", gap.as_millis()),
-                            );
-                        }
-                    }
-                    if last.is_none_or(|before| before.mac != answer.mac) {
-                        let who = answer.mac.and_then(owner).map_or("a stranger", Machine::name);
-                        note(answer.done, format!("{name}: {who} answers"));
-                    }
-                    last = Some(*answer);
-                }
-                if let Some(last) = last
-                    && last.done.elapsed() >= GAP
-                {
-                    note(
-                        last.done,
-                        format!("{name}: no answer for {} ms", last.done.elapsed().as_millis()),
-                    );
-                }
-            });
+            client.read(|record| moments.extend(client_lines(self.clock, name, record, GAP)));
         }
         moments
     }
 }
 
+/// When the client of the group `name` was answered by another machine than before, and when it wasn't
+/// answered for `gap` and longer.
+pub(crate) fn client_lines(
+    clock: Clock,
+    name: &str,
+    record: &hb_linux::rig::probe::Record,
+    gap: StdDuration,
+) -> Vec<Moment> {
+    let mut moments = Vec::new();
+    let mut note = |at: std::time::Instant, text: String| {
+        moments.push(Moment { at: clock.at(at), source: Source::Client, text });
+    };
+    let silence = |span: StdDuration| format!("{name}: no answer for {} ms", span.as_millis());
+    let mut last: Option<hb_linux::rig::probe::Answer> = None;
+    for answer in record.answers.iter().filter(|answer| answer.outcome == Outcome::Answered) {
+        if let Some(before) = last
+            && answer.done - before.done >= gap
+        {
+            note(before.done, silence(answer.done - before.done));
+        }
+        if last.is_none_or(|before| before.mac != answer.mac) {
+            let who = answer.mac.and_then(owner).map_or("a stranger", Machine::name);
+            note(answer.done, format!("{name}: {who} answers"));
+        }
+        last = Some(*answer);
+    }
+    if let Some(last) = last
+        && last.done.elapsed() >= gap
+    {
+        note(last.done, silence(last.done.elapsed()));
+    }
+    moments
+}
+
 /// What every line about a finished move has.
-const MOVED: &str = " taken over (";
+pub(crate) const MOVED: &str = " taken over (";
 
 /// What a line of ha-log says of a finished move: `GROUP taken over (CAUSE): detection N ms + takeover
 /// M ms, …`, or `GROUP taken over (CAUSE) in N ms, …`.
-fn moved(cluster: &Cluster, moment: &Moment) -> Option<Moved> {
+pub(crate) fn moved(cluster: &Cluster, moment: &Moment) -> Option<Moved> {
     let (before, after) = moment.text.split_once(MOVED)?;
     let (cause, figures) = after.split_once(')')?;
     let millis = |text: &str| text.split(' ').next().and_then(|number| number.parse().ok());
@@ -328,7 +338,7 @@ fn moved(cluster: &Cluster, moment: &Moment) -> Option<Moved> {
     Some(Moved { at: moment.at, group, peer_dead, took: Duration::from_millis(took) })
 }
 
-fn resource_line(cluster: &Cluster, entry: &Entry) -> Moment {
+pub(crate) fn resource_line(cluster: &Cluster, entry: &Entry) -> Moment {
     let group = &cluster.groups[entry.group];
     let what = match entry.deed {
         Deed::Starting => "is being started",

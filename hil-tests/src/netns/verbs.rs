@@ -1,6 +1,7 @@
 //! The verbs of the namespace rig: what the language says, done to machines and wires.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration as StdDuration;
 
@@ -28,7 +29,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Frames of the peer that may be on a wire when a daemon starts: counted before, taken after.
 const UNDER_WAY: u64 = 2;
 /// The dice of every disturbed wire: which frame is hit is the same each time, when it is sent isn't.
-const SEED: u64 = 1999;
+pub(crate) const SEED: u64 = 1999;
 
 /// The rig once its cluster is built.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Up {
     /// The pages that the clients ask for, served from power-on on: whoever has the address answers.
     pages: Vec<(Machine, Child)>,
     /// Frames that each machine's peer had put on each link when the machine's daemon was started.
-    sent_before: [Vec<u64>; 2],
+    sent_before: [Vec<Option<u64>>; 2],
     /// More frames that a daemon took by a link than were ever sent on it.
     pub(super) taken_twice: Vec<String>,
     busy: Vec<(Machine, Child)>,
@@ -55,18 +56,21 @@ pub(super) struct Up {
     resets_noted: [usize; 2],
     /// Nothing runs on the machine, and that has been noted.
     ended: [bool; 2],
+    /// Something other than a verb has reset the machine since a verb last struck its daemon: that daemon is
+    /// gone, and the next one starts with the machine.
+    rebooted: [bool; 2],
 }
 
-pub(super) fn node(machine: Machine) -> Node {
+pub(crate) fn node(machine: Machine) -> Node {
     Node::BOTH[machine.index()]
 }
 
 #[allow(clippy::needless_pass_by_value)] // for map_err
-pub(super) fn broken(error: impl ToString) -> Cannot {
+pub(crate) fn broken(error: impl ToString) -> Cannot {
     Cannot::Broken(error.to_string())
 }
 
-pub(super) fn missing(verb: &'static str, why: &'static str) -> Cannot {
+pub(crate) fn missing(verb: &'static str, why: &'static str) -> Cannot {
     Cannot::Missing(Missing { verb, why })
 }
 
@@ -74,10 +78,12 @@ impl Up {
     pub(super) fn build(
         clock: Clock,
         programs: &Programs,
+        ports: &[[PathBuf; 2]],
         cluster: &Cluster,
     ) -> Result<Self, Cannot> {
         let options = Options {
             serial_lines: cluster.serial_lines,
+            ports: ports.to_vec(),
             dongle: cluster.arbiter.map(|dongle| dongle::build_of(dongle, cluster.baud)),
             watchdog_s: cluster.watchdog_s,
             ..Options::of_the_guide(programs.clone())
@@ -117,6 +123,7 @@ impl Up {
             resets: Vec::new(),
             resets_noted: [0; 2],
             ended: [false; 2],
+            rebooted: [false; 2],
         })
     }
 
@@ -145,7 +152,7 @@ impl Up {
             command.stdout(Stdio::null()).stderr(Stdio::null());
             self.pages.push((machine, command.spawn().map_err(broken)?));
         }
-        self.daemon(machine, machine::Verb::Start)
+        self.order(machine, machine::Verb::Start)
     }
 
     fn power_off(&mut self, clock: Clock, machine: Machine) {
@@ -173,6 +180,7 @@ impl Up {
             for reset in &resets[noted..] {
                 self.note_ends(machine);
                 self.has_ended(machine, clock.at(reset.at));
+                self.rebooted[machine.index()] = true;
                 self.resets.push((clock.at(reset.at), machine, reset.cause));
             }
         }
@@ -202,7 +210,18 @@ impl Up {
         *expected = ends.iter().filter_map(|end| known_end(end)).collect();
     }
 
+    /// What a story does to a machine's daemon.
     fn daemon(&mut self, machine: Machine, verb: machine::Verb) -> Done {
+        let rebooted = &mut self.rebooted[machine.index()];
+        match verb {
+            machine::Verb::Start | machine::Verb::Continue if *rebooted => return Ok(()),
+            machine::Verb::Stop | machine::Verb::Kill => *rebooted = false,
+            _ => {}
+        }
+        self.order(machine, verb)
+    }
+
+    fn order(&mut self, machine: Machine, verb: machine::Verb) -> Done {
         self.views[machine.index()] = None;
         if verb == machine::Verb::Start {
             self.sent_before[machine.index()] = self.sent_to(machine);
@@ -210,13 +229,15 @@ impl Up {
         self.bench.daemon(node(machine), verb).map_err(broken)
     }
 
-    /// Frames that the machine's peer has put on each link so far, as the wires counted them.
-    fn sent_to(&self, machine: Machine) -> Vec<u64> {
+    /// Frames that the machine's peer has put on each link so far, as the wires counted them; nobody
+    /// counts on a real line.
+    fn sent_to(&self, machine: Machine) -> Vec<Option<u64>> {
         let from = node(machine.other());
         let count = |link: &Link| match link {
-            Link::Serial(line) => self.bench.serial(*line).frames_to(node(machine)),
-            Link::Private => self.bench.network(Network::Private).heartbeats_of(from),
-            Link::Public => self.bench.network(Network::Public).heartbeats_of(from),
+            Link::Serial(line) if self.bench.is_real(*line) => None,
+            Link::Serial(line) => Some(self.bench.serial(*line).frames_to(node(machine))),
+            Link::Private => Some(self.bench.network(Network::Private).heartbeats_of(from)),
+            Link::Public => Some(self.bench.network(Network::Public).heartbeats_of(from)),
         };
         self.cluster.links().iter().map(count).collect()
     }
@@ -227,6 +248,7 @@ impl Up {
         let sent = self.sent_to(machine);
         let before = &self.sent_before[machine.index()];
         for ((link, sent), before) in snapshot.links.iter().zip(sent).zip(before) {
+            let (Some(sent), Some(before)) = (sent, before) else { continue };
             let sent = sent - before + UNDER_WAY;
             if link.received > sent {
                 self.taken_twice.push(format!(
@@ -304,21 +326,7 @@ impl Up {
         }
         for machine in Machine::BOTH {
             // What each machine sends, once; where it arrives nothing more happens to it.
-            let seed = SEED + machine.index() as u64;
-            self.bench.network(network).faults_from(
-                node(machine),
-                faults::Faults {
-                    seed,
-                    loss: share(weather.lost),
-                    duplicate: share(weather.duplicated),
-                    reorder: share(weather.reordered),
-                    delay: weather.delay.into(),
-                    jitter: StdDuration::ZERO,
-                    corrupt: share(weather.corrupted),
-                    burst: share(weather.bursts),
-                    burst_frames: weather.burst_datagrams,
-                },
-            );
+            self.bench.network(network).faults_from(node(machine), suffering(weather, machine));
         }
         Ok(())
     }
@@ -424,13 +432,28 @@ impl Up {
     }
 }
 
+/// What a network does to the frames of a machine.
+pub(crate) fn suffering(weather: Weather, machine: Machine) -> faults::Faults {
+    faults::Faults {
+        seed: SEED + machine.index() as u64,
+        loss: share(weather.lost),
+        duplicate: share(weather.duplicated),
+        reorder: share(weather.reordered),
+        delay: weather.delay.into(),
+        jitter: StdDuration::ZERO,
+        corrupt: share(weather.corrupted),
+        burst: share(weather.bursts),
+        burst_frames: weather.burst_datagrams,
+    }
+}
+
 /// Events per million as a share.
-fn share(per_million: u32) -> f64 {
+pub(crate) fn share(per_million: u32) -> f64 {
     f64::from(per_million) / 1e6
 }
 
 /// The line model knows no merged bytes: here they are a lost byte beside a damaged one.
-fn spoilt(noise: Noise) -> faults::Noise {
+pub(crate) fn spoilt(noise: Noise) -> faults::Noise {
     faults::Noise {
         seed: SEED,
         flip: share(noise.flipped + noise.merged),
@@ -465,7 +488,7 @@ pub(super) fn why_missing(verb: &Verb) -> &'static str {
         | Verb::HealFeed(_)
         | Verb::WireReset(..)
         | Verb::TestReset(_) => "the cluster has no dongle",
-        Verb::Reload(_) => "heartbeatd doesn't read its files again yet",
+        Verb::Reload(_) => "ha.cf and haresources are read at a start only",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",
     }

@@ -14,7 +14,7 @@ fn named(name: &str) -> Option<Machine> {
 }
 
 /// A snapshot in the language's words.
-pub(super) fn view(snapshot: &Snapshot) -> View {
+pub(crate) fn view(snapshot: &Snapshot) -> View {
     let peer = match snapshot.peer.state {
         snapshot::PeerState::Unknown => PeerState::Unknown,
         snapshot::PeerState::Alive => PeerState::Alive,

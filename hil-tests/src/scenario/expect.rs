@@ -15,12 +15,12 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who has which resource, after a part of a journal.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Holdings {
+pub(crate) struct Holdings {
     held: Vec<(Machine, usize, usize)>,
 }
 
 impl Holdings {
-    pub(super) fn of(journal: &[Entry]) -> Self {
+    pub(crate) fn of(journal: &[Entry]) -> Self {
         let mut holdings = Self::default();
         for entry in journal {
             holdings.note(entry);
@@ -28,7 +28,7 @@ impl Holdings {
         holdings
     }
 
-    pub(super) fn note(&mut self, entry: &Entry) {
+    pub(crate) fn note(&mut self, entry: &Entry) {
         let what = (entry.machine, entry.group, entry.resource);
         match entry.deed {
             Deed::Held | Deed::Outside if !self.held.contains(&what) => self.held.push(what),
@@ -37,12 +37,12 @@ impl Holdings {
         }
     }
 
-    pub(super) fn has(&self, machine: Machine, group: usize, resource: usize) -> bool {
+    pub(crate) fn has(&self, machine: Machine, group: usize, resource: usize) -> bool {
         self.held.contains(&(machine, group, resource))
     }
 
     /// The machine has all of the group's `count` resources.
-    pub(super) fn all(&self, machine: Machine, group: usize, count: usize) -> bool {
+    pub(crate) fn all(&self, machine: Machine, group: usize, count: usize) -> bool {
         (0..count).all(|resource| self.has(machine, group, resource))
     }
 

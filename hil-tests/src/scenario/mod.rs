@@ -24,7 +24,7 @@
 //! restart loops, no daemon that ended unasked, and nothing in the logs that must never be there.
 
 pub mod cluster;
-mod expect;
+pub(crate) mod expect;
 mod forbidden;
 mod invariants;
 pub mod phrase;

@@ -173,6 +173,11 @@ pub trait Rig {
     /// `netns`, `sim`, …
     fn name(&self) -> &'static str;
 
+    /// The cluster as this rig's machines can be: theirs may not have a watchdog as quick as a story asks for.
+    fn fit(&self, cluster: Cluster) -> Cluster {
+        cluster
+    }
+
     /// Makes the cluster: configured, without power, with the client asking. Called once.
     ///
     /// # Errors

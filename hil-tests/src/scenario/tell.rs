@@ -55,6 +55,7 @@ impl<'rig> Scenario<'rig> {
     pub fn build(&mut self, cluster: Cluster) -> Told {
         let dongle = self.with_dongle && cluster.arbiter.is_none();
         let cluster = if dongle { cluster.arbiter() } else { cluster };
+        let cluster = self.rig.fit(cluster);
         self.rig.build(&cluster)?;
         self.cluster = cluster;
         self.mark = self.rig.now();

@@ -156,6 +156,8 @@ impl World {
             Fault::Reload(who, files) => self.reload(who, files),
             Fault::WallStep(who, ms) => self.machines[who].clock.wall_offset_ms += ms,
             Fault::PeerIsOff(who) => self.command(who, Command::PeerIsOff),
+            Fault::Break { from, link, us } => self.hold_break(from, link, us),
+            Fault::Speed { who, link, baud } => self.set_speed(who, link, baud),
             Fault::Dongle(fault) => self.apply_to_dongle(fault),
         }
         self.check_holders();
@@ -206,6 +208,7 @@ impl World {
             }
             for link in 0..self.wires[who].len() {
                 self.apply(Fault::Weather { from: who, link, weather: Weather::default() });
+                self.set_speed(who, link, None);
             }
             self.machines[who].crashes_left = 0;
             self.apply(Fault::Scripts(who, Mood::Healthy));

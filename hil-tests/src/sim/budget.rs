@@ -1,16 +1,16 @@
 //! Takeovers after a death are held against the budget that the node itself prints, wherever nothing but the
 //! death can have delayed them.
 //!
-//! Not judged is a node to which something happened shortly before or meanwhile, whose scripts are ill, or
-//! whose pair has had other files than the knobs': a budget promises nothing of those. Cuts and weather excuse
-//! nothing: who hears nothing may take over, and does so in time.
+//! Not judged is what a budget promises nothing of: [`Spared`] names it, and each is counted, so that a judge
+//! who judges next to nothing is seen. With two voters cuts and weather excuse nothing: who hears nothing may
+//! take over, and does so in time. With three a takeover needs the dongle's vote, and what carries it.
 
 use hb_proto::event::{Cause, Failover};
 use hb_proto::id::GroupId;
 use hb_proto::time::Duration;
 use hb_proto::wire::message::arbiter::LineShown;
 
-use super::fault::{Fault, Mood, NAMES, Who};
+use super::fault::{Fault, Files, Mood, NAMES, Who};
 use super::knobs::trio::Stopped;
 use super::queue::At;
 use super::world::World;
@@ -20,29 +20,69 @@ use crate::scenario::ResetWire;
 /// (`Patience` of the knobs), an order that hung after 3 s and a SIGKILL.
 const AFTERMATH_US: u64 = 15_000_000;
 
+/// Why a takeover after a death is held against no budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spared {
+    /// The node's scripts are ill: an allowance is for healthy ones.
+    Scripts,
+    /// The pair has had other files than the knobs'.
+    Files,
+    /// Something happened shortly before, and may go on delaying it.
+    Disturbed,
+    /// A wire or the dongle fails besides: a second failure. Or guard is somebody's word.
+    NoVote,
+    /// The dongle is younger than the silence: a second failure, too.
+    YoungDongle,
+    /// What the dead was promised ends by no time, and no fence can be proved.
+    NoEnd,
+}
+
+impl Spared {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Scripts, Self::Files, Self::Disturbed, Self::NoVote, Self::YoungDongle, Self::NoEnd];
+
+    /// As figures are printed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scripts => "scripts that are ill",
+            Self::Files => "other files",
+            Self::Disturbed => "something that happened shortly before",
+            Self::NoVote => "a wire, or the dongle, that fails besides",
+            Self::YoungDongle => "a dongle that is younger than the silence",
+            Self::NoEnd => "an unbounded guard without proof of a fence",
+        }
+    }
+}
+
 impl World {
     /// Something happens, perhaps to one node's programs.
     pub(super) fn note_disturbance(&mut self, fault: &Fault) {
         let (who, lasts) = match *fault {
+            // Nobody is left whose takeover could be late; its next life is young first.
             Fault::PowerOff(who)
             | Fault::Reset(who)
-            | Fault::Freeze(who)
-            | Fault::Thaw(who)
             | Fault::PanicKernel(who)
-            | Fault::Stop(who)
-            | Fault::Continue(who)
             | Fault::KillDaemon(who)
-            | Fault::KillHelper(who)
-            | Fault::KillBoth(who)
+            | Fault::KillBoth(who) => (who, 0),
+            // Silence counts from the end of its own standstill.
+            Fault::Freeze(who) | Fault::Thaw(who) | Fault::Stop(who) | Fault::Continue(who) => {
+                (who, self.settling_us())
+            }
+            Fault::KillHelper(who)
             | Fault::CrashLoop(who, _)
             | Fault::Scripts(who, _)
             | Fault::Operator(who, _)
-            | Fault::PeerIsOff(who)
-            | Fault::Reload(who, _) => (who, 0),
+            | Fault::PeerIsOff(who) => (who, AFTERMATH_US),
+            Fault::Reload(who, files) => {
+                self.note_files(who, files);
+                (who, AFTERMATH_US)
+            }
             // It begins with a turn that comes within a second, if the daemon runs at all.
-            Fault::Stall(who, _, span) => (who, span + 1_000_000),
+            Fault::Stall(who, _, span) => (who, span + 1_000_000 + self.settling_us()),
             _ if self.dongle.is_some() && is_of_all(fault) => {
-                self.disturb_all();
+                self.disturb_all(self.settling_us());
                 return;
             }
             Fault::PowerOn(_)
@@ -51,11 +91,38 @@ impl World {
             | Fault::CutAll
             | Fault::MendAll
             | Fault::Weather { .. }
+            | Fault::Break { .. }
+            | Fault::Speed { .. }
             | Fault::Dongle(_)
             | Fault::WallStep(..) => return,
         };
-        let until = self.now + lasts + AFTERMATH_US;
+        let until = self.now + lasts;
         self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(until);
+    }
+
+    /// A node's life begins: its hello has to reach everybody, and what its former life may have promised lasts
+    /// for full (R8). A peer that dies meanwhile is a second failure.
+    pub(super) fn note_young_life(&mut self, who: Who) {
+        let until = self.now + self.settling_us();
+        self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(until);
+    }
+
+    /// Who has other files than the knobs'. Their terms may be twice the knobs', and so may what was promised
+    /// by them.
+    fn note_files(&mut self, who: Who, files: Files) {
+        let same = files == Files::Same;
+        let had_other = std::mem::replace(&mut self.checks.other_files[who], !same);
+        if had_other && same {
+            self.disturb_all(AFTERMATH_US + 2 * self.settling_us());
+        }
+    }
+
+    /// What was promised to whom while something failed is renewed, or over by its time, so long after. An
+    /// unbounded promise is over by no time: nothing is waited for.
+    fn settling_us(&self) -> u64 {
+        let timing = &self.knobs.timing;
+        let full = if timing.full() < Duration::MAX { timing.full() } else { timing.lease };
+        (full + timing.deadtime.times(2)).micros()
     }
 
     /// A node has a group and says how long that took.
@@ -65,14 +132,13 @@ impl World {
         }
         let took = failover.detection.unwrap_or_default() + failover.takeover;
         let began: At = self.now.saturating_sub(took.micros());
-        let machine = &self.machines[who];
-        let ill = machine.mood != Mood::Healthy || machine.lied_to || !machine.conduct.is_empty();
-        let reloads = Fault::KINDS.iter().position(|kind| *kind == "reload");
-        let other_files = reloads.is_some_and(|kind| self.counts.faults[kind] > 0);
-        if ill || other_files || began < self.checks.disturbed_until[who] {
-            return;
-        }
-        let Some(budget) = self.budget_with_arbiter(who, group, failover.budget) else { return };
+        let budget = match self.judged_against(who, group, began, failover.budget) {
+            Ok(budget) => budget,
+            Err(spared) => {
+                self.counts.takeovers_spared[spared as usize] += 1;
+                return;
+            }
+        };
         self.counts.takeovers_judged += 1;
         if took > budget && self.checks.beyond_budget.is_none() {
             let text = format!(
@@ -87,6 +153,27 @@ impl World {
             self.checks.beyond_budget = Some(text);
         }
     }
+
+    /// The budget of a takeover whose silence began at `began`; or why it is held against none.
+    fn judged_against(
+        &self,
+        who: Who,
+        group: GroupId,
+        began: At,
+        own: Duration,
+    ) -> Result<Duration, Spared> {
+        let machine = &self.machines[who];
+        if machine.mood != Mood::Healthy || machine.lied_to || !machine.conduct.is_empty() {
+            return Err(Spared::Scripts);
+        }
+        if self.checks.other_files.contains(&true) {
+            return Err(Spared::Files);
+        }
+        if began < self.checks.disturbed_until[who] {
+            return Err(Spared::Disturbed);
+        }
+        self.judged_with_arbiter(who, group, began, own)
+    }
 }
 
 /// What takes or delays a vote of three voters, whichever node it happens to.
@@ -98,44 +185,63 @@ const fn is_of_all(fault: &Fault) -> bool {
             | Fault::CutAll
             | Fault::MendAll
             | Fault::Weather { .. }
+            | Fault::Break { .. }
+            | Fault::Speed { .. }
             | Fault::Dongle(_)
     )
 }
 
 impl World {
-    /// With an arbiter a takeover needs its vote, and so everything that carries it: quiet for as long as
-    /// promises of before can last.
-    fn disturb_all(&mut self) {
-        let full = self.knobs.timing.full().micros().min(60_000_000);
-        let until = self.now + AFTERMATH_US + 3 * full;
-        for who in 0..2 {
-            self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(until);
+    /// With an arbiter a takeover needs its vote, and so everything that carries it.
+    fn disturb_all(&mut self, span: u64) {
+        for until in &mut self.checks.disturbed_until {
+            *until = (*until).max(self.now + span);
         }
     }
 
     /// What a takeover is held against with an arbiter: the node's own budget where a fence can be proved;
-    /// where it can't, by time (protocol.md §3). `None` where a vote is missing: two failures.
-    fn budget_with_arbiter(&self, who: Who, group: GroupId, own: Duration) -> Option<Duration> {
+    /// where it can't, by time (protocol.md §3).
+    fn judged_with_arbiter(
+        &self,
+        who: Who,
+        group: GroupId,
+        began: At,
+        own: Duration,
+    ) -> Result<Duration, Spared> {
         let (Some(arbiter), Some(dongle)) = (self.knobs.arbiter, self.dongle.as_deref()) else {
-            return Some(own);
+            return Ok(own);
         };
-        let cut = self.wires.iter().flatten().any(|wire| wire.cut);
+        let mut wires = self.wires.iter().flatten();
+        let now = self.now;
+        let troubled = wires.any(|wire| wire.is_troubled(now));
         // A dead peer's feed may be the only one, and it is the failure that is judged.
-        if cut || !dongle.is_sound() || matches!(arbiter.stopped, Stopped::Unsafe(_)) {
-            return None;
+        if troubled || !dongle.is_sound(now) || matches!(arbiter.stopped, Stopped::Unsafe(_)) {
+            return Err(Spared::NoVote);
         }
-        let proves = dongle.provable[1 - who];
+        // A dongle that began, or noticed an absence, after the silence did is bound for longer and must
+        // listen first (R8, R12). One that is as old as the silence is bound no longer than the dead was
+        // promised anything, and has listened as long as the node.
+        if began < dongle.bound_at + self.knobs.timing.deadtime.micros() {
+            return Err(Spared::YoungDongle);
+        }
+        let peer = 1 - who;
+        // A life is fenced once (R12). A pulse of before, for this very life, missed it.
+        let missed = dongle.pulsed[peer]
+            .is_some_and(|(at, _)| at < began && at >= self.checks.life_at[peer]);
         let lines = dongle.unit.memory.map(|memory| memory.nodes.map(|node| node.line));
         let tested = lines.is_some_and(|lines| lines == [LineShown::Commissioned; 2]);
         let wired = dongle.reset_wires == [ResetWire::Sound; 2];
-        if arbiter.reset_lines && proves && tested && wired {
-            return Some(own);
+        if arbiter.reset_lines && dongle.provable[peer] && tested && wired && !missed {
+            return Ok(own);
         }
-        let config = &self.configs[who];
-        let budget = config.budget(group.index())?;
-        let full = config.timing.full();
-        (full < Duration::MAX)
-            .then(|| config.timing.deadtime.max(full) + budget.start + budget.announce)
+        // As the node would reckon without a reset line.
+        let mut config = self.configs[who].clone();
+        if let Some(arbiter) = &mut config.arbiter {
+            arbiter.fence = None;
+        }
+        let bounded = config.timing.full() < Duration::MAX;
+        let budget = config.budget(group.index()).filter(|_| bounded);
+        budget.map(|budget| budget.total()).ok_or(Spared::NoEnd)
     }
 }
 
@@ -144,18 +250,15 @@ mod tests {
     use hb_proto::event::Event;
 
     use super::*;
-    use crate::sim::fault::Planned;
     use crate::sim::knobs::Knobs;
+    use crate::sim::knobs::trio::ArbiterKnobs;
+    use crate::sim::quiet;
 
     const B: Who = 1;
 
     /// 30 quiet seconds, so that no boot is near.
     fn quiet() -> World {
-        let on = |who| Planned { at: 0, fault: Fault::PowerOn(who) };
-        let mut world = World::new(1, Knobs::plain(), vec![on(0), on(1)], false);
-        world.run_until(30_000_000);
-        assert!(world.serves(0, 0));
-        world
+        quiet::quiet(Knobs::plain(), 30)
     }
 
     fn tells(world: &mut World, cause: Cause, takeover_ms: u64) {
@@ -210,5 +313,59 @@ mod tests {
         world.apply(Fault::PowerOff(0));
         world.run_until(32_000_000);
         assert_eq!((world.counts.takeovers_judged, &world.checks.beyond_budget), (1, &None));
+    }
+
+    /// What B's takeover of 800 ms after A's death comes to, with a dongle and what `happens` before.
+    fn with_a_dongle(
+        reset_lines: bool,
+        happens: impl FnOnce(&mut World),
+    ) -> Result<Duration, Spared> {
+        let arbiter = ArbiterKnobs { reset_lines, ..ArbiterKnobs::plain() };
+        let mut world = quiet::quiet(Knobs::plain().with_dongle(arbiter), 30);
+        happens(&mut world);
+        let began = world.now - 800_000;
+        world.judged_against(B, GroupId(0), began, Duration::from_millis(700))
+    }
+
+    /// By the node's own budget where a fence is proved, by time where it can't be: never by nothing.
+    #[test]
+    fn with_a_dongle_a_takeover_is_judged_by_fence_or_by_time() {
+        assert_eq!(with_a_dongle(true, |_| {}), Ok(Duration::from_millis(700)));
+        let by_time = with_a_dongle(false, |_| {}).expect("guard has an end");
+        let full = Knobs::plain_trio().timing.full();
+        assert!(by_time > full && by_time < full.times(2), "{by_time}");
+        // Its fence was spent on this very life.
+        let missed = |world: &mut World| {
+            let dongle = world.dongle.as_mut().expect("there");
+            dongle.pulsed[0] = Some((20_000_000, false));
+        };
+        assert_eq!(with_a_dongle(true, missed), Ok(by_time));
+    }
+
+    #[test]
+    fn a_second_failure_beside_the_dongles_vote_is_not_judged() {
+        let young = |world: &mut World| {
+            world.dongle.as_mut().expect("there").bound_at = 29_000_000;
+        };
+        assert_eq!(with_a_dongle(true, young), Err(Spared::YoungDongle));
+        let mute = |world: &mut World| world.dongle.as_mut().expect("there").wires[B].cut = true;
+        assert_eq!(with_a_dongle(true, mute), Err(Spared::NoVote));
+        let late = |world: &mut World| world.wires[0][1].weather.late_us = 1;
+        assert_eq!(with_a_dongle(true, late), Err(Spared::NoVote));
+        let mended = |world: &mut World| world.apply(Fault::MendAll);
+        assert_eq!(with_a_dongle(true, mended), Err(Spared::Disturbed));
+        let files = |world: &mut World| world.checks.other_files[0] = true;
+        assert_eq!(with_a_dongle(true, files), Err(Spared::Files));
+    }
+
+    /// Quiet again for as long as promises of before last: judged again.
+    #[test]
+    fn what_is_over_spares_nobody() {
+        let long_ago = |world: &mut World| {
+            world.apply(Fault::CutAll);
+            world.apply(Fault::MendAll);
+            world.run_until(40_000_000);
+        };
+        assert!(with_a_dongle(true, long_ago).is_ok());
     }
 }

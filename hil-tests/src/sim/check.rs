@@ -100,6 +100,8 @@ pub struct Checks {
     turns: [(At, u32); 2],
     /// Until when something that happened to a node may delay what it does ([`super::budget`]).
     pub(super) disturbed_until: [At; 2],
+    /// Whose files are not the knobs' now.
+    pub(super) other_files: [bool; 2],
     /// The first takeover that took longer than its own budget, though nothing excuses it.
     pub beyond_budget: Option<String>,
     /// Groups (a bit each) that a machine has by a human's vote (R14).
@@ -112,8 +114,11 @@ pub struct Checks {
     pub(super) life_at: [At; 2],
     /// A machine was said to be down, and wasn't ([`trio::Excuse::FalseEvidence`]); until its next reset.
     pub(super) false_evidence: [bool; 2],
-    /// The machine's newest life has read files without an arbiter, though there is one.
+    /// What runs on the machine may be of a life whose files have no arbiter, though there is one: until a
+    /// life that has it is clean.
     pub(super) classic: [bool; 2],
+    /// The machine's newest life has read such files.
+    classic_life: [bool; 2],
     /// The life of each node that its peer asked to fence last.
     pub(super) fence_asked: [u32; 2],
     /// Since when nobody serves a group, and from when on that counts; the longest.
@@ -403,6 +408,7 @@ impl World {
         match event {
             // Counted already, and too many for the trace; stories ask for them all the same.
             Event::Rejected { .. } => return self.record_event(who, event),
+            Event::Clean => self.checks.classic[who] = self.checks.classic_life[who],
             Event::Conflict { .. } => self.counts.conflicts += 1,
             Event::Failover { group, failover } => self.note_failover(who, group, &failover),
             Event::Stall { .. } => self.counts.stalls_seen += 1,
@@ -420,10 +426,12 @@ impl World {
     /// A life begins: it must be above every earlier one.
     pub(super) fn note_life(&mut self, who: Who, boot: BootId) {
         self.counts.lives += 1;
-        self.checks.disturbed_until[who] = self.checks.disturbed_until[who].max(self.now);
+        self.note_young_life(who);
         self.checks.haresources[who] = self.configs[who].digests.haresources;
         if self.knobs.arbiter.is_some() {
-            self.checks.classic[who] = self.configs[who].arbiter.is_none();
+            let classic = self.configs[who].arbiter.is_none();
+            self.checks.classic_life[who] = classic;
+            self.checks.classic[who] |= classic;
             self.checks.human_word[who] = false;
             self.checks.life_at[who] = self.now;
             self.counts.trio.rules[7] += 1;

@@ -115,6 +115,12 @@ impl Daemon {
         }
     }
 
+    /// Whether this life has opened its machine's watchdog: after its clean start (R9).
+    #[must_use]
+    pub const fn has_watchdog_open(&self) -> bool {
+        self.watching
+    }
+
     fn is_ready(&self) -> bool {
         self.helper_died
             || !self.answers.is_empty()

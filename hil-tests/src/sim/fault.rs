@@ -31,6 +31,8 @@ pub struct Weather {
     /// Datagrams, or serial bytes, with which a burst begins: all is lost for `burst_us`.
     pub bursts: u32,
     pub burst_us: u64,
+    /// Serial: so many bytes of a burst arrive as anything.
+    pub burst_bytes: u32,
 }
 
 /// Where in its turn the daemon loses the processor: always between reading the clock and acting on it,
@@ -184,12 +186,24 @@ pub enum Fault {
     WallStep(Who, i64),
     /// `hb takeover --peer-is-off`, be it true or not.
     PeerIsOff(Who),
+    /// A machine holds a serial line in a break for so many µs.
+    Break {
+        from: Who,
+        link: usize,
+        us: u64,
+    },
+    /// A machine's end of a serial line is set to another speed, or to the right one again.
+    Speed {
+        who: Who,
+        link: usize,
+        baud: Option<u32>,
+    },
     Dongle(DongleFault),
 }
 
 impl Fault {
     /// Kinds, for counting and for switching on and off.
-    pub const KINDS: [&'static str; 27] = [
+    pub const KINDS: [&'static str; 29] = [
         "power off",
         "reset",
         "freeze",
@@ -217,10 +231,15 @@ impl Fault {
         "line test",
         "peer is off",
         "terms",
+        "line break",
+        "line speed",
     ];
 
     /// How many of them two voters know: those before the dongle's.
     pub const CLASSIC: usize = 16;
+
+    /// Where the dongle's end, and those of serial lines alone begin: guides stir them in.
+    pub const LINES: usize = 27;
 
     /// Position in [`Fault::KINDS`]; repairs count as none.
     #[must_use]
@@ -245,11 +264,14 @@ impl Fault {
             Self::Reload(_, Files::MoreGuard | Files::LessLease | Files::NoArbiter) => 26,
             Self::Reload(..) => 15,
             Self::PeerIsOff(_) => 25,
+            Self::Break { .. } => 27,
+            Self::Speed { baud: Some(_), .. } => 28,
             Self::Dongle(fault) => return fault.kind(),
             Self::PowerOn(_)
             | Self::Thaw(_)
             | Self::Continue(_)
             | Self::Mend { .. }
+            | Self::Speed { baud: None, .. }
             | Self::MendAll => {
                 return None;
             }
@@ -293,6 +315,12 @@ impl fmt::Display for Fault {
                 write!(f, "{}'s wall clock is set by {ms} ms", NAMES[who])
             }
             Self::PeerIsOff(who) => write!(f, "operator on {}: the peer is off", NAMES[who]),
+            Self::Break { from, link, us } => {
+                write!(f, "{} holds link {link} in a break for {us} µs", NAMES[from])
+            }
+            Self::Speed { who, link, baud } => {
+                write!(f, "link {link} at {}: speed {baud:?}", NAMES[who])
+            }
             Self::Dongle(fault) => fault.fmt(f),
         }
     }

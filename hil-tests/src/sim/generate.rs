@@ -2,6 +2,8 @@
 
 pub mod trio;
 
+use hb_proto::config::LinkKind;
+
 use super::directed::{plain, settled};
 use super::fault::{Command, Fault, Files, Mood, Planned, Point, Weather, Who};
 use super::kind::{Kind, Origin};
@@ -38,6 +40,27 @@ pub(super) fn sorted(mut faults: Vec<Planned>) -> Vec<Planned> {
 pub fn soup(seed: u64) -> Plan {
     let mut rng = Rng::new(super::rng::spread(seed) ^ 0x50_0F);
     let knobs = Knobs::drawn(&mut rng);
+    stirred(Kind::Soup, seed, rng, knobs)
+}
+
+/// A longer soup by the guide's own times: what users run.
+#[must_use]
+pub fn guide(seed: u64) -> Plan {
+    let mut rng = Rng::new(super::rng::spread(seed) ^ 0x60_1DE5);
+    let knobs = Knobs::drawn(&mut rng).by_the_guide();
+    stirred(Kind::Guide, seed, rng, knobs)
+}
+
+/// For how long faults happen at least, and the most that do: as many a deadtime in both kinds.
+fn lasts(kind: Kind, knobs: &Knobs) -> (At, u64) {
+    let deadtime = knobs.timing.deadtime.micros();
+    match kind {
+        Kind::Guide => (100 * deadtime, 75),
+        _ => ((40 * deadtime).clamp(10 * SECOND, 300 * SECOND), 30),
+    }
+}
+
+fn stirred(kind: Kind, seed: u64, mut rng: Rng, knobs: Knobs) -> Plan {
     let allowed: Vec<usize> = (0..Fault::CLASSIC).filter(|_| rng.coin()).collect();
     let later = rng.pick(&[0, 100_000, 3 * SECOND]);
     let mut faults = vec![
@@ -46,19 +69,21 @@ pub fn soup(seed: u64) -> Plan {
         Planned { at: later, fault: Fault::PowerOn(1) },
     ];
     let from = if rng.permille(200) { 0 } else { settled(&knobs, later) };
-    let deadtime = knobs.timing.deadtime.micros();
-    let length = (40 * deadtime).clamp(10 * SECOND, 300 * SECOND);
+    let (length, most) = lasts(kind, &knobs);
     if !allowed.is_empty() {
-        for _ in 0..rng.between(2, 30) {
+        for _ in 0..rng.between(2, most) {
             let at = from + rng.between(0, length);
             let kind = rng.pick(&allowed);
             stir(&mut rng, &knobs, kind, at, &mut faults);
         }
     }
+    if kind == Kind::Guide {
+        stir_lines(&mut rng, &knobs, from..from + length, &mut faults);
+    }
     let mended_at = from + length;
     faults.retain(|planned| planned.at < mended_at);
-    let origin = Origin { kind: Kind::Soup, arbiter: false, seed, case: 0 };
-    let label = format!("soup {seed}");
+    let origin = Origin { kind, arbiter: false, seed, case: 0 };
+    let label = format!("{kind} {seed}");
     Plan { label, origin, knobs, faults: sorted(faults), mended_at, served_from: None }
 }
 
@@ -143,6 +168,45 @@ fn stir(rng: &mut Rng, knobs: &Knobs, kind: usize, at: At, faults: &mut Vec<Plan
             plan(end, Fault::Reload(who, Files::Same));
         }
         _ => plan(at, Fault::WallStep(who, rng.between(0, 200_000_000) as i64 - 100_000_000)),
+    }
+}
+
+/// Now and then what happens to serial lines alone: a break, bursts of noise, an end of another speed.
+fn stir_lines(
+    rng: &mut Rng,
+    knobs: &Knobs,
+    within: std::ops::Range<At>,
+    faults: &mut Vec<Planned>,
+) {
+    let serial = |kind: &LinkKind| match kind {
+        LinkKind::Serial { baud } => Some(*baud),
+        _ => None,
+    };
+    let lines = knobs.links.iter().map(serial).enumerate();
+    let lines: Vec<_> = lines.filter_map(|(link, baud)| Some((link, baud?))).collect();
+    if lines.is_empty() || rng.coin() {
+        return;
+    }
+    for _ in 0..rng.between(1, 5) {
+        let at = rng.between(within.start, within.end - 1);
+        let (link, right) = rng.pick(&lines);
+        let (who, end) = (rng.between(0, 1) as usize, at + span(rng, knobs));
+        let weather = |weather| Fault::Weather { from: who, link, weather };
+        let (begins, ends) = match rng.between(0, 2) {
+            0 => (Fault::Break { from: who, link, us: rng.between(100, 2_000_000) }, None),
+            1 => {
+                let burst_bytes = rng.between(1, 200) as u32;
+                let noise = Weather { bursts: 5_000, burst_bytes, ..Weather::default() };
+                (weather(noise), Some(weather(Weather::default())))
+            }
+            _ => {
+                let wrong = rng.pick(&[right / 2, right * 2]);
+                let speed = |baud| Fault::Speed { who, link, baud };
+                (speed(Some(wrong)), Some(speed(None)))
+            }
+        };
+        faults.push(Planned { at, fault: begins });
+        faults.extend(ends.map(|fault| Planned { at: end, fault }));
     }
 }
 

@@ -11,6 +11,8 @@ use super::{directed, rng};
 pub enum Kind {
     /// One plan of random faults.
     Soup,
+    /// The same by the guide's own times, and for longer.
+    Guide,
     /// One plan of topologies that change every few tens of milliseconds.
     Swaps,
     /// A table: every single failure on the pair that the seed draws.
@@ -21,24 +23,26 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Soup, Self::Swaps, Self::Singles, Self::Pairs];
+    pub const ALL: [Self; 5] = [Self::Soup, Self::Guide, Self::Swaps, Self::Singles, Self::Pairs];
 
     /// As `--kind` takes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Soup => "soup",
+            Self::Guide => "guide",
             Self::Swaps => "swaps",
             Self::Singles => "singles",
             Self::Pairs => "pairs",
         }
     }
 
-    /// All cases of a seed: one for soups and swaps, a table for the others. Never none.
+    /// All cases of a seed: one for soups, guides and swaps, a table for the others. Never none.
     #[must_use]
     pub fn plans(self, seed: u64) -> Vec<Plan> {
         match self {
             Self::Soup => vec![generate::soup(seed)],
+            Self::Guide => vec![generate::guide(seed)],
             Self::Swaps => vec![generate::swaps(seed)],
             Self::Singles => directed::singles(seed),
             Self::Pairs => directed::pairs(seed),
@@ -50,6 +54,7 @@ impl Kind {
     pub fn plans_with_arbiter(self, seed: u64) -> Vec<Plan> {
         match self {
             Self::Soup => vec![generate::trio::soup(seed)],
+            Self::Guide => vec![generate::trio::guide(seed)],
             Self::Swaps => vec![generate::trio::swaps(seed)],
             Self::Singles => directed::trio::singles(seed),
             Self::Pairs => directed::trio::pairs(seed),
@@ -69,7 +74,7 @@ impl FromStr for Kind {
     fn from_str(word: &str) -> Result<Self, String> {
         let kind = Self::ALL.into_iter().find(|kind| kind.name() == word);
         kind.ok_or_else(|| {
-            format!("{word:?} is no kind of plan; there are soup, swaps, singles and pairs")
+            format!("{word:?} is no kind of plan; there are soup, guide, swaps, singles and pairs")
         })
     }
 }

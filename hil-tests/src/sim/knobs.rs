@@ -172,6 +172,22 @@ impl Knobs {
         }
     }
 
+    /// The same by the times of the guide of 1999, keepalive 2 s and deadtime 10 s, with what `hb check` makes
+    /// of them: lease, and the time-out of a watchdog that can do more than a few seconds.
+    #[must_use]
+    pub fn by_the_guide(mut self) -> Self {
+        let drawn = self.timing;
+        self.timing = Timing { guard: drawn.guard, ..timing(2_000, 6_000, 10_000, 10_000) };
+        self.delay_us = self.delay_us * self.timing.lease.micros() / drawn.lease.micros();
+        if let Some(s) = &mut self.watchdog_s {
+            *s = hb_linux::watchdog::timeout_s(self.timing.deadtime);
+        }
+        match self.arbiter {
+            Some(arbiter) => self.with_dongle(arbiter.by_the_guide()),
+            None => self,
+        }
+    }
+
     /// Whether it is an address: started and stopped by system calls, gone at once when need be.
     #[must_use]
     pub fn is_address(&self, what: What) -> bool {
@@ -192,7 +208,7 @@ impl Knobs {
             links: self.links.iter().copied().collect(),
             groups: groups.collect(),
             auto_failback: self.auto_failback,
-            arbiter: self.arbiter.map(|arbiter| arbiter.config(&self.links)),
+            arbiter: self.arbiter.map(|arbiter| arbiter.config(&self.links, &self.timing)),
             patience: self.patience,
             digests: Digests { haresources: 1, settings: 1 },
         }
@@ -222,7 +238,9 @@ impl Knobs {
                 config.digests.settings += 1;
             }
             Files::LessLease => {
-                config.timing.lease = self.timing.lease.percent(50);
+                // Below three keepalives `hb check` warns: one lost heartbeat would end it.
+                let least = self.timing.keepalive.times(3);
+                config.timing.lease = self.timing.lease.percent(50).max(least);
                 config.digests.settings += 1;
             }
             Files::NoArbiter => {

@@ -36,6 +36,10 @@ impl World {
         let giver = 1 - user;
         let (x, v) = (&self.machines[user], &self.machines[giver]);
         let (x_node, v_node) = (&x.daemon.as_deref()?.node, &v.daemon.as_deref()?.node);
+        // A classic node voids what it promised when its peer is dead, and says so: `hb check` (R2).
+        if self.checks.classic.contains(&true) && x.clock_stood {
+            return None;
+        }
         // An unbounded promise stands however clocks stood; but for a human's word (R14).
         let unbounded = x_node.config().timing.guard == Duration::MAX;
         let unbounded = unbounded && !self.checks.human_word[giver];
@@ -163,15 +167,11 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::fault::{Fault, Planned};
     use crate::sim::knobs::Knobs;
+    use crate::sim::quiet;
 
     fn quiet() -> World {
-        let on = |who| Planned { at: 0, fault: Fault::PowerOn(who) };
-        let mut world = World::new(1, Knobs::plain(), vec![on(0), on(1)], false);
-        world.run_until(20_000_000);
-        assert_eq!(world.checks.violation, None);
-        world
+        quiet::quiet(Knobs::plain(), 20)
     }
 
     /// B's clock jumps ahead by `us`: by its own reckoning its promise to A ends that much sooner.

@@ -13,7 +13,7 @@
 //! run, byte for byte, which [`trace::Trace::hash`] shows.
 
 mod apply;
-mod budget;
+pub mod budget;
 pub mod check;
 pub mod clock;
 pub mod daemon;
@@ -27,17 +27,21 @@ pub mod generate;
 pub mod kind;
 pub mod knobs;
 mod lemma;
+mod line;
 pub mod machine;
 pub mod mutants;
 pub mod plant;
 mod programs;
 pub mod queue;
+#[cfg(test)]
+mod quiet;
 pub mod record;
 pub mod rig;
 pub mod rng;
 pub mod rules;
 pub mod run;
 pub mod shrink;
+pub mod soak;
 pub mod total;
 pub mod trace;
 pub mod wire;

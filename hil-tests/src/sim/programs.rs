@@ -96,8 +96,9 @@ impl World {
             let at = self.now + self.rng.between(1, self.knobs.helper_us);
             self.queue.plan(at, Happening::DeadMan(who, epoch, daemon.helper));
         }
-        if self.machines[who].watchdog.armed {
-            // Closed unasked: the kernel feeds once, and it stays armed (protocol.md R10).
+        if self.machines[who].watchdog.armed && daemon.has_watchdog_open() {
+            // Closed unasked: the kernel feeds once, and it stays armed (protocol.md R10). A life that was
+            // not clean yet had not opened it (R9).
             self.feed(who);
         }
         if let Some(after) = self.knobs.respawn_us {

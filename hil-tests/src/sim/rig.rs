@@ -183,8 +183,13 @@ impl Up<'_> {
             Verb::Heal(link, way) => return self.cut(link, way, false),
             Verb::Unplug(link, _) => return self.cut(link, Way::Both, true),
             Verb::Replug(link, _) => return self.cut(link, Way::Both, false),
-            Verb::Noise(_, noise) if noise.bursts > 0 => {
-                return Err(missing("noise in bursts", "its lines lose bursts, they spoil none"));
+            Verb::Break(line, from, lasting) => {
+                let link = self.link(Link::Serial(line)).ok_or(NO_SUCH_WIRE)?;
+                Fault::Break { from: from.index(), link, us: lasting.micros() }
+            }
+            Verb::SetBaud(line, at, baud) => {
+                let link = self.link(Link::Serial(line)).ok_or(NO_SUCH_WIRE)?;
+                Fault::Speed { who: at.index(), link, baud: Some(baud) }
             }
             Verb::Noise(line, noise) => return self.weather(Link::Serial(line), noisy(noise)),
             Verb::Disturb(link, weather) => {
@@ -225,8 +230,9 @@ impl Up<'_> {
 }
 
 fn noisy(noise: Noise) -> Air {
-    let Noise { flipped, lost, repeated, merged, .. } = noise;
-    Air { loss: lost, twice: repeated, flips: flipped, merges: merged, ..Air::default() }
+    let Noise { flipped, lost, repeated, merged, bursts, burst_bytes } = noise;
+    let air = Air { loss: lost, twice: repeated, flips: flipped, ..Air::default() };
+    Air { merges: merged, bursts, burst_bytes, ..air }
 }
 
 /// A burst swallows what passes in its time: one datagram each keepalive.
@@ -247,8 +253,6 @@ fn stormy(weather: Weather, keepalive: Duration) -> Air {
 
 const fn why_missing(verb: &Verb) -> &'static str {
     match verb {
-        Verb::Break(..) => "the line model has no break condition yet",
-        Verb::SetBaud(..) => "both ends of its lines have one speed",
         Verb::Reload(_) => "heartbeatd reads its files at its start only",
         Verb::Upgrade(_) => "there is only one version yet",
         _ => "not done here",

@@ -3,14 +3,16 @@
 use std::fmt;
 
 use hb_proto::time::Duration;
+use serde::{Deserialize, Serialize};
 
+use super::budget::Spared;
 use super::check::trio::Excuse;
 use super::fault::Fault;
 use super::rules::RULES;
 use super::run::{Outcome, Verdict};
 
 /// Sums and maxima over runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Total {
     /// The worst exit code.
     pub worst: u8,
@@ -28,6 +30,7 @@ pub struct Total {
     pub excused: [u64; Excuse::ALL.len()],
     pub pulses: u64,
     pub takeovers_judged: u64,
+    pub takeovers_spared: [u64; Spared::ALL.len()],
     pub longest_thaw_to_drop_us: u64,
     arbiters: u64,
 }
@@ -44,20 +47,62 @@ impl Total {
         self.splits += u64::from(outcome.splits);
         self.pulses += counts.trio.pulses;
         self.takeovers_judged += counts.takeovers_judged;
+        sum(&mut self.takeovers_spared, &counts.takeovers_spared);
         self.arbiters += u64::from(counts.trio.arbiter_lives > 0);
         self.longest_thaw_to_drop_us =
             self.longest_thaw_to_drop_us.max(outcome.longest_thaw_to_drop_us);
         add(&mut self.faults, &mut self.runs_with, &counts.faults);
         add(&mut self.rules, &mut self.runs_to, &counts.trio.rules);
-        for (sum, times) in self.excused.iter_mut().zip(counts.trio.excused) {
-            *sum += times;
+        sum(&mut self.excused, &counts.trio.excused);
+    }
+
+    /// Other runs besides.
+    pub fn merge(&mut self, other: &Self) {
+        self.worst = self.worst.max(other.worst);
+        self.longest_thaw_to_drop_us =
+            self.longest_thaw_to_drop_us.max(other.longest_thaw_to_drop_us);
+        for (sum, more) in [
+            (&mut self.ran, other.ran),
+            (&mut self.failed, other.failed),
+            (&mut self.frames, other.frames),
+            (&mut self.simulated_us, other.simulated_us),
+            (&mut self.splits, other.splits),
+            (&mut self.pulses, other.pulses),
+            (&mut self.takeovers_judged, other.takeovers_judged),
+            (&mut self.arbiters, other.arbiters),
+        ] {
+            *sum += more;
         }
+        sum(&mut self.faults, &other.faults);
+        sum(&mut self.runs_with, &other.runs_with);
+        sum(&mut self.rules, &other.rules);
+        sum(&mut self.runs_to, &other.runs_to);
+        sum(&mut self.excused, &other.excused);
+        sum(&mut self.takeovers_spared, &other.takeovers_spared);
+    }
+
+    /// Takeovers after a death, judged or not.
+    #[must_use]
+    pub fn takeovers(&self) -> u64 {
+        self.takeovers_judged + self.takeovers_spared.iter().sum::<u64>()
+    }
+
+    /// Of a hundred takeovers after a death, so many were held against their budget.
+    #[must_use]
+    pub fn judged_percent(&self) -> u64 {
+        100 * self.takeovers_judged / self.takeovers().max(1)
     }
 
     /// Kinds of faults that happened.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         let happened = Fault::KINDS.into_iter().zip(self.faults);
         happened.filter(|(_, times)| *times > 0).map(|(kind, _)| kind)
+    }
+}
+
+fn sum(sums: &mut [u64], counts: &[u64]) {
+    for (sum, times) in sums.iter_mut().zip(counts) {
+        *sum += times;
     }
 }
 
@@ -74,6 +119,16 @@ impl fmt::Display for Total {
         for ((kind, times), runs) in kinds.filter(|((_, times), _)| *times > 0) {
             writeln!(f, "  {times:>9} {kind}, in {runs} runs")?;
         }
+        writeln!(
+            f,
+            "  {} takeovers after a death, {} ({} %) held against their budget",
+            self.takeovers(),
+            self.takeovers_judged,
+            self.judged_percent()
+        )?;
+        for (spared, times) in Spared::ALL.into_iter().zip(self.takeovers_spared) {
+            writeln!(f, "  {times:>9} takeovers not judged for {}", spared.name())?;
+        }
         if self.arbiters == 0 {
             return Ok(());
         }
@@ -85,9 +140,8 @@ impl fmt::Display for Total {
         }
         writeln!(
             f,
-            "  {} pulses; {} takeovers held against their budget; longest from thaw to drop where nothing stops a machine: {}",
+            "  {} pulses; longest from thaw to drop where nothing stops a machine: {}",
             self.pulses,
-            self.takeovers_judged,
             Duration::from_micros(self.longest_thaw_to_drop_us)
         )
     }

@@ -12,6 +12,9 @@ use super::fault::Weather;
 use super::queue::At;
 use super::rng::Rng;
 
+#[cfg(test)]
+mod tests;
+
 /// N_TTY's input buffer (Linux, drivers/tty/n_tty.c): what comes beyond it is lost.
 const TTY_BUFFER: usize = 4096;
 /// Datagrams that a socket's default receive buffer (212,992 bytes) holds at the kernel's own
@@ -182,6 +185,8 @@ struct Run {
     start_ns: u64,
     done: usize,
     bytes: Bytes,
+    /// Of one byte, at the speed that the sender had then.
+    byte_ns: u64,
 }
 
 /// What a path has carried.
@@ -204,7 +209,13 @@ pub struct Wire {
     pub carried: Carried,
     /// Until when a burst loses everything, ns.
     pub lost_until_ns: u64,
+    /// Bytes that a burst of noise has yet to spoil.
+    spoils: u32,
+    /// Until when the sender holds the line in a break, ns.
+    break_until_ns: u64,
     byte_ns: u64,
+    /// A byte's time at the speed that the receiver is set to.
+    heard_ns: u64,
     free_ns: u64,
     runs: VecDeque<Run>,
     /// The last frames written, to tell what arrives whole from what doesn't.
@@ -223,7 +234,7 @@ impl Wire {
     #[must_use]
     pub fn new(kind: LinkKind) -> Self {
         let byte_ns = match kind {
-            LinkKind::Serial { baud } => BITS_PER_BYTE * 1_000_000_000 / u64::from(baud),
+            LinkKind::Serial { baud } => byte_ns(baud),
             _ => 0,
         };
         Self {
@@ -232,7 +243,10 @@ impl Wire {
             weather: Weather::default(),
             carried: Carried::default(),
             lost_until_ns: 0,
+            spoils: 0,
+            break_until_ns: 0,
             byte_ns,
+            heard_ns: byte_ns,
             free_ns: 0,
             runs: VecDeque::new(),
             recent: VecDeque::new(),
@@ -250,7 +264,7 @@ impl Wire {
         let bytes = Bytes::of(line);
         let start_ns = self.free_ns.max(now * 1000);
         self.free_ns = start_ns + line.len() as u64 * self.byte_ns;
-        self.runs.push_back(Run { start_ns, done: 0, bytes });
+        self.runs.push_back(Run { start_ns, done: 0, bytes, byte_ns: self.byte_ns });
         (self.free_ns).div_ceil(1000)
     }
 
@@ -277,6 +291,33 @@ impl Wire {
         self.free_ns = now * 1000;
     }
 
+    /// Whether it carries anything else than what is sent.
+    #[must_use]
+    pub fn is_troubled(&self, now: At) -> bool {
+        let speeds = are_alike(self.byte_ns.max(1), self.heard_ns.max(1));
+        self.cut
+            || self.weather != Weather::default()
+            || !speeds
+            || now * 1000 < self.break_until_ns
+    }
+
+    /// The sender's end is set to another speed; what is under way has left at the old one.
+    pub fn send_at(&mut self, baud: u32) {
+        self.byte_ns = byte_ns(baud);
+    }
+
+    /// The receiver's end is.
+    pub fn hear_at(&mut self, baud: u32) {
+        self.heard_ns = byte_ns(baud);
+    }
+
+    /// The sender holds the line in a break: the receiver reads one zero byte (termios(3), without PARMRK),
+    /// and what is sent meanwhile is lost. Whether the receiver got it.
+    pub fn hold_break(&mut self, now: At, us: u64, port: Option<&mut Port>, frozen: bool) -> bool {
+        self.break_until_ns = (now + us) * 1000;
+        !self.cut && port.is_some_and(|port| port.take_byte(0, frozen))
+    }
+
     /// Brings what has arrived by `now` into `port` (none if nobody has it open); whether anything came.
     ///
     /// Called when a run ends, and before anything about the path changes.
@@ -289,9 +330,12 @@ impl Wire {
     ) -> bool {
         let mut port = port;
         let mut came = false;
-        let (now_ns, byte_ns) = (now * 1000, self.byte_ns.max(1));
-        let quiet = !self.cut && self.weather == Weather::default() && !frozen;
+        let now_ns = now * 1000;
+        let calm = !self.cut && self.weather == Weather::default() && !frozen && self.spoils == 0;
         while let Some(run) = self.runs.front_mut() {
+            let byte_ns = run.byte_ns.max(1);
+            let readable = are_alike(byte_ns, self.heard_ns.max(1));
+            let quiet = calm && readable && self.break_until_ns <= run.start_ns;
             let by_now = (now_ns.saturating_sub(run.start_ns) / byte_ns) as usize;
             let end = by_now.min(run.bytes.get().len());
             let fresh = &run.bytes.get()[run.done..end];
@@ -310,8 +354,23 @@ impl Wire {
                         let arrives_ns = run.start_ns + at as u64 * byte_ns;
                         if rng.per_million(weather.bursts) {
                             self.lost_until_ns = arrives_ns + weather.burst_us * 1000;
+                            self.spoils = weather.burst_bytes;
                         }
-                        let cut = cut || arrives_ns < self.lost_until_ns;
+                        let lost_until_ns = self.lost_until_ns.max(self.break_until_ns);
+                        let cut = cut || arrives_ns < lost_until_ns;
+                        if !cut && !readable {
+                            self.carried.damaged += 1;
+                            let bytes = garbage(byte, at, byte_ns, self.heard_ns);
+                            came |= bytes.fold(false, |_, byte| {
+                                self.carried.overrun += u64::from(!port.take_byte(byte, frozen));
+                                true
+                            });
+                            continue;
+                        }
+                        let spoilt = !cut && self.spoils > 0;
+                        self.spoils -= u32::from(spoilt);
+                        self.carried.damaged += u64::from(spoilt);
+                        let byte = if spoilt { rng.bits() as u8 } else { byte };
                         came |= disturb(byte, cut, weather, frozen, port, &mut self.carried, rng);
                     }
                 }
@@ -324,6 +383,25 @@ impl Wire {
         }
         came
     }
+}
+
+/// A byte's time on a line, ns.
+fn byte_ns(baud: u32) -> u64 {
+    BITS_PER_BYTE * 1_000_000_000 / u64::from(baud)
+}
+
+/// A receiver finds its place anew at each start bit: it bears less than half a bit in ten.
+const fn are_alike(sent_ns: u64, heard_ns: u64) -> bool {
+    let most = if sent_ns > heard_ns { sent_ns } else { heard_ns };
+    sent_ns.abs_diff(heard_ns) * 100 <= most * 4
+}
+
+/// What a receiver at another speed makes of a run's byte number `at`: it samples at the wrong places, and
+/// reads more bytes than were sent if it is faster, fewer if it is slower.
+fn garbage(byte: u8, at: usize, sent_ns: u64, heard_ns: u64) -> impl Iterator<Item = u8> {
+    let read = |sent: usize| sent as u64 * sent_ns / heard_ns;
+    (read(at - 1)..read(at))
+        .map(move |nth| byte.rotate_left(3) ^ (nth as u8).wrapping_mul(29) ^ 0x5A)
 }
 
 fn disturb(
@@ -364,56 +442,4 @@ fn disturb(
         }
     }
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(frame: &[u8]) -> Vec<u8> {
-        let mut out = [0; LINE_FRAME];
-        cobs::encode(frame, &mut out).expect("fits").to_vec()
-    }
-
-    #[test]
-    fn thirty_two_bytes_at_19200_take_16_7_ms() {
-        let mut wire = Wire::new(LinkKind::Serial { baud: 19200 });
-        let bytes = line(&[7; 30]);
-        assert_eq!(bytes.len(), 32);
-        assert_eq!(wire.send(1_000, &bytes), 17_667);
-    }
-
-    /// Whatever moments it is looked at, the same bytes arrive.
-    #[test]
-    fn runs_and_single_bytes_are_the_same_line() {
-        let mut rng = Rng::new(1);
-        for step in [40, 521, 9_999] {
-            let mut wire = Wire::new(LinkKind::Serial { baud: 19200 });
-            let mut port = Port::open(wire.kind);
-            let bytes = line(&[1, 0, 2, 3, 4, 5, 6, 7, 8, 9]);
-            let end = wire.send(0, &bytes);
-            let mut at = 0;
-            while at <= end + step {
-                wire.settle(at, Some(&mut port), false, &mut rng);
-                at += step;
-            }
-            let Port::Serial(framed) = &port else { panic!("a serial port") };
-            assert_eq!(framed.port().received, bytes, "looked at each {step} µs");
-        }
-    }
-
-    #[test]
-    fn a_cut_in_mid_frame_loses_the_rest() {
-        let mut rng = Rng::new(1);
-        let mut wire = Wire::new(LinkKind::Serial { baud: 19200 });
-        let mut port = Port::open(wire.kind);
-        let bytes = line(&[9; 30]);
-        wire.send(0, &bytes);
-        wire.settle(8_400, Some(&mut port), false, &mut rng);
-        wire.cut = true;
-        wire.settle(99_999, Some(&mut port), false, &mut rng);
-        let Port::Serial(framed) = &port else { panic!("a serial port") };
-        assert_eq!(framed.port().received.len(), 16, "8.4 ms at 521 µs a byte");
-        assert_eq!(wire.carried.lost, 16);
-    }
 }

@@ -7,6 +7,7 @@ use hb_proto::wire::Reject;
 use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::arbiter::ResetReason;
 
+use super::budget::Spared;
 use super::check::{Checks, Handed};
 use super::dongle::{Dongle, LINE};
 use super::fault::{Fault, NAMES, Planned, Who};
@@ -111,6 +112,8 @@ pub struct Counts {
     pub promises: u64,
     /// Takeovers after a death that were held against the node's own budget.
     pub takeovers_judged: u64,
+    /// Those that were not, by [`super::budget::Spared`].
+    pub takeovers_spared: [u64; Spared::ALL.len()],
     pub faults: [u64; Fault::KINDS.len()],
     pub trio: TrioCounts,
 }

@@ -40,8 +40,12 @@ pub fn total_of(plans: impl IntoIterator<Item = Plan>) -> Total {
             told.push(evidence::keep(&plan, &outcome.verdict, &directory));
         }
     }
-    let (runs, red, takeovers) = (total.ran, total.failed, total.takeovers_judged);
-    println!("{runs} runs; {takeovers} takeovers held against their budget");
+    let (runs, red) = (total.ran, total.failed);
+    println!(
+        "{runs} runs; {} takeovers after a death, {} % held against their budget",
+        total.takeovers(),
+        total.judged_percent()
+    );
     assert!(runs > 0, "no runs at all");
     assert!(red == 0, "{red} of {runs} runs failed; the first:\n{}", told.join("\n\n"));
     total

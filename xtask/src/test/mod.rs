@@ -8,6 +8,7 @@ use crate::Place;
 
 pub mod output;
 mod prerequisites;
+mod qemu;
 pub mod stages;
 mod tidy;
 

@@ -10,12 +10,24 @@ use std::sync::OnceLock;
 
 use super::Outcome;
 use super::output::capture;
+use super::qemu;
 use super::stages::FIRMWARE_TARGETS;
+use crate::rig::GUESTS;
 use crate::{Place, fuzz};
 
 /// Programs that tests call, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 4] =
-    [("cc", "gcc libc6-dev"), ("make", "make"), ("git", "git"), ("ip", "iproute2")];
+const PROGRAMS: [(&str, &str); 8] = [
+    ("cc", "gcc libc6-dev"),
+    ("make", "make"),
+    ("git", "git"),
+    ("ip", "iproute2"),
+    // The guests of the rig of virtual machines: their kernel is packed, their disks are ext4.
+    ("xz", "xz-utils"),
+    ("mke2fs", "e2fsprogs"),
+    ("setpriv", "util-linux"),
+    // Only root can run it: elsewhere its test is a skip.
+    ("pppd", "ppp"),
+];
 /// Cargo's subcommands, and the rustup components that bring them.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
 /// Brings Miri. rustup itself is left as it is: a check has no business replacing the machine's tools.
@@ -33,6 +45,12 @@ pub fn check(place: &Place) -> Outcome {
         Ok(Miri::Added) => done.push("added nightly with miri".to_owned()),
         Ok(Miri::There) => {}
         Err(_) => done.push("no Miri".to_owned()),
+    }
+    match qemu::qemu() {
+        Ok(true) => done.push("installed QEMU".to_owned()),
+        Ok(false) => {}
+        // Its stage is a skip that says why, as above.
+        Err(_) => done.push("no QEMU".to_owned()),
     }
     if problems.is_empty() {
         Outcome::passed(done.join(", "))
@@ -81,14 +99,14 @@ fn apt(args: &[&str]) -> Result<(), String> {
 
 /// While this lives, no package that is installed can start a daemon: Debian's packages ask
 /// policy-rc.d first, and 101 means "action forbidden by policy" (invoke-rc.d(8)).
-struct NoDaemons {
+pub(super) struct NoDaemons {
     ours: bool,
 }
 
 impl NoDaemons {
     const PATH: &str = "/usr/sbin/policy-rc.d";
 
-    fn establish() -> Result<Self, String> {
+    pub(super) fn establish() -> Result<Self, String> {
         // An administrator's own policy is left alone, and obeyed.
         if Path::new(Self::PATH).exists() {
             return Ok(Self { ours: false });
@@ -118,7 +136,8 @@ fn toolchain(place: &Place, done: &mut Vec<String>, problems: &mut Vec<String>) 
         |target: &str| libraries.as_ref().is_some_and(|libraries| libraries.join(target).is_dir());
     let has_component =
         |command: &str| succeeds(place.cargo().args([command, "--version"])).is_ok();
-    let targets = FIRMWARE_TARGETS.into_iter().filter(|target| !has_target(target));
+    let wanted = FIRMWARE_TARGETS.into_iter().chain([GUESTS]);
+    let targets = wanted.filter(|target| !has_target(target));
     let components = COMPONENTS.iter().filter(|(command, _)| !has_component(command));
     let wanted: Vec<_> = targets
         .map(|target| ["target", "add", target])
@@ -207,7 +226,7 @@ fn sysroot() -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.trim_end().to_owned())
 }
 
-fn in_path(program: &str) -> bool {
+pub(super) fn in_path(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     // Users' paths often lack what is root's.
     let root = ["/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -215,7 +234,7 @@ fn in_path(program: &str) -> bool {
 }
 
 /// The owner of this process's directory in /proc is its effective user (proc(5)).
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 

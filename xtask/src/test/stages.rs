@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use super::output::{self, capture};
-use super::{Outcome, prerequisites, tidy};
-use crate::{Place, firmware, fuzz};
+use super::{Outcome, prerequisites, qemu, tidy};
+use crate::{Place, firmware, fuzz, rig};
 
 /// A stage's name and what it does.
 type Stage = (&'static str, fn(&Place) -> Outcome);
@@ -17,7 +17,11 @@ pub const ALL: &[Stage] = &[
     ("prerequisites", prerequisites::check),
     ("tidy", |place| tidy::check(&place.root)),
     ("format", |place| exits_zero(place.cargo().args(["fmt", "--all", "--check"]))),
-    ("clippy", |place| clippy(place, &["--workspace", "--all-targets"])),
+    ("clippy", |place| {
+        let mutants = ["-p", "hb-proto", "-p", "hil-tests", "--all-targets", "--features"];
+        let mutants = [&mutants[..], &["hb-proto/mutants,hil-tests/mutants"]].concat();
+        clippies(place, &[&["--workspace", "--all-targets"], &mutants])
+    }),
     ("clippy with defmt", |place| {
         clippy(
             place,
@@ -53,8 +57,10 @@ pub const ALL: &[Stage] = &[
         exits_zero(place.cargo().args(["build", "--locked", "--release", "-p", "hb-linux"]))
     }),
     ("fuzz clippy", |place| {
+        let target = place.target.to_string_lossy();
         let what = ["--manifest-path", "fuzz/Cargo.toml", "--no-default-features", "--all-targets"];
-        clippy(place, &[&what[..], &["--target-dir"], &[&place.target.to_string_lossy()]].concat())
+        let what = [&what[..], &["--target-dir", &target]].concat();
+        clippies(place, &[&what, &[&what[..], &["--features", "mutants"]].concat()])
     }),
     ("fuzz targets, short", fuzz_short),
     ("miri on the wire", miri),
@@ -69,6 +75,7 @@ pub const ALL: &[Stage] = &[
         // One at a time: the scenarios measure time.
         tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &["--test-threads=1"])
     }),
+    ("virtual machines", virtual_machines),
     ("demo", |place| demo(place, &["demo"], "as the guide says")),
     ("demo with the dongle", |place| demo(place, &["demo", "--dongle"], "never two holders")),
 ];
@@ -76,6 +83,13 @@ pub const ALL: &[Stage] = &[
 fn clippy(place: &Place, what: &[&str]) -> Outcome {
     let args = [&["clippy", "--locked"], what, &["--", "-D", "warnings"]].concat();
     exits_zero(place.cargo().args(args))
+}
+
+/// One after the other, until one complains.
+fn clippies(place: &Place, all: &[&[&str]]) -> Outcome {
+    let mut outcomes = all.iter().map(|what| clippy(place, what));
+    let failed = outcomes.find(|outcome| outcome.counts.failed > 0);
+    failed.unwrap_or_else(|| Outcome::passed("with and without mutants"))
 }
 
 /// Each knob of `hb_proto::mutant` turns a test red; and no release build can contain them.
@@ -94,12 +108,16 @@ fn broken_rules(place: &Place) -> Outcome {
     }
     let mut outcome = tests(
         place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(with).arg("--tests"),
-        // … and what else takes a knob: the ends of numbers, the judge of lemma 1, the table of knobs.
+        // … and what else takes a knob: the ends of numbers, the judge of lemma 1, the table of knobs, versions of
+        // the wire that don't exist yet.
         &[
             "each_broken_rule_is_noticed",
             "at_the_end_of_its_numbers",
             "judge_of_lemma_1",
             "every_knob_names_the_test",
+            "_version",
+            "an_upgrade",
+            "an_old_spare",
         ],
     );
     let model = ["test", "--locked", "-p", "hil-tests", "--features", "mutants"];
@@ -215,6 +233,23 @@ fn simulator(place: &Place) -> Outcome {
     outcome
 }
 
+/// The test of the rig of virtual machines: it has a stage of its own.
+const MACHINES_TEST: &str = "vm";
+
+/// Two QEMU guests tell stories. Where there can be none, that is a skip with its reason.
+fn virtual_machines(place: &Place) -> Outcome {
+    if let Err(reason) = qemu::qemu() {
+        return Outcome::skipped(vec![reason]);
+    }
+    let built = exits_zero(&mut rig::build_guests(place));
+    if built.counts.failed > 0 {
+        return built;
+    }
+    let mut command = place.cargo();
+    command.args(["test", "--locked", "-p", "hil-tests", "--test", MACHINES_TEST]);
+    tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &[])
+}
+
 /// What is in `hil-tests/tests` and not the simulator's, so that a new file there is run by somebody.
 fn rig_tests(place: &Place) -> Result<Vec<String>, String> {
     let directory = place.root.join("hil-tests/tests");
@@ -224,7 +259,7 @@ fn rig_tests(place: &Place) -> Result<Vec<String>, String> {
         let path = entry.map_err(told)?.path();
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let is_test = path.extension().is_some_and(|extension| extension == "rs");
-        if is_test && !SIMULATOR_TESTS.contains(&name) {
+        if is_test && !SIMULATOR_TESTS.contains(&name) && name != MACHINES_TEST {
             names.push(name.to_owned());
         }
     }

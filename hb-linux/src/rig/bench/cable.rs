@@ -19,7 +19,7 @@ pub enum Half {
 
 /// All that is wrong with one half: each of it ends by itself.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Wrong {
+pub struct Wrong {
     /// This half alone.
     cut: bool,
     /// The line as a whole.
@@ -32,14 +32,14 @@ pub(super) struct Wrong {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) enum Cable {
+pub enum Cable {
     Straight(Arc<Line>),
     /// Machine One's half, machine Two's half; the machine's end of each is side A.
     ThroughDongle([Arc<Line>; 2], Mutex<[Wrong; 2]>),
 }
 
 impl Cable {
-    pub(super) fn new(dongle: bool) -> io::Result<Self> {
+    pub fn new(dongle: bool) -> io::Result<Self> {
         let line = || Line::new().map(Arc::new);
         if dongle {
             Ok(Self::ThroughDongle([line()?, line()?], Mutex::default()))
@@ -48,7 +48,7 @@ impl Cable {
         }
     }
 
-    pub(super) fn halves(&self) -> Option<&[Arc<Line>; 2]> {
+    pub fn halves(&self) -> Option<&[Arc<Line>; 2]> {
         match self {
             Self::Straight(_) => None,
             Self::ThroughDongle(halves, _) => Some(halves),
@@ -56,7 +56,7 @@ impl Cable {
     }
 
     /// The line and the side that a machine's port is at.
-    pub(super) fn end(&self, node: Node) -> (&Arc<Line>, Side) {
+    pub fn end(&self, node: Node) -> (&Arc<Line>, Side) {
         match self {
             Self::Straight(line) => (line, node.side()),
             Self::ThroughDongle(halves, _) => (&halves[node.index()], Side::A),
@@ -64,14 +64,14 @@ impl Cable {
     }
 
     /// The line and the side from which a machine receives.
-    pub(super) fn source(&self, node: Node) -> (&Arc<Line>, Side) {
+    pub fn source(&self, node: Node) -> (&Arc<Line>, Side) {
         match self {
             Self::Straight(line) => (line, node.other().side()),
             Self::ThroughDongle(halves, _) => (&halves[node.index()], Side::B),
         }
     }
 
-    pub(super) fn cut(&self, cut: bool) {
+    pub fn cut(&self, cut: bool) {
         for node in Node::BOTH {
             match self {
                 Self::Straight(line) => line.cut(node.side(), cut),
@@ -80,14 +80,14 @@ impl Cable {
         }
     }
 
-    pub(super) fn cut_way(&self, from: Node, cut: bool) {
+    pub fn cut_way(&self, from: Node, cut: bool) {
         match self {
             Self::Straight(line) => line.cut(from.side(), cut),
             Self::ThroughDongle(..) => self.wrong(from, |wrong| wrong.way_cut = cut),
         }
     }
 
-    pub(super) fn half(&self, node: Node, what: Half, on: bool) {
+    pub fn half(&self, node: Node, what: Half, on: bool) {
         self.wrong(node, |wrong| match what {
             Half::Cut => wrong.cut = on,
             Half::Deaf => wrong.deaf = on,
@@ -96,7 +96,7 @@ impl Cable {
     }
 
     /// Whether no wire leads from the machine to the dongle.
-    pub(super) fn is_cut(&self, node: Node) -> bool {
+    pub fn is_cut(&self, node: Node) -> bool {
         match self {
             Self::Straight(_) => false,
             Self::ThroughDongle(_, wrong) => {

@@ -71,11 +71,15 @@ pub struct Serial<'bench> {
 }
 
 impl Serial<'_> {
-    /// Both directions are noisy, from dice of their own, until [`Self::heal`].
+    /// Every direction is noisy, from dice of its own, until [`Self::heal`]: two, or with a dongle four.
     pub fn noise(&self, noise: Noise) {
         for node in Node::BOTH {
             let seed = noise.seed.wrapping_add(node.index() as u64);
             self.noise_from(node, Noise { seed, ..noise });
+            if self.cable.halves().is_some() {
+                let (half, dongle) = self.cable.source(node);
+                half.noise(dongle, Some(Noise { seed: seed.wrapping_add(2), ..noise }));
+            }
         }
     }
 
@@ -130,8 +134,9 @@ impl Serial<'_> {
     /// No noise any more; a break ends by itself, cuts stay.
     pub fn heal(&self) {
         for node in Node::BOTH {
-            let (line, side) = self.cable.end(node);
-            line.noise(side, None);
+            for (line, side) in [self.cable.end(node), self.cable.source(node)] {
+                line.noise(side, None);
+            }
         }
     }
 }

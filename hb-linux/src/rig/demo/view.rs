@@ -13,8 +13,8 @@ use super::super::probe::{Outcome, Record};
 pub const CELL: Duration = Duration::from_millis(100);
 /// Events shown at once.
 const EVENTS: usize = 12;
-/// Where the terminal doesn't say.
-const WIDTH: usize = 80;
+/// Columns and rows, where the terminal doesn't say.
+const SIZE: [usize; 2] = [80, 24];
 
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
@@ -60,13 +60,25 @@ impl Cell {
         match self {
             Self::Empty => (NONE, " ".into()),
             Self::Nobody => (RED, "·".into()),
-            Self::By(Node::One) => (GREEN, "█".into()),
-            // Another shape as well: not everybody sees the colour, and not every terminal shows it.
-            Self::By(Node::Two) => (BLUE, "▄".into()),
+            Self::By(node @ Node::One) => (GREEN, shape(node).into()),
+            Self::By(node @ Node::Two) => (BLUE, shape(node).into()),
             Self::Both => (YELLOW, "▒".into()),
             Self::Stranger => (RED, "?".into()),
         }
     }
+}
+
+/// A machine's sign beside its colour: not everybody sees that, and not every terminal shows it.
+const fn shape(node: Node) -> &'static str {
+    match node {
+        Node::One => "█",
+        Node::Two => "▄",
+    }
+}
+
+/// So many of the newest events fit below what is always shown; the cursor takes the last row.
+fn room_for_events(rows: usize, above: usize) -> usize {
+    rows.saturating_sub(above + 1).clamp(1, EVENTS)
 }
 
 /// Whose hardware address on the public network it is.
@@ -156,11 +168,11 @@ impl Screen {
         if !self.live {
             return;
         }
-        let width = rustix::termios::tcgetwinsize(io::stdout())
+        let [width, rows] = rustix::termios::tcgetwinsize(io::stdout())
             .ok()
             // A terminal that doesn't know its size says 0.
-            .filter(|size| size.ws_col >= 20)
-            .map_or(WIDTH, |size| usize::from(size.ws_col));
+            .filter(|size| size.ws_col >= 20 && size.ws_row > 0)
+            .map_or(SIZE, |size| [size.ws_col.into(), size.ws_row.into()]);
         let now = Instant::now();
         let span = CELL * u32::try_from(width - 4).unwrap_or(u32::MAX);
         let from = now.checked_sub(span).unwrap_or(now);
@@ -180,15 +192,15 @@ impl Screen {
         }
         lines.push(vec![]);
         lines.push(vec![
-            (NONE, format!("http://{SERVICE}/ answered by ")),
-            (GREEN, format!("█ {}", bench.machine(Node::One).name())),
-            (BLUE, format!("  ▄ {}", bench.machine(Node::Two).name())),
+            (NONE, format!("{SERVICE} answered by ")),
+            (GREEN, format!("{} {}", shape(Node::One), bench.machine(Node::One).name())),
+            (BLUE, format!("  {} {}", shape(Node::Two), bench.machine(Node::Two).name())),
             (RED, "  · nobody".into()),
             (DIM, "  (a cell is 100 ms)".into()),
         ]);
         lines.push(cells.into_iter().map(Cell::span).collect());
         lines.push(vec![]);
-        let first = self.events.len().saturating_sub(EVENTS);
+        let first = self.events.len().saturating_sub(room_for_events(rows, lines.len()));
         lines.extend(self.events[first..].iter().map(|event| vec![event.clone()]));
         self.show(&lines, width);
     }
@@ -248,7 +260,7 @@ fn machine(
     let peer = &status["peer"];
     line.push((DIM, format!("sees {} {:<8}", word(&peer["name"]), word(&peer["state"]))));
     if answering == Some(node) {
-        line.push((colour, format!("█ {SERVICE}")));
+        line.push((colour, format!("{} {SERVICE}", shape(node))));
     }
     line
 }
@@ -309,6 +321,14 @@ fn links(status: Option<&Value>) -> Vec<Span> {
 mod tests {
     use super::super::super::probe::Answer;
     use super::*;
+
+    /// What is above the events must not scroll out of the terminal.
+    #[test]
+    fn a_low_terminal_shows_fewer_events() {
+        for (rows, events) in [(24, 12), (23, 12), (22, 11), (15, 4), (5, 1)] {
+            assert_eq!(room_for_events(rows, 10), events, "{rows} rows");
+        }
+    }
 
     #[test]
     fn the_strip_shows_who_answered_and_the_gap() {

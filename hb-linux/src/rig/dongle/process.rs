@@ -99,7 +99,7 @@ fn live(spec: &Spec) -> Result<(), RigError> {
         machine: "the dongle".into(),
         reason: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     })?;
-    let keys = key_ring(&settings.settings);
+    let keys = key_ring(&settings.settings.keys, settings.settings.signing_key);
     let mut ports = Vec::with_capacity(2);
     let mut watched = Vec::with_capacity(2);
     for path in &spec.ports {

@@ -27,10 +27,11 @@ struct Question {
     mac: Option<super::Mac>,
 }
 
-/// Asks until `end`.
+/// Asks until `end`, each `every`.
 pub fn run(
     own: Ipv4Addr,
     service: Ipv4Addr,
+    every: Duration,
     capture: &Capture,
     record: &Mutex<Record>,
     end: &AtomicBool,
@@ -42,7 +43,7 @@ pub fn run(
     while !end.load(Ordering::Relaxed) {
         let now = Instant::now();
         if now >= next {
-            next = (next + ASK_EVERY).max(now);
+            next = (next + every).max(now);
             if questions.len() < UNDER_WAY {
                 match open(&address, now) {
                     Ok(question) => questions.push(question),

@@ -2,8 +2,9 @@
 //!
 //! How messages may change (hold these rules when editing, they keep a pair upgradable one node at a time):
 //!
-//! 1. The first byte's version grows with every change that an older program would misread.
-//! 2. A program speaks [`CURRENT_VERSION`] and understands down to [`MIN_VERSION`] = the one before.
+//! 1. The first byte's version grows with every change that an older program would misread or refuse.
+//! 2. A program understands [`CURRENT_VERSION`] and [`MIN_VERSION`] = the one before. It speaks the newest that
+//!    everybody understands whom it hears ([`Versions::to_speak`]), so nothing that safety rests on may need it.
 //! 3. Fields are never reordered, resized or given a new meaning within a version.
 //! 4. New rarely-changing fields go to the end of [`Hello`] in a new version, never into [`Status`]
 //!    unless it still fits its 32 bytes on the line.
@@ -27,6 +28,11 @@
 
 pub mod arbiter;
 mod hello;
+mod version;
+
+#[cfg(feature = "mutants")]
+pub use version::INVENTED_VERSION;
+pub use version::{CURRENT_VERSION, MIN_VERSION, Versions};
 
 pub use hello::{ForArbiter, Hello, HelloEcho, Settings, duration_of_ms, ms_of_duration};
 use hello::{PackedForArbiter, PackedHello};
@@ -38,10 +44,6 @@ use super::{MAX_FRAME, Reject};
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, LinkId, Voter};
 
-/// The version this program speaks.
-pub const CURRENT_VERSION: u8 = 1;
-/// The oldest version it understands.
-pub const MIN_VERSION: u8 = 1;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 9;
 
@@ -333,12 +335,27 @@ impl PackedStatus {
     }
 }
 
-/// Writes a sealed frame into `buf`; its length.
+/// Writes a sealed frame of [`CURRENT_VERSION`] into `buf`; its length.
 ///
 /// # Panics
 /// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
 #[must_use]
 pub fn encode<const N: usize>(
+    header: &Header,
+    message: &Message,
+    keys: &KeyRing<N>,
+    buf: &mut [u8; MAX_FRAME],
+) -> usize {
+    encode_in(CURRENT_VERSION, header, message, keys, buf)
+}
+
+/// As [`encode`], in any version that this program speaks.
+///
+/// # Panics
+/// Never, as [`encode`].
+#[must_use]
+pub fn encode_in<const N: usize>(
+    version: u8,
     header: &Header,
     message: &Message,
     keys: &KeyRing<N>,
@@ -361,18 +378,38 @@ pub fn encode<const N: usize>(
         },
     };
     let len = written.expect("MAX_FRAME holds every body").len();
-    seal(header, kind, len, keys, buf)
+    let len = append_invented(version, matches!(message, Message::Hello(_)), len, buf);
+    seal(version, header, kind, len, keys, buf)
+}
+
+/// Bytes that a body has at its end in a version that was invented for tests.
+#[cfg(feature = "mutants")]
+fn invented(version: u8, hello: bool) -> usize {
+    usize::from(hello && version >= INVENTED_VERSION)
+}
+
+#[cfg(not(feature = "mutants"))]
+const fn invented(_version: u8, _hello: bool) -> usize {
+    0
+}
+
+/// The body's length with them.
+fn append_invented(version: u8, hello: bool, len: usize, buf: &mut [u8; MAX_FRAME]) -> usize {
+    let more = invented(version, hello);
+    buf[HEADER_LEN + len..][..more].fill(0);
+    len + more
 }
 
 /// Header and tag around the body of `body_len` bytes that stands in `buf`; the frame's length.
 fn seal<const N: usize>(
+    version: u8,
     header: &Header,
     kind: u8,
     body_len: usize,
     keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
-    buf[0] = CURRENT_VERSION << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
+    buf[0] = version << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
     buf[1] = kind << 4 | keys.signing_id() & 0x0F;
     buf[2..5].copy_from_slice(&three_bytes(header.boot.value()));
     buf[5..9].copy_from_slice(&header.seq.to_le_bytes());
@@ -386,6 +423,8 @@ pub struct Opened<'f> {
     pub header: Header,
     /// Number of the key that signed it.
     pub key: u8,
+    /// The version of the wire in which it is written.
+    pub version: u8,
     kind: u8,
     body: &'f [u8],
 }
@@ -395,13 +434,25 @@ pub struct Opened<'f> {
 /// # Errors
 /// [`Reject::Length`], [`Reject::Key`], [`Reject::Tag`], [`Reject::Version`] or [`Reject::Meaning`].
 pub fn open<'f, const N: usize>(frame: &'f [u8], keys: &KeyRing<N>) -> Result<Opened<'f>, Reject> {
+    open_in(Versions::OURS, frame, keys)
+}
+
+/// As [`open`], for a program that understands these versions.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_in<'f, const N: usize>(
+    versions: Versions,
+    frame: &'f [u8],
+    keys: &KeyRing<N>,
+) -> Result<Opened<'f>, Reject> {
     if frame.len() < super::MIN_FRAME || frame.len() > MAX_FRAME {
         return Err(Reject::Length);
     }
     let frame = keys.open(frame, frame[1] & 0x0F)?;
     let (head, body) = frame.split_at_checked(HEADER_LEN).ok_or(Reject::Length)?;
     let version = head[0] >> 5;
-    if !(MIN_VERSION..=CURRENT_VERSION).contains(&version) {
+    if !versions.has(version) {
         return Err(Reject::Version);
     }
     let header = Header {
@@ -410,7 +461,14 @@ pub fn open<'f, const N: usize>(frame: &'f [u8], keys: &KeyRing<N>) -> Result<Op
         boot: BootId::new(from_three([head[2], head[3], head[4]])).ok_or(Reject::Meaning)?,
         seq: u32::from_le_bytes([head[5], head[6], head[7], head[8]]),
     };
-    Ok(Opened { header, key: head[1] & 0x0F, kind: head[1] >> 4, body })
+    let kind = head[1] >> 4;
+    let more = invented(version, is_hello(kind));
+    let body = body.len().checked_sub(more).map_or(body, |len| &body[..len]);
+    Ok(Opened { header, key: head[1] & 0x0F, version, kind, body })
+}
+
+const fn is_hello(kind: u8) -> bool {
+    matches!(kind, KIND_HELLO | KIND_HELLO_FOR_ARBITER | arbiter::KIND_HELLO)
 }
 
 impl Opened<'_> {

@@ -1,9 +1,10 @@
 //! Each rule, broken once: the checker must say so, in these words.
 
 use super::*;
-use crate::sim::fault::{Command, Fault, Planned};
+use crate::sim::fault::{Command, Fault};
 use crate::sim::knobs::Knobs;
 use crate::sim::plant::Plant;
+use crate::sim::quiet::{self, red};
 
 const A: Who = 0;
 const B: Who = 1;
@@ -17,26 +18,16 @@ fn quiet() -> World {
 }
 
 fn planted(plant: Option<Plant>) -> World {
-    let on = |who| Planned { at: 0, fault: Fault::PowerOn(who) };
-    let knobs = Knobs { plant, ..Knobs::plain() };
-    let mut world = World::new(1, knobs, vec![on(A), on(B)], false);
-    world.run_until(20_000_000);
-    assert_eq!(world.checks.violation, None);
-    assert!(world.serves(A, 0) && !world.has_address(B, 0));
-    world
+    quiet::quiet(Knobs { plant, ..Knobs::plain() }, 20)
 }
 
 fn daemon(world: &mut World, of: Who) -> Box<Daemon> {
     world.machines[of].daemon.take().expect("it runs")
 }
 
-/// The broken rule's words; none while all is well.
-fn red(world: &World) -> &str {
-    world.checks.violation.as_ref().map_or("", |violation| &violation.text)
-}
-
-fn handed(seq: u32) -> Handed {
-    Handed { sender: 0, name: (9_999, seq), whole: true, clean: true, result: Ok(Accepted::First) }
+/// A whole, new frame of a sender's.
+pub(super) fn handed(sender: u8, seq: u32) -> Handed {
+    Handed { sender, name: (9_999, seq), whole: true, clean: true, result: Ok(Accepted::First) }
 }
 
 #[test]
@@ -99,10 +90,10 @@ fn two_holders_whose_files_agree_again() {
 fn a_frame_accepted_twice() {
     let mut world = quiet();
     let mut b = daemon(&mut world, B);
-    world.note_handed(B, &mut b, handed(5));
-    world.note_handed(B, &mut b, handed(6));
+    world.note_handed(B, &mut b, handed(0, 5));
+    world.note_handed(B, &mut b, handed(0, 6));
     assert_eq!(red(&world), "");
-    world.note_handed(B, &mut b, handed(6));
+    world.note_handed(B, &mut b, handed(0, 6));
     assert!(red(&world).contains("accepted twice, or out of order"), "{}", red(&world));
 }
 
@@ -110,8 +101,8 @@ fn a_frame_accepted_twice() {
 fn an_older_frame_accepted_later() {
     let mut world = quiet();
     let mut b = daemon(&mut world, B);
-    world.note_handed(B, &mut b, handed(6));
-    world.note_handed(B, &mut b, handed(5));
+    world.note_handed(B, &mut b, handed(0, 6));
+    world.note_handed(B, &mut b, handed(0, 5));
     assert!(red(&world).contains("accepted twice, or out of order"), "{}", red(&world));
 }
 

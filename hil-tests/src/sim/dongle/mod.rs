@@ -19,7 +19,7 @@ use hb_proto::id::Voter;
 use hb_proto::wire::message::arbiter::{Promisees, ResetReason};
 
 use super::clock::Clock;
-use super::fault::{Weather, Who};
+use super::fault::Who;
 use super::knobs::trio::{ArbiterKnobs, Keeps};
 use super::queue::At;
 use super::rng::Rng;
@@ -176,11 +176,11 @@ impl Dongle {
 
     /// Whether everything about it is as it was built, and it votes: what a budget presumes.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub fn is_sound(&self, now: At) -> bool {
         self.is_running()
             && self.halves == [Half::default(); 2]
             && self.feeds == [true; 2]
-            && self.wires.iter().all(|wire| !wire.cut && wire.weather == Weather::default())
+            && !self.wires.iter().any(|wire| wire.is_troubled(now))
     }
 
     /// Whether its firmware runs.

@@ -4,7 +4,7 @@ use super::super::dongle::faults::DongleFault;
 use super::super::knobs::trio::{ArbiterKnobs, Stopped};
 use super::{
     At, Command, Fault, Files, Kind, Knobs, Mood, Origin, Plan, Planned, Point, Rng, SECOND,
-    Weather, plain, settled, sorted, span, stir,
+    Weather, lasts, plain, settled, sorted, span, stir, stir_lines,
 };
 use crate::scenario::ResetWire;
 
@@ -13,7 +13,19 @@ use crate::scenario::ResetWire;
 pub fn soup(seed: u64) -> Plan {
     let mut rng = Rng::new(super::super::rng::spread(seed) ^ 0x7210);
     let knobs = Knobs::drawn_trio(&mut rng);
-    let (classic, dongle) = (0..Fault::CLASSIC, Fault::CLASSIC..Fault::KINDS.len());
+    stirred(Kind::Soup, seed, rng, knobs)
+}
+
+/// A longer soup by the guide's own times: what users run.
+#[must_use]
+pub fn guide(seed: u64) -> Plan {
+    let mut rng = Rng::new(super::super::rng::spread(seed) ^ 0x72_601D);
+    let knobs = Knobs::drawn_trio(&mut rng).by_the_guide();
+    stirred(Kind::Guide, seed, rng, knobs)
+}
+
+fn stirred(kind: Kind, seed: u64, mut rng: Rng, knobs: Knobs) -> Plan {
+    let (classic, dongle) = (0..Fault::CLASSIC, Fault::CLASSIC..Fault::LINES);
     let mut allowed: Vec<usize> = classic.filter(|_| rng.coin()).collect();
     allowed.extend(dongle.filter(|_| rng.permille(600)));
     let later = rng.pick(&[0, 100_000, 3 * SECOND]);
@@ -23,11 +35,11 @@ pub fn soup(seed: u64) -> Plan {
         Planned { at: later, fault: Fault::PowerOn(1) },
     ];
     let from = if rng.permille(200) { 0 } else { quiet(&knobs, later) };
-    let deadtime = knobs.timing.deadtime.micros();
     let full = knobs.timing.full().micros().min(30 * SECOND);
-    let length = (40 * deadtime).clamp(10 * SECOND, 300 * SECOND).max(3 * full);
+    let (shortest, most) = lasts(kind, &knobs);
+    let length = shortest.max(3 * full);
     if !allowed.is_empty() {
-        for _ in 0..rng.between(2, 30) {
+        for _ in 0..rng.between(2, most) {
             let at = from + rng.between(0, length);
             let kind = rng.pick(&allowed);
             if kind < Fault::CLASSIC {
@@ -41,10 +53,13 @@ pub fn soup(seed: u64) -> Plan {
         let at = from + rng.between(0, length);
         unasked(&mut rng, at, &mut faults);
     }
+    if kind == Kind::Guide {
+        stir_lines(&mut rng, &knobs, from..from + length, &mut faults);
+    }
     let mended_at = from + length;
     faults.retain(|planned| planned.at < mended_at);
-    let origin = Origin { kind: Kind::Soup, arbiter: true, seed, case: 0 };
-    let label = format!("soup {seed} with an arbiter");
+    let origin = Origin { kind, arbiter: true, seed, case: 0 };
+    let label = format!("{kind} {seed} with an arbiter");
     Plan { label, origin, knobs, faults: sorted(faults), mended_at, served_from: None }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hb_proto::config::{ArbiterConfig, BITS_PER_BYTE, LinkKind, STATUS_SERIAL_BYTES};
+use hb_proto::config::{ArbiterConfig, BITS_PER_BYTE, LinkKind, STATUS_SERIAL_BYTES, Timing};
 use hb_proto::id::LinkId;
 use hb_proto::time::Duration;
 
@@ -92,26 +92,30 @@ impl ArbiterKnobs {
     }
 
     /// How long a fence may take from the request to the evidence; none without a line that proves it.
-    fn fence(&self, links: &[LinkKind]) -> Option<Duration> {
+    fn fence(&self, links: &[LinkKind], timing: &Timing) -> Option<Duration> {
         let proves = self.reset_lines && self.evidence != Evidence::NewLife;
         let LinkKind::Serial { baud } = links[0] else { return None };
         let frame = Duration::from_micros(48 * BITS_PER_BYTE * 1_000_000 / u64::from(baud));
-        // The request behind a frame under way, the word of the arbiter behind another.
-        let frames = frame.times(4);
-        proves.then(|| Duration::from_micros(self.pulse_us + 20_000) + frames)
+        // The request behind a frame under way, the arbiter's word behind two; then the vote's own way
+        // there and back. Twice the arbiter stores first.
+        let frames = frame.times(6);
+        let loops = 4 * self.sched_us + 2 * self.store_us;
+        // The arbiter counts deadtime by its own clock.
+        let slower = timing.deadtime.percent(timing.drift_percent.into());
+        proves.then(|| Duration::from_micros(self.pulse_us + 20_000 + loops) + frames + slower)
     }
 
     /// As ha.cf would say it.
     #[must_use]
-    pub fn config(&self, links: &[LinkKind]) -> ArbiterConfig {
+    pub fn config(&self, links: &[LinkKind], timing: &Timing) -> ArbiterConfig {
         ArbiterConfig {
             link: LinkId(0),
             external_watchdog: self.external_watchdog,
-            fence: self.fence(links),
+            fence: self.fence(links, timing),
         }
     }
 
-    /// Guard as R10 has it.
+    /// Guard as R10 has it: shorter than heartbeatd's own, which leaves room for drift.
     #[must_use]
     pub fn guard(&self) -> Duration {
         match self.stopped {
@@ -119,6 +123,14 @@ impl ArbiterKnobs {
             Stopped::ByNothing => Duration::MAX,
             Stopped::Unsafe(guard) => guard,
         }
+    }
+
+    /// Its machines' watchdogs have the time-out that heartbeatd asks for at the guide's deadtime.
+    pub(super) fn by_the_guide(mut self) -> Self {
+        if let Stopped::ByWatchdog(s) = &mut self.stopped {
+            *s = hb_linux::watchdog::timeout_s(Duration::from_secs(10));
+        }
+        self
     }
 
     fn drawn(rng: &mut Rng, wild: bool) -> Self {
@@ -259,14 +271,21 @@ impl fmt::Display for ArbiterKnobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::fault::Files;
 
     /// Whatever is drawn, hb-proto's own check lets it pass, and guard is what stops a machine.
     #[test]
     fn drawn_configurations_are_valid() {
         for seed in 0..2_000 {
             let knobs = Knobs::drawn_trio(&mut Rng::new(seed));
-            for who in 0..2 {
-                knobs.config(who).check().unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+            let guide = knobs.clone().by_the_guide();
+            for (knobs, who) in [(&knobs, 0), (&knobs, 1), (&guide, 0), (&guide, 1)] {
+                for files in Files::CLASSIC.into_iter().chain(Files::TERMS) {
+                    let config = knobs.config_with(who, files);
+                    config.check().unwrap_or_else(|why| panic!("seed {seed}, {files:?}: {why}"));
+                    let timing = config.timing;
+                    assert!(timing.lease > timing.keepalive.times(2), "seed {seed}, {files:?}");
+                }
             }
             let arbiter = knobs.arbiter.expect("a trio");
             if let Stopped::ByWatchdog(s) = arbiter.stopped {

@@ -27,7 +27,7 @@ use crate::wire::auth::KeyRing;
 use crate::wire::{MAX_FRAME, Reject};
 
 const KIND_STATUS: u8 = 3;
-const KIND_HELLO: u8 = 4;
+pub(super) const KIND_HELLO: u8 = 4;
 
 /// Longest status of an arbiter on a serial line (protocol.md §4).
 pub const ARBITER_SERIAL_BYTES: usize = 48;
@@ -405,12 +405,27 @@ impl PackedStatus {
     }
 }
 
-/// Writes a sealed frame into `buf`; its length.
+/// Writes a sealed frame of [`super::CURRENT_VERSION`] into `buf`; its length.
 ///
 /// # Panics
 /// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
 #[must_use]
 pub fn encode<const N: usize>(
+    header: &Header,
+    message: &ArbiterMessage,
+    keys: &KeyRing<N>,
+    buf: &mut [u8; MAX_FRAME],
+) -> usize {
+    encode_in(super::CURRENT_VERSION, header, message, keys, buf)
+}
+
+/// As [`encode`], in any version that this program speaks.
+///
+/// # Panics
+/// Never, as [`encode`].
+#[must_use]
+pub fn encode_in<const N: usize>(
+    version: u8,
     header: &Header,
     message: &ArbiterMessage,
     keys: &KeyRing<N>,
@@ -427,7 +442,8 @@ pub fn encode<const N: usize>(
         }
     };
     let len = written.expect("MAX_FRAME holds every body").len();
-    seal(header, kind, len, keys, buf)
+    let len = super::append_invented(version, kind == KIND_HELLO, len, buf);
+    seal(version, header, kind, len, keys, buf)
 }
 
 impl Opened<'_> {

@@ -1,11 +1,13 @@
 //! Each rule of three voters, broken once: the checker must say so, in these words.
 
+use super::super::tests::handed;
 use super::*;
 use crate::scenario::ResetWire;
 use crate::sim::dongle::faults::DongleFault;
-use crate::sim::fault::{Fault, Planned};
+use crate::sim::fault::Fault;
 use crate::sim::knobs::Knobs;
 use crate::sim::machine::What;
+use crate::sim::quiet::{self, red};
 
 const A: Who = 0;
 const B: Who = 1;
@@ -13,28 +15,7 @@ const ADDRESS: What = What { group: 0, resource: 0 };
 
 /// The plain pair with a plain dongle after 30 quiet seconds: A has group 0.
 fn quiet() -> World {
-    quiet_with(|_| {})
-}
-
-fn quiet_with(edit: impl FnOnce(&mut Knobs)) -> World {
-    let on = |who| Planned { at: 0, fault: Fault::PowerOn(who) };
-    let mut knobs = Knobs::plain_trio();
-    edit(&mut knobs);
-    let mut world = World::new(1, knobs, vec![on(A), on(B)], false);
-    world.run_until(30_000_000);
-    assert_eq!(world.checks.violation, None);
-    assert!(world.serves(A, 0) && !world.has_address(B, 0));
-    assert_eq!(world.missing_votes(), None, "both votes are there");
-    world
-}
-
-/// The broken rule's words; none while all is well.
-fn red(world: &World) -> &str {
-    world.checks.violation.as_ref().map_or("", |violation| &violation.text)
-}
-
-fn handed(sender: u8, seq: u32) -> Handed {
-    Handed { sender, name: (9_999, seq), whole: true, clean: true, result: Ok(Accepted::First) }
+    quiet::quiet(Knobs::plain_trio(), 30)
 }
 
 /// A split is no excuse with an arbiter.

@@ -1,0 +1,222 @@
+//! Programs that run beside the daemon for as long as it runs, such as pppd: started, ended and started again.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal,
+};
+
+use super::message::Companion as Described;
+use super::output::{Output, pipe};
+use crate::log::Level;
+use crate::log::file::Logs;
+
+/// The hidden first argument that makes the daemon's binary the start of a companion.
+pub const COMPANION_ARGUMENT: &str = "--resource-companion";
+
+/// One that ended is started again so soon, and then twice as late each time …
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … up to this. A serial line that somebody plugs in again is used half a minute later at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// One that ran for so long has worked: the pauses begin anew.
+const WORKED: Duration = Duration::from_secs(60);
+/// Where the kernel has no event for a process's end (before 5.3) it is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Between SIGTERM and SIGKILL. pppd tells its peer meanwhile (RFC 1661 §5.5).
+const GRACE: Duration = Duration::from_secs(2);
+
+/// One companion.
+#[derive(Debug)]
+pub struct Companion {
+    name: String,
+    command: Vec<String>,
+    running: Option<Running>,
+    /// When it is started, while it doesn't run.
+    start_at: Instant,
+    pause: Duration,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    group: Pid,
+    pidfd: Option<OwnedFd>,
+    output: Output,
+    since: Instant,
+}
+
+impl Companion {
+    /// To be started at once.
+    pub fn new(described: &Described<'_>, now: Instant) -> Self {
+        let command = std::iter::once(&described.program).chain(&described.args);
+        Self {
+            name: described.name.to_owned(),
+            command: command.map(|&word| word.to_owned()).collect(),
+            running: None,
+            start_at: now,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// What to wait for.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let running = self.running.as_ref();
+        let pidfd = running.and_then(|running| running.pidfd.as_ref()).map(AsFd::as_fd);
+        pidfd.into_iter().chain(running.and_then(|running| running.output.fd()))
+    }
+
+    /// When to call [`Companion::advance`] even if nothing can be read.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        match &self.running {
+            None => Some(self.start_at),
+            Some(running) => running.pidfd.is_none().then(|| now + LOOK_AGAIN),
+        }
+    }
+
+    /// Reads output, notices the end, starts again when it is time.
+    pub fn advance(&mut self, now: Instant, logs: &mut Logs) {
+        if let Some(running) = &mut self.running {
+            running.output.pump(logs);
+            let Some(status) = running.child.try_wait().ok().flatten() else { return };
+            running.output.finish(logs);
+            if now.saturating_duration_since(running.since) >= WORKED {
+                self.pause = FIRST_PAUSE;
+            }
+            self.running = None;
+            self.put_off(now, &ended(&self.command, status), logs);
+        }
+        if now >= self.start_at {
+            self.start(now, logs);
+        }
+    }
+
+    fn put_off(&mut self, now: Instant, why: &str, logs: &mut Logs) {
+        self.start_at = now + self.pause;
+        let text = format!("{}: {why}; started again in {} s", self.name, self.pause.as_secs());
+        logs.say(Level::Warn, &text);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn start(&mut self, now: Instant, logs: &mut Logs) {
+        match Running::start(&self.command, now) {
+            Ok(running) => {
+                let process = running.group.as_raw_pid();
+                logs.say(Level::Info, &format!("{}: started (process {process})", self.name));
+                self.running = Some(running);
+            }
+            Err(error) => self.put_off(now, &format!("can't be started: {error}"), logs),
+        }
+    }
+
+    /// Asks it to end, and sees to it; waits 2 s at most.
+    pub fn end(mut self, logs: &mut Logs) {
+        let Some(mut running) = self.running.take() else { return };
+        // ESRCH: it has ended by itself.
+        let _ = kill_process_group(running.group, Signal::TERM);
+        let killed_at = Instant::now() + GRACE;
+        while matches!(running.child.try_wait(), Ok(None)) {
+            if Instant::now() >= killed_at {
+                logs.say(Level::Warn, &format!("{}: did not end when asked to, killed", self.name));
+                let _ = kill_process_group(running.group, Signal::KILL);
+                // What hangs in the kernel is not waited for.
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        running.output.finish(logs);
+    }
+}
+
+impl Running {
+    fn start(command: &[String], now: Instant) -> io::Result<Self> {
+        let (reader, writer) = pipe()?;
+        let child = Command::new("/proc/self/exe")
+            .arg(COMPANION_ARGUMENT)
+            .args(command)
+            .env_clear()
+            .env("PATH", super::script::SCRIPT_PATH)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()?;
+        let group = Pid::from_child(&child);
+        let name = command.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        Ok(Self {
+            child,
+            group,
+            pidfd: pidfd_open(group, PidfdFlags::empty()).ok(),
+            output: Output::new(reader, name.to_owned(), Level::Info),
+            since: now,
+        })
+    }
+}
+
+/// The process that becomes the companion: it ends with the helper, however that ends (prctl(2),
+/// PR_SET_PDEATHSIG). Returns only if it can't.
+#[must_use]
+pub fn companion_main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(2);
+    let Some(program) = arguments.next() else {
+        eprintln!("{COMPANION_ARGUMENT} is for heartbeatd's own use");
+        return ExitCode::FAILURE;
+    };
+    if let Err(errno) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        eprintln!("it would outlive heartbeatd: {errno}");
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new(&program).args(arguments).exec();
+    eprintln!("{}: {error}", program.display());
+    ExitCode::FAILURE
+}
+
+/// How it ended, in words; pppd's own where it was pppd (pppd(8), EXIT STATUS).
+fn ended(command: &[String], status: ExitStatus) -> String {
+    let is_pppd = command.first().is_some_and(|path| path.ends_with("pppd"));
+    match (status.code(), status.signal()) {
+        (Some(code), _) => match pppd_says(code).filter(|_| is_pppd) {
+            Some(words) => format!("ended (code {code}: {words})"),
+            None => format!("ended (code {code})"),
+        },
+        (None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
+    }
+}
+
+const fn pppd_says(code: i32) -> Option<&'static str> {
+    Some(match code {
+        0 => "the other end closed the link",
+        1 => "a fatal error",
+        2 => "an option is wrong: see ppp-options",
+        4 => "this kernel has no PPP: modprobe ppp_async",
+        5 => "it was told to end",
+        6 => "the serial port is locked by another program",
+        7 => "the serial port can't be opened",
+        10 => {
+            "the two ends did not agree: their addresses, or a line that is no ppp-udp line on the other node"
+        }
+        15 => "the other end no longer answers",
+        16 => "the line hung up",
+        17 => "the line is looped back: it hears itself",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pppds_codes_become_words_and_others_stay_numbers() {
+        let code = |code: i32| ExitStatus::from_raw(code << 8);
+        let pppd = ["/usr/sbin/pppd".to_owned()];
+        assert!(ended(&pppd, code(15)).contains("no longer answers"));
+        assert_eq!(ended(&pppd, code(99)), "ended (code 99)");
+        assert_eq!(ended(&["/bin/false".to_owned()], code(15)), "ended (code 15)");
+        assert_eq!(ended(&pppd, ExitStatus::from_raw(9)), "ended by signal 9");
+    }
+}

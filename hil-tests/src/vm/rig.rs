@@ -1,0 +1,355 @@
+//! The virtual machines as a [`Rig`] of the scenario language.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration as StdDuration;
+
+use hb_linux::rig::dongle::Dongle;
+use hb_linux::rig::machine::Programs;
+use hb_linux::rig::outlet::Cause;
+use hb_linux::rig::probe::Record;
+use hb_proto::time::{Duration, Instant};
+use serde_json::Value;
+
+use super::bench::Bench;
+use super::image::Image;
+use super::seen;
+pub use super::verbs::Special;
+use super::verbs::Up;
+use crate::inside::commit_line;
+use crate::netns::files;
+use crate::netns::observer::Clock;
+use crate::netns::rig::{MOVED, client_lines, moved, owner, resource_line};
+use crate::scenario::cluster::{Cluster, Machine};
+use crate::scenario::phrase::Phrase;
+use crate::scenario::rig::{Cannot, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
+use crate::scenario::verb::Verb;
+
+/// heartbeatd's least, in seconds.
+pub const WATCHDOG_S: u32 = 10;
+/// Twice that, 5 % for clocks that differ, and 500 ms.
+const GUARD: Duration = Duration::from_millis(21_500);
+/// What looking, asking and starting programs add to any limit: under TCG a program that is started costs tens of
+/// milliseconds, and a group's takeover starts several.
+const SLACK: Duration = Duration::from_millis(1500);
+/// A wait of the host is waited for by each of the layers, roughly.
+const TURNS: u64 = 3;
+/// Machines that were reset are booted this soon.
+const TEND_EVERY: Duration = Duration::from_millis(10);
+/// A stall of this length is worth a line of the timeline.
+const STALL: Duration = Duration::from_millis(50);
+/// What two guests tell may be apart by this much.
+const RESOLUTION: Duration = Duration::from_millis(150);
+/// The client asks every 40 ms: who didn't answer for this long doesn't.
+const SILENT: StdDuration = StdDuration::from_millis(400);
+/// A gap in the client's answers that is worth a line of the timeline.
+const GAP: StdDuration = StdDuration::from_millis(300);
+
+/// Two guests. Build it inside `hb rig-enter`.
+#[derive(Debug)]
+pub struct Guests {
+    image: Image,
+    programs: Programs,
+    clock: Clock,
+    up: Option<Up>,
+}
+
+impl Guests {
+    /// Nothing is built yet; rig time begins. `programs` are the host's: the dongle is one of them.
+    #[must_use]
+    pub fn new(image: Image, programs: Programs) -> Self {
+        Self { image, programs, clock: Clock::start(), up: None }
+    }
+
+    /// The rig itself, once a cluster was built: for what the language has no words for.
+    pub fn bench(&mut self) -> Option<&mut Bench> {
+        self.up.as_mut().map(|up| &mut up.bench)
+    }
+
+    /// As [`Rig::build`], with what the language has no words for.
+    ///
+    /// # Errors
+    /// The rig can't.
+    pub fn build_special(&mut self, cluster: &Cluster, special: &Special) -> Done {
+        self.up = Some(Up::build(self.clock, &self.image, &self.programs, cluster, special)?);
+        Ok(())
+    }
+
+    /// What reset a machine, and when, other than a verb.
+    #[must_use]
+    pub fn resets(&self, machine: Machine) -> Vec<(Instant, Cause)> {
+        let Some(up) = &self.up else { return Vec::new() };
+        let its = up.resets.iter().filter(|reset| reset.1 == machine);
+        its.map(|&(at, _, cause)| (at, cause)).collect()
+    }
+
+    /// Whether a machine's log had the text at or after `since`.
+    #[must_use]
+    pub fn log_has(&self, machine: Machine, text: &str, since: Instant) -> bool {
+        let Some(up) = &self.up else { return false };
+        let said = |line: &Moment| {
+            line.at >= since && line.source == Source::Log(machine) && line.text.contains(text)
+        };
+        seen::lock(&up.seen).lines.iter().any(said)
+    }
+
+    /// What the client of a group has seen.
+    ///
+    /// # Errors
+    /// Nothing is built yet.
+    pub fn record<T>(&self, group: usize, read: impl FnOnce(&Record) -> T) -> Result<T, Missing> {
+        self.client(group, read)
+    }
+
+    fn up(&mut self) -> Result<&mut Up, Cannot> {
+        self.up.as_mut().ok_or_else(|| Cannot::Broken("no cluster was built".into()))
+    }
+
+    fn client<T>(&self, group: usize, read: impl FnOnce(&Record) -> T) -> Result<T, Missing> {
+        let client = self.up.as_ref().and_then(|up| up.bench.client(group));
+        let client = client.ok_or(Missing { verb: "client", why: "nothing is built yet" })?;
+        Ok(client.read(read))
+    }
+}
+
+impl Rig for Guests {
+    fn name(&self) -> &'static str {
+        "vm"
+    }
+
+    /// softdog and i6300esb count whole seconds, and heartbeatd gives them 10 at least (docs/ha.cf.md); guard
+    /// follows from that.
+    fn fit(&self, mut cluster: Cluster) -> Cluster {
+        if cluster.watchdog_s.is_some() {
+            cluster.watchdog_s = Some(WATCHDOG_S);
+            if cluster.arbiter.is_some() {
+                cluster.timing.guard = GUARD;
+            }
+        }
+        cluster
+    }
+
+    fn build(&mut self, cluster: &Cluster) -> Done {
+        self.build_special(cluster, &Special::default())
+    }
+
+    fn act(&mut self, verb: Verb) -> Done {
+        let clock = self.clock;
+        let up = self.up()?;
+        up.tend(clock)?;
+        up.act(clock, verb)
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.clock.now() + time;
+        loop {
+            if let Some(up) = &mut self.up
+                && let Err(error) = up.tend(self.clock)
+            {
+                up.wrong_ends.push(format!("a machine that was reset did not boot: {error:?}"));
+            }
+            let left = end.since(self.clock.now());
+            if left == Duration::ZERO {
+                return;
+            }
+            std::thread::sleep(left.min(TEND_EVERY).into());
+        }
+    }
+
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
+    /// A power-on returns when the machine is up: its boot is the rig's time, not the cluster's.
+    fn slack(&self, since: Instant) -> Duration {
+        let Some(up) = &self.up else { return SLACK };
+        let boots = up.bench.boots.iter().filter(|(at, _)| *at >= since);
+        let boots = boots.fold(Duration::ZERO, |sum, (_, took)| sum + (*took).into());
+        SLACK + boots + up.stalls.since(since).times(TURNS)
+    }
+
+    fn doubts(&self, since: Instant) -> Option<String> {
+        self.up.as_ref()?.stalls.doubts(since, self.now())
+    }
+
+    fn resolution(&self) -> Duration {
+        RESOLUTION
+    }
+
+    fn journal(&mut self) -> Vec<Entry> {
+        let Some(up) = &self.up else { return Vec::new() };
+        let mut journal = seen::lock(&up.seen).journal.clone();
+        journal.sort_by_key(|entry| entry.at);
+        journal
+    }
+
+    fn daemon_runs(&mut self, machine: Machine) -> bool {
+        self.up.as_mut().is_some_and(|up| up.daemon_runs(machine))
+    }
+
+    fn view(&mut self, machine: Machine) -> Option<View> {
+        let clock = self.clock;
+        self.up.as_mut()?.ask(clock, machine)
+    }
+
+    fn has_all_votes(&mut self, machine: Machine, group: usize) -> bool {
+        let Some(up) = &self.up else { return false };
+        if up.bench.dongle.is_none() {
+            return true;
+        }
+        let status = up.bench.observe(machine);
+        let status = status.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let from = status.as_ref().map(|status| &status["groups"][group]["authority"]["from"]);
+        from.and_then(|from| from.as_array()).is_some_and(|votes| {
+            ["peer", "arbiter"].iter().all(|voter| votes.iter().any(|vote| vote == voter))
+        })
+    }
+
+    fn answering(&mut self, group: usize) -> Result<Option<Machine>, Missing> {
+        let last = self.client(group, |record| record.last_good().copied())?;
+        Ok(last
+            .filter(|answer| answer.done.elapsed() < SILENT)
+            .and_then(|answer| answer.mac.and_then(owner)))
+    }
+
+    fn dark(&mut self, group: usize, from: Instant) -> Result<Duration, Missing> {
+        let (begin, now) = (self.clock.host(from), std::time::Instant::now());
+        let outage = self.client(group, |record| record.outage(begin, now))?;
+        Ok(outage.map_or_else(|| self.clock.now().since(from), |outage| outage.lasted.into()))
+    }
+
+    fn overlap(&mut self, group: usize, from: Instant) -> Result<Option<Instant>, Missing> {
+        let begin = self.clock.host(from);
+        let overlap = self.client(group, |record| record.overlap(begin))?;
+        Ok(overlap.map(|overlap| self.clock.at(overlap.at)))
+    }
+
+    fn announcements(&mut self, machine: Machine, group: usize) -> Result<Vec<Instant>, Missing> {
+        let address = files::address(group);
+        let up = self.up.as_ref();
+        Ok(up.map_or_else(Vec::new, |up| up.bench.capture().announcements(machine, address)))
+    }
+
+    fn told(
+        &mut self,
+        machine: Machine,
+        phrase: &Phrase,
+        since: Instant,
+    ) -> Result<usize, Missing> {
+        let said = |moment: &&Moment| {
+            moment.at >= since
+                && moment.source == Source::Log(machine)
+                && phrase.is_in(&moment.text, machine)
+        };
+        let Some(up) = &self.up else { return Ok(0) };
+        Ok(seen::lock(&up.seen).lines.iter().filter(said).count())
+    }
+
+    fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
+        let Some(up) = &self.up else { return Ok(Vec::new()) };
+        let one = |moment: &Moment| {
+            let its = moment.source == Source::Log(machine) && moment.text.contains(MOVED);
+            // A line that isn't understood must not pass for none.
+            its.then(|| moved(&up.cluster, moment).unwrap_or_else(|| panic!("{}", moment.text)))
+        };
+        Ok(seen::lock(&up.seen).lines.iter().filter_map(one).collect())
+    }
+
+    fn accepted_twice(&mut self) -> Result<Vec<String>, Missing> {
+        let clock = self.clock;
+        let Some(up) = &mut self.up else { return Ok(Vec::new()) };
+        for machine in Machine::BOTH {
+            let _ = up.ask(clock, machine);
+        }
+        Ok(std::mem::take(&mut up.taken_twice))
+    }
+
+    fn complaints(&mut self) -> Vec<String> {
+        let Some(up) = &mut self.up else { return Vec::new() };
+        up.note_ends();
+        let mut complaints = std::mem::take(&mut up.wrong_ends);
+        let seen = seen::lock(&up.seen);
+        complaints.extend(seen.broken.iter().cloned());
+        let bad = seen.lines.iter().filter(|line| line.text.contains("panicked at"));
+        complaints.extend(bad.map(|line| format!("{:?}: {}", line.source, line.text)));
+        complaints
+    }
+
+    fn timeline(&mut self) -> Vec<Moment> {
+        let Some(up) = &self.up else { return Vec::new() };
+        let seen = seen::lock(&up.seen);
+        let mut moments = seen.lines.clone();
+        moments.extend(seen.journal.iter().map(|entry| resource_line(&up.cluster, entry)));
+        for group in 0..up.cluster.groups.len() {
+            let name = up.cluster.groups[group].name;
+            let lines = self.client(group, |record| client_lines(self.clock, name, record, GAP));
+            moments.extend(lines.unwrap_or_default());
+        }
+        moments.extend(up.resets.iter().map(|&(at, machine, cause)| Moment {
+            at,
+            source: Source::Dongle,
+            text: format!("{machine} was reset by {}", cause.name()),
+        }));
+        let events = up.bench.dongle.as_ref().map(Dongle::events).unwrap_or_default();
+        let source = Source::Dongle;
+        let told = |(at, text)| Moment { at: self.clock.at(at), source, text };
+        moments.extend(events.into_iter().map(told));
+        let boots = up.bench.boots.iter().map(|(at, took)| Moment {
+            at: *at,
+            source: Source::Host,
+            text: format!("begins a boot that takes {} ms", took.as_millis()),
+        });
+        moments.extend(boots);
+        let stalls = up.stalls.noted().into_iter().filter(|(_, late)| *late >= STALL);
+        moments.extend(stalls.map(|(at, late)| Moment {
+            at,
+            source: Source::Host,
+            text: format!("kept a thread waiting for {} ms until now", late.millis()),
+        }));
+        moments
+    }
+
+    fn keep(&mut self, directory: &Path) -> Result<(), String> {
+        let told = |error: std::io::Error| error.to_string();
+        let run = format!(
+            "rig {}\n{}kernel {}\n{}",
+            self.name(),
+            commit_line(),
+            self.image.version,
+            versions()
+        );
+        fs::write(directory.join("run"), run).map_err(told)?;
+        let Some(up) = &mut self.up else { return Ok(()) };
+        up.bench.capture().keep(directory).map_err(told)?;
+        for entry in fs::read_dir(up.bench.directory()).map_err(told)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let worth = [".console", ".qemu", ".disk"].iter().any(|kind| name.ends_with(kind));
+            if worth {
+                fs::copy(entry.path(), directory.join(&name)).map_err(told)?;
+            }
+        }
+        for machine in Machine::BOTH {
+            if let Some(status) = up.bench.observe(machine) {
+                let file = directory.join(format!("{machine}.status.json"));
+                fs::write(file, status).map_err(told)?;
+            }
+        }
+        let journal: String =
+            seen::lock(&up.seen).journal.iter().map(|entry| format!("{entry:?}\n")).collect();
+        fs::write(directory.join("journal"), journal).map_err(told)
+    }
+}
+
+/// What the machines are made of.
+#[must_use]
+pub fn versions() -> String {
+    let output = std::process::Command::new(super::power::QEMU).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.ok()
+        .and_then(|text| text.lines().next().map(|line| format!("{line}\n")))
+        .unwrap_or_default()
+}
