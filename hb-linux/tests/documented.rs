@@ -116,7 +116,7 @@ fn hello_bytes(config: &Config) -> usize {
     let keys: Option<KeyRing> =
         KeyRing::new([Key::hmac(1, b"a secret")].into_iter().flatten().collect(), 1);
     let mut frame = [0; MAX_FRAME];
-    let keys = keys.expect("listed");
+    let keys: KeyRing = keys.expect("listed");
     cobs::encoded_len(message::encode(&header, &Message::Hello(hello), &keys, &mut frame))
 }
 

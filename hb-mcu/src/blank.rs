@@ -102,7 +102,7 @@ impl<P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<P1, P2, C, S, W>
             keys: 0,
             signing: None,
             reset: self.reset,
-            uptime_s: u32::try_from(now.since(self.began).millis() / 1000).unwrap_or(u32::MAX),
+            uptime_s: now.since(self.began).whole_secs(),
             feeds: [None; 2],
             lines: [LineShown::Untested; 2],
             test: None,

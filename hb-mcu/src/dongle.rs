@@ -286,7 +286,15 @@ where
         if self.desk.ends().is_some() {
             return;
         }
-        let Some(above) = self.live_above else { return duties.done(Duty::Lives) };
+        match self.live_above {
+            None => duties.done(Duty::Lives),
+            Some(above) => self.begin_above(above, duties),
+        }
+    }
+
+    /// A frame of its own: an arbiter on the stack is more than a turn needs otherwise.
+    #[inline(never)]
+    fn begin_above(&mut self, above: BootId, duties: &mut Duties) {
         let Some(boot) = above.max(self.arbiter.boot()).next() else { return };
         let record = Record { boot, ..self.stored.0 };
         if self.store.write(Area::Flash, &record.encode()).is_err() {

@@ -54,11 +54,12 @@ impl Keys {
         let (number, body) = body.split_first_chunk()?;
         let (&signing, body) = body.split_first()?;
         let (slots, rest) = body.as_chunks::<KEY_BYTES>();
-        let used = slots.iter().filter(|slot| slot[1] != EMPTY).map(|slot| {
-            let [id, method, secret @ ..] = *slot;
-            Slot { id, method, secret }
-        });
-        let keys = Self { number: u32::from_le_bytes(*number), signing, slots: used.collect() };
+        let mut keys = Self { number: u32::from_le_bytes(*number), signing, slots: Vec::new() };
+        for &[id, method, secret @ ..] in slots {
+            if method != EMPTY {
+                keys.slots.push(Slot { id, method, secret }).ok()?;
+            }
+        }
         rest.is_empty().then_some(keys)
     }
 
@@ -101,11 +102,15 @@ impl Keys {
 
     /// Forgets a key.
     pub(crate) fn drop(&mut self, id: u8) -> Result<(), Refusal> {
-        let known = self.slots.iter().any(|slot| slot.id == id);
-        if !known || id == self.signing {
+        if id == self.signing || !self.slots.iter().any(|slot| slot.id == id) {
             return Err(Refusal::WrongKey);
         }
-        self.slots.retain(|slot| slot.id != id);
+        for slot in core::mem::take(&mut self.slots) {
+            if slot.id != id {
+                // One less than there were.
+                let _ = self.slots.push(slot);
+            }
+        }
         Ok(())
     }
 

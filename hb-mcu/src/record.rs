@@ -75,12 +75,17 @@ fn with_sum(mut bytes: Bytes) -> Bytes {
     bytes
 }
 
+/// Whether a record's last four bytes are its check sum.
+pub(crate) fn is_whole(record: &[u8]) -> bool {
+    let parts = record.split_last_chunk();
+    parts.is_some_and(|(body, sum)| CRC32.checksum(body) == u32::from_le_bytes(*sum))
+}
+
 /// The body of a record that is whole and of this version, without the version and the check sum.
 pub(crate) fn opened(bytes: &[u8], version: u8) -> Option<&[u8]> {
-    let (body, sum) = bytes.split_last_chunk()?;
+    let (body, _sum) = bytes.split_last_chunk::<4>()?;
     let (&found, body_after) = body.split_first()?;
-    let whole = CRC32.checksum(body) == u32::from_le_bytes(*sum);
-    (whole && version == found).then_some(body_after)
+    (is_whole(bytes) && version == found).then_some(body_after)
 }
 
 impl Record {

@@ -99,8 +99,7 @@ where
             keys: (0..16).filter(|&id| keys.accepts(id)).fold(0, |set, id| set | 1 << id),
             signing: Some(keys.signing_id()),
             reset: self.arbiter.reset_reason(),
-            uptime_s: u32::try_from(now.since(self.trace.began()).millis() / 1000)
-                .unwrap_or(u32::MAX),
+            uptime_s: now.since(self.trace.began()).whole_secs(),
             feeds: [self.harness[0].feeds, self.harness[1].feeds],
             lines: [nodes[0].line, nodes[1].line],
             test: self.desk.test,
@@ -119,6 +118,7 @@ where
             line_high: [a.line_high(), b.line_high()],
             sense_high: [a.sense_high(), b.sense_high()],
             longest_turn_us: u32::try_from(self.desk.longest_turn.micros()).unwrap_or(u32::MAX),
+            port_failures: self.one.failures.wrapping_add(self.two.failures),
         }
     }
 

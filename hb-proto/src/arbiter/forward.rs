@@ -43,9 +43,20 @@ impl Port {
 /// one may wait for a frame of the arbiter's own to end, and one come in meanwhile.
 const MAX_WAITING: usize = 2;
 
+type Waiting = Vec<Vec<u8, MAX_FRAME>, MAX_WAITING>;
+
+/// Takes the frame that waits longest, of two at most.
+pub(super) fn oldest(waiting: &mut Waiting) -> Option<Vec<u8, MAX_FRAME>> {
+    let newest = waiting.pop()?;
+    let Some(older) = waiting.pop() else { return Some(newest) };
+    // There was room for it.
+    let _ = waiting.push(newest);
+    Some(older)
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct PortState {
-    pub(super) waiting: Vec<Vec<u8, MAX_FRAME>, MAX_WAITING>,
+    pub(super) waiting: Waiting,
     /// The newest frame of the arbiter's own has not left by it.
     pub(super) own_waits: bool,
     /// Until when the line is busy with what was last written to it.
@@ -108,7 +119,7 @@ impl Arbiter {
         if header.sender == Voter::Arbiter {
             let newer = header.boot == self.boot() && header.seq > self.d.ledger.newest_seq();
             if newer || header.boot > self.boot() {
-                opened.arbiter_message()?;
+                // Its tag is the key's; what it says is of no interest.
                 self.heard_oneself(header.boot);
             }
             return Err(Reject::Own);
@@ -147,7 +158,7 @@ impl Arbiter {
         let statistics = &mut self.statistics[from.index()];
         let port = &mut self.d.ports[from.other().index()];
         if port.waiting.is_full() {
-            port.waiting.remove(0);
+            let _ = oldest(&mut port.waiting);
             statistics.dropped += 1;
         }
         statistics.forwarded += 1;

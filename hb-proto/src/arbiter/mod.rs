@@ -465,12 +465,16 @@ impl Arbiter {
         heard.max(self.d.attentive_since)
     }
 
-    fn is_heard(&self, node: Voter, now: Instant) -> bool {
+    /// Whether a node was heard within deadtime, by whatever way.
+    #[must_use]
+    pub fn is_heard(&self, node: Voter, now: Instant) -> bool {
         let heard_at = self.d.nodes[node.index()].heard_at;
         heard_at.is_some_and(|at| now.since(at) < self.deadtime())
     }
 
-    fn hears_directly(&self, node: Voter, now: Instant) -> bool {
+    /// Whether a node was heard within deadtime on its own line.
+    #[must_use]
+    pub fn hears_directly(&self, node: Voter, now: Instant) -> bool {
         let direct_at = self.d.nodes[node.index()].direct_at;
         direct_at.is_some_and(|at| now.since(at) < self.deadtime())
     }

@@ -4,6 +4,7 @@
 #[cfg(feature = "explore")]
 mod explore;
 
+use super::forward::oldest;
 use super::{Arbiter, Port};
 use crate::config::LinkKind;
 use crate::id::{LinkId, Voter};
@@ -93,8 +94,7 @@ impl Arbiter {
             echoes: self.d.ledger.echoes(),
             promisees,
             nodes: seen,
-            uptime_s: u32::try_from(now.since(self.d.started_at).millis() / 1000)
-                .unwrap_or(u32::MAX),
+            uptime_s: now.since(self.d.started_at).whole_secs(),
             reset: self.d.reset,
             off_schedule: !scheduled,
             wants_hello: [Voter::A, Voter::B]
@@ -153,8 +153,7 @@ impl Arbiter {
             if state.busy_until > now {
                 continue;
             }
-            if !state.waiting.is_empty() {
-                let waiting = state.waiting.remove(0);
+            if let Some(waiting) = oldest(&mut state.waiting) {
                 frame[..waiting.len()].copy_from_slice(&waiting);
                 return Some(self.write(now, port, waiting.len(), true));
             }

@@ -1,39 +1,92 @@
+//! The dongle on Stellaris' LM3S6965 evaluation board: PL011 UARTs and PL061 pins, as QEMU emulates them.
+//!
+//! UART0 goes to port 1, UART1 to port 2; the other pins are in [`parts`].
 #![no_std]
 #![no_main]
-use core::convert::Infallible;
-use embedded_hal::digital::{ErrorType as PinError, InputPin, OutputPin};
-use hb_mcu::{Area, Clock, Dongle, Parts, Store, Watchdog, Wires};
-use hb_proto::time::Instant;
-use hb_proto::wire::auth::{Key, KeyRing};
-use hb_proto::wire::message::arbiter::ResetReason;
 
-struct U(usize);
-fn rd(a: usize) -> u32 { unsafe { (a as *const u32).read_volatile() } }
-fn wr(a: usize, v: u32) { unsafe { (a as *mut u32).write_volatile(v) } }
-impl embedded_io::ErrorType for U { type Error = Infallible; }
-impl embedded_io::ReadReady for U { fn read_ready(&mut self) -> Result<bool, Infallible> { Ok(rd(self.0 + 0x18) & 16 == 0) } }
-impl embedded_io::WriteReady for U { fn write_ready(&mut self) -> Result<bool, Infallible> { Ok(rd(self.0 + 0x18) & 32 == 0) } }
-impl embedded_io::Read for U { fn read(&mut self, b: &mut [u8]) -> Result<usize, Infallible> { b[0] = rd(self.0) as u8; Ok(1) } }
-impl embedded_io::Write for U { fn write(&mut self, b: &[u8]) -> Result<usize, Infallible> { wr(self.0, b[0].into()); Ok(1) } fn flush(&mut self) -> Result<(), Infallible> { Ok(()) } }
-struct Pin(u32);
-impl PinError for Pin { type Error = Infallible; }
-impl OutputPin for Pin { fn set_low(&mut self) -> Result<(), Infallible> { wr(0x4002_5000 + (self.0 as usize * 4), 0); Ok(()) } fn set_high(&mut self) -> Result<(), Infallible> { wr(0x4002_5000 + (self.0 as usize * 4), self.0); Ok(()) } }
-impl InputPin for Pin { fn is_high(&mut self) -> Result<bool, Infallible> { Ok(rd(0x4002_5000 + (self.0 as usize * 4)) != 0) } fn is_low(&mut self) -> Result<bool, Infallible> { Ok(!self.is_high()?) } }
-struct C;
-impl Clock for C { fn now(&mut self) -> Instant { Instant::from_micros(rd(0xE000_E018).into()) } }
-struct S;
-impl Store for S { type Error = (); fn read(&mut self, _: Area, _: &mut [u8]) -> Result<usize, ()> { Ok(rd(0x2000_8000) as usize) } fn write(&mut self, _: Area, r: &[u8]) -> Result<(), ()> { wr(0x2000_8000, r[0].into()); Ok(()) } }
-struct W;
-impl Watchdog for W { fn feed(&mut self) { wr(0x4000_000C, 1) } }
+mod eeprom;
+#[cfg(feature = "faults")]
+mod faults;
+mod parts;
+mod registers;
+mod uart;
+
+use embedded_hal::digital::{InputPin as _, OutputPin as _};
+use hb_board::{Board, Remains};
+use hb_mcu::{Kept, Lamps, Parts, erase_keys};
+use hb_proto::time::Instant;
+use hb_proto::wire::message::arbiter::ResetReason;
+use hb_proto::wire::service;
+
+use parts::{Dog, Pin, SysClock};
+
+const BAUD: u32 = 115_200;
+
+struct Evb([Pin; 4]);
+
+impl Board for Evb {
+    fn show(&mut self, lamps: Lamps) {
+        let levels = [lamps.alive, lamps.nodes[0], lamps.nodes[1], lamps.alarm];
+        for (pin, on) in self.0.iter_mut().zip(levels) {
+            let _ = pin.set_state(on.into());
+        }
+    }
+
+    fn sleep(&mut self, until: Instant) {
+        #[cfg(feature = "faults")]
+        faults::play();
+        parts::sleep(until, uart::is_idle);
+    }
+
+    fn restart(&mut self) -> ! {
+        hb_board::leave();
+        cortex_m::peripheral::SCB::sys_reset()
+    }
+}
+
+/// What the chip knows; QEMU's says nothing.
+fn reset_cause() -> Option<ResetReason> {
+    let cause = registers::read(registers::RESC);
+    registers::write(registers::RESC, 0);
+    match cause & 0b11_1111 {
+        0 => None,
+        cause if cause & 0b0010 != 0 => Some(ResetReason::PowerOn),
+        cause if cause & 0b0100 != 0 => Some(ResetReason::BrownOut),
+        cause if cause & 0b1000 != 0 => Some(ResetReason::Watchdog),
+        cause if cause & 0b1_0000 != 0 => Some(ResetReason::Software),
+        _ => Some(ResetReason::Pin),
+    }
+}
+
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let key = Key::hmac(1, b"x").unwrap();
-    let keys = KeyRing::new(core::iter::once(key).collect(), 1).unwrap();
-    let wires = [1, 2].map(|n| Wires { reset: Pin(n), line: Some(Pin(n << 2)), sense: Some(Pin(n << 4)), feed: Some(Pin(n << 6)) });
-    let parts = Parts { one: U(0x4000_C000), two: U(0x4000_D000), wires, clock: C, store: S, watchdog: W };
-    let Ok(mut d) = Dongle::start(hb_proto::arbiter::Config::new(1, 115200), keys, ResetReason::PowerOn, parts) else { loop {} };
-    wr(0x2000_8004, core::mem::size_of_val(&d) as u32);
-    loop { d.turn(); while d.poll_event().is_some() {} }
+    let Remains { reset, retained } = hb_board::begin(reset_cause());
+    parts::start_clocks();
+    let watchdog = Dog::start();
+    let wires = parts::wires();
+    let (leds, mut button) = parts::lamps();
+    let mut board = Evb(leds);
+    let Ok(mut store) = Kept::mount(eeprom::Eeprom::open(), retained) else { board.restart() };
+    // Held while power comes.
+    if !reset.kept_power() && button.is_low() == Ok(true) {
+        let erased = erase_keys(&mut store).is_ok() && store.scrub().is_ok();
+        if !erased {
+            board.restart();
+        }
+    }
+    let [one, two] = uart::open();
+    let which = service::Board::Lm3s6965evb;
+    let parts = Parts { board: which, one, two, wires, clock: SysClock, store, watchdog };
+    hb_board::run((parts, BAUD), SysClock, reset, board)
 }
+
+/// Nothing stays pulled; the watchdog does the rest.
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    cortex_m::interrupt::disable();
+    parts::release_resets();
+    hb_board::leave();
+    loop {
+        cortex_m::asm::nop();
+    }
+}

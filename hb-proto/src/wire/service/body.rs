@@ -153,6 +153,8 @@ pub struct SelfTest {
     pub sense_high: [Option<bool>; 2],
     /// The longest turn of this life, microseconds.
     pub longest_turn_us: u32,
+    /// Times that a UART lost bytes.
+    pub port_failures: u32,
 }
 
 /// Writes fields one after the other. What finds no room is left out: a test holds the longest against the room.
@@ -230,6 +232,7 @@ impl Writer<'_> {
                 let levels = two(found.line_high) | two(found.sense_high) << 4;
                 self.put(&[4, sound | at_rest[0] << 2 | at_rest[1] << 3, levels]);
                 self.u32(found.longest_turn_us);
+                self.u32(found.port_failures);
             }
         }
     }
@@ -327,6 +330,7 @@ impl Reader<'_> {
                     line_high: from_two(levels),
                     sense_high: from_two(levels >> 4),
                     longest_turn_us: self.u32()?,
+                    port_failures: self.u32()?,
                 })
             }
             _ => return None,

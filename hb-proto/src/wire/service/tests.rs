@@ -41,6 +41,7 @@ fn answers() -> [Answer; 5] {
         line_high: [Some(true), None],
         sense_high: [None, Some(false)],
         longest_turn_us: 900,
+        port_failures: 3,
     };
     [
         Answer::Identity(identity),

@@ -164,7 +164,9 @@ impl NodeSeen {
     /// The figure for a silence.
     #[must_use]
     pub fn silence(span: Option<Duration>) -> u8 {
-        span.map_or(u8::MAX, |span| u8::try_from(span.millis() / 10).unwrap_or(u8::MAX))
+        let tens =
+            span.and_then(|span| u32::try_from(span.millis()).ok()).map(|millis| millis / 10);
+        tens.and_then(|tens| u8::try_from(tens).ok()).unwrap_or(u8::MAX)
     }
 
     fn pack(&self) -> PackedNode {
