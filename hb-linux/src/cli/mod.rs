@@ -19,6 +19,7 @@ mod commands;
 mod compare;
 mod dongle;
 mod elsewhere;
+mod figures;
 mod serial;
 mod table;
 mod view;
