@@ -54,6 +54,8 @@ pub struct Config {
     pub keepalive: Duration,
     /// The silence after which it would fence, until a node announces its own.
     pub deadtime: Duration,
+    /// R13: the silence after which it resets a node unasked, if that is longer.
+    pub external_watchdog: Duration,
 }
 
 impl Config {
@@ -66,6 +68,7 @@ impl Config {
             baud,
             keepalive: Duration::from_millis(100),
             deadtime: Duration::from_millis(500),
+            external_watchdog: Duration::ZERO,
         }
     }
 }
@@ -368,6 +371,11 @@ impl Arbiter {
         }
     }
 
+    /// R13: another [`Config::external_watchdog`], from now on.
+    pub const fn set_external_watchdog(&mut self, silence: Duration) {
+        self.config.external_watchdog = silence;
+    }
+
     /// Whether a node feeds the arbiter with power.
     pub fn handle_feed(&mut self, node: Voter, feeds: bool) {
         if let Some(view) = self.d.nodes.get_mut(node.index()) {
@@ -423,7 +431,13 @@ impl Arbiter {
             let fence = &self.d.nodes[node.index()].fence;
             let watch = fence.due(self.d.attentive_since, self.deadtime());
             let silent = self.silent_since(node);
-            [Some(silent + self.patience(node)), Some(silent + self.deadtime()), watch]
+            let unasked = silent + self.config.external_watchdog;
+            [
+                Some(silent + self.patience(node)),
+                Some(silent + self.deadtime()),
+                watch,
+                Some(unasked),
+            ]
         });
         let waits = self.d.ports.iter().map(PortState::due);
         let groups = self.d.ledger.groups();
