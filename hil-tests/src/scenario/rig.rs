@@ -150,6 +150,10 @@ pub enum Source {
     Client,
     /// The dongle, and what its outputs did.
     Dongle,
+    /// A machine's console: what its kernel says.
+    Console(Machine),
+    /// What was on the wires.
+    Wire,
     /// The host that the rig runs on.
     Host,
 }

@@ -97,6 +97,8 @@ pub fn merged(mut moments: Vec<Moment>) -> String {
             Source::Resources(machine) => format!("{machine} has"),
             Source::Client => "client".to_owned(),
             Source::Dongle => "dongle".to_owned(),
+            Source::Console(machine) => format!("{machine} kern"),
+            Source::Wire => "wire".to_owned(),
             Source::Host => "host".to_owned(),
         };
         format!("{:>4}.{:03} {who:<13} {}\n", millis / 1000, millis % 1000, moment.text)

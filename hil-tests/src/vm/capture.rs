@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use hb_linux::net::packet::PacketSocket;
-use hb_proto::time::Instant;
+use hb_linux::net::packet::{ETHERTYPE_ARP, PacketSocket};
+use hb_proto::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::netns::observer::{Clock, gratuitous};
 use crate::scenario::cluster::Machine;
+use crate::scenario::rig::{Moment, Source};
+use crate::wires::silences;
 
 /// Every protocol (linux/if_ether.h).
 pub const ETH_P_ALL: u16 = 3;
@@ -73,6 +75,28 @@ impl Capture {
         let state = lock(&self.state);
         let its = state.announced.iter().filter(|one| (one.1, one.2) == (machine, ip));
         its.map(|one| one.0).collect()
+    }
+
+    /// For the merged timeline, up to `end`: who sends no frame for `gap` and longer, and announcements.
+    #[must_use]
+    pub fn moments(&self, gap: Duration, end: Instant) -> Vec<Moment> {
+        let state = lock(&self.state);
+        let mut moments = Vec::new();
+        for (network, name) in ["eth0", "eth1"].into_iter().enumerate() {
+            for machine in Machine::BOTH {
+                let its = state.frames.iter().filter(|(_, of, frame)| {
+                    *of == network && sender(frame) == Some(machine)
+                });
+                let words = format!("{name}: {machine} sends nothing");
+                moments.extend(silences(its.map(|(at, ..)| *at), gap, end, &words));
+            }
+        }
+        moments.extend(state.announced.iter().map(|(at, machine, ip)| Moment {
+            at: *at,
+            source: Source::Wire,
+            text: format!("eth0: {machine} announces {ip}"),
+        }));
+        moments
     }
 
     /// A pcap file for each network, as the file format has it (draft-ietf-opsawg-pcap): times are the rig's.
@@ -137,19 +161,25 @@ fn run(clock: Clock, state: &Mutex<State>, end: &AtomicBool) {
     }
 }
 
+/// The guest whose own address the frame comes from (see `bench`).
+fn sender(frame: &[u8]) -> Option<Machine> {
+    let number = usize::from(frame.get(10).copied()?);
+    Machine::BOTH.into_iter().find(|machine| machine.index() + 1 == number)
+}
+
 fn note(state: &mut State, at: Instant, machine: Machine, network: usize, frame: &[u8]) {
     if network == 0
+        && frame.get(12..14) == Some(&ETHERTYPE_ARP.to_be_bytes())
         && let Some(ip) = gratuitous(frame)
         // What the switch brings from elsewhere passes here too: byte 10 of a guest's own address is its
         // number (see `bench`).
-        && frame.get(10) == Some(&(machine.index() as u8 + 1))
+        && sender(frame) == Some(machine)
     {
         state.announced.push((at, machine, ip));
     }
     // A frame is on two cables: each machine's own are taken from its cable, everybody else's from A's.
-    let sender = frame.get(10).copied().unwrap_or_default();
-    let is_guest = (1..=2).contains(&sender);
-    if usize::from(sender) == machine.index() + 1 || (!is_guest && machine == Machine::A) {
+    let sender = sender(frame);
+    if sender.unwrap_or(Machine::A) == machine {
         if state.frames.len() == KEPT {
             state.frames.pop_front();
         }

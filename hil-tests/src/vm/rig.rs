@@ -24,6 +24,7 @@ use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{Cannot, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 use crate::scenario::verb::Verb;
+use crate::wires;
 
 /// heartbeatd's least, in seconds.
 pub const WATCHDOG_S: u32 = 10;
@@ -317,6 +318,11 @@ impl Rig for Guests {
             text: format!("begins a boot that takes {} ms", took.as_millis()),
         });
         moments.extend(boots);
+        // Half of what makes a peer dead.
+        let gap = Duration::from_micros(up.cluster.timing.deadtime.micros() / 2);
+        let end = self.clock.now();
+        moments.extend(up.bench.wires().iter().flat_map(|wire| wire.moments(gap, end)));
+        moments.extend(up.bench.capture().moments(gap, end));
         let stalls = up.stalls.noted().into_iter().filter(|(_, late)| *late >= STALL);
         moments.extend(stalls.map(|(at, late)| Moment {
             at,
@@ -338,6 +344,7 @@ impl Rig for Guests {
         fs::write(directory.join("run"), run).map_err(told)?;
         let Some(up) = &mut self.up else { return Ok(()) };
         up.bench.capture().keep(directory).map_err(told)?;
+        wires::keep(&up.bench.wires(), directory).map_err(told)?;
         for entry in fs::read_dir(up.bench.directory()).map_err(told)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let worth = [".console", ".qemu", ".disk"].iter().any(|kind| name.ends_with(kind));
