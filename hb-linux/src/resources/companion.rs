@@ -7,7 +7,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal,
+    Pid, PidfdFlags, Signal, getppid, kill_process_group, pidfd_open,
+    set_parent_process_death_signal,
 };
 
 use super::message::Companion as Described;
@@ -136,6 +137,7 @@ impl Running {
         let (reader, writer) = pipe()?;
         let child = Command::new("/proc/self/exe")
             .arg(COMPANION_ARGUMENT)
+            .arg(std::process::id().to_string())
             .args(command)
             .env_clear()
             .env("PATH", super::script::SCRIPT_PATH)
@@ -158,16 +160,22 @@ impl Running {
 }
 
 /// The process that becomes the companion: it ends with the helper, however that ends (prctl(2),
-/// PR_SET_PDEATHSIG). Returns only if it can't.
+/// PR_SET_PDEATHSIG). The first argument is the helper's number. Returns only if it can't.
 #[must_use]
 pub fn companion_main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(2);
-    let Some(program) = arguments.next() else {
+    let helper = arguments.next().and_then(|number| number.to_str()?.parse().ok());
+    let (Some(helper), Some(program)) = (helper.and_then(Pid::from_raw), arguments.next()) else {
         eprintln!("{COMPANION_ARGUMENT} is for heartbeatd's own use");
         return ExitCode::FAILURE;
     };
     if let Err(errno) = set_parent_process_death_signal(Some(Signal::TERM)) {
         eprintln!("it would outlive heartbeatd: {errno}");
+        return ExitCode::FAILURE;
+    }
+    // A helper that ended before that call sends no signal any more.
+    if getppid() != Some(helper) {
+        eprintln!("not started: the helper has ended");
         return ExitCode::FAILURE;
     }
     let error = Command::new(&program).args(arguments).exec();

@@ -14,11 +14,9 @@ use hil_tests::metal::detect::{self, Cable, Found};
 use hil_tests::metal::one_host::OneHost;
 use hil_tests::metal::person::{AtTerminal, Nobody, Person};
 use hil_tests::netns::host::prefer_this_session;
-use hil_tests::scenario::runner::{self, Verdict};
+use hil_tests::scenario::runner;
 use hil_tests::scenario::stories::{self, Story};
-
-/// A story that this rig can't tell, as Automake's test drivers have it.
-const SKIPPED: u8 = 77;
+use hil_tests::scenario::telling::{self, SKIPPED};
 
 /// The stories on real serial ports. What a program can't do is asked of you.
 #[derive(Parser)]
@@ -212,22 +210,6 @@ fn tell(name: &str, config: &Config, unattended: bool) -> ExitCode {
     let person: Box<dyn Person> = if unattended { Box::new(Nobody) } else { Box::new(AtTerminal) };
     let mut rig = OneHost::new(programs().clone(), config.lines.clone(), person);
     let target = programs().hb.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
-    match runner::tell(story, &mut rig, &target.join("rig-evidence/metal").join(name)) {
-        Verdict::Passed => ExitCode::SUCCESS,
-        Verdict::Skipped(reason) => {
-            println!("{reason}");
-            ExitCode::from(SKIPPED)
-        }
-        Verdict::Failed { why, timeline, kept, doubts } => {
-            println!("{why}\n\n{timeline}");
-            match kept {
-                Ok(kept) => println!("evidence: {}", kept.display()),
-                Err(problem) => println!("evidence: could not be kept: {problem}"),
-            }
-            if let Some(doubts) = doubts {
-                println!("{doubts}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    let evidence = target.join("rig-evidence/metal").join(name);
+    telling::end(runner::tell(story, &mut rig, &evidence))
 }
