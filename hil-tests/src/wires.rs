@@ -61,7 +61,7 @@ impl Wire {
                 Fate::Sent => (from, "sends", 0),
                 Fate::Arrived => (to, "hears", 1),
                 lost => {
-                    line(format!("{} bytes of {from}: {}", chunk.bytes.len(), why(lost)));
+                    line(format!("{} bytes of {from} are {}", chunk.bytes.len(), why(lost)));
                     continue;
                 }
             };
@@ -115,7 +115,7 @@ impl Wire {
             if before != Some(chunk.fate) {
                 match chunk.fate {
                     Fate::Arrived => say(*at, format!("{name}: {to_name} hears {from_name}")),
-                    lost => say(*at, format!("{name}: what {from_name} sends {}", why(lost))),
+                    lost => say(*at, format!("{name}: what {from_name} sends is {}", why(lost))),
                 }
                 before = Some(chunk.fate);
             }
@@ -167,9 +167,9 @@ fn seconds(at: Instant) -> String {
 const fn why(fate: Fate) -> &'static str {
     match fate {
         Fate::Sent | Fate::Arrived => "",
-        Fate::Lost => "is lost: the wire is cut, or no power at the other end",
-        Fate::Overrun => "is lost: nobody reads there",
-        Fate::Broken => "is lost in a break",
+        Fate::Lost => "lost: the wire is cut, or no power at the other end",
+        Fate::Overrun => "lost: nobody reads there",
+        Fate::Broken => "lost in a break",
     }
 }
 
@@ -184,7 +184,9 @@ fn keys() -> KeyRing {
 fn described(frame: &[u8], keys: &KeyRing) -> String {
     let opened = match open(frame, keys) {
         Ok(opened) => opened,
-        Err(reject) => return format!("{} bytes that are no frame of ours: {}", frame.len(), reject.name()),
+        Err(reject) => {
+            return format!("{} bytes that are no frame of ours: {}", frame.len(), reject.name());
+        }
     };
     let what = match (opened.message(), opened.arbiter_message()) {
         (Ok(message), _) => {
@@ -258,9 +260,11 @@ mod tests {
             (3, Side::B, Fate::Lost, b"abc"),
         ]);
         let frames = wire.frames();
-        assert!(frames.contains("0.001000 linuxha2 sends 2 bytes that are no frame of ours: length"));
+        assert!(
+            frames.contains("0.001000 linuxha2 sends 2 bytes that are no frame of ours: length")
+        );
         assert!(frames.contains("0.002000 linuxha1 hears no frame: Stuffing"), "{frames}");
-        assert!(frames.contains("0.003000 3 bytes of linuxha2: is lost"), "{frames}");
+        assert!(frames.contains("0.003000 3 bytes of linuxha2 are lost"), "{frames}");
         assert!(wire.bytes().contains("0.003000 linuxha2-linuxha1 Lost 61 62 63"));
     }
 }

@@ -122,7 +122,11 @@ impl Line {
             in_frame: false,
             carried: Carried::default(),
         };
-        let wire = Wire { ports: [None, None], directions: [direction(), direction()], trace: Trace::default() };
+        let wire = Wire {
+            ports: [None, None],
+            directions: [direction(), direction()],
+            trace: Trace::default(),
+        };
         let wire = Arc::new(Mutex::new(wire));
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let end = Arc::new(AtomicBool::new(false));

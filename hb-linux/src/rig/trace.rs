@@ -62,7 +62,13 @@ impl Trace {
             self.held -= oldest.bytes.len();
         }
         let from = if from == 0 { Side::A } else { Side::B };
-        self.chunks.push_back(Chunk { at: Instant::now(), from, fate, spoilt, bytes: bytes.into() });
+        self.chunks.push_back(Chunk {
+            at: Instant::now(),
+            from,
+            fate,
+            spoilt,
+            bytes: bytes.into(),
+        });
     }
 
     pub(super) fn chunks(&self) -> Vec<Chunk> {

@@ -182,6 +182,16 @@ pub trait Rig {
         cluster
     }
 
+    /// Whether a story makes sense here at all. A rig whose verbs are there, but whose machines are not what the story
+    /// is about, says so.
+    ///
+    /// # Errors
+    /// Why it doesn't.
+    fn tells(&self, story: &str) -> Result<(), Missing> {
+        let _ = story;
+        Ok(())
+    }
+
     /// Makes the cluster: configured, without power, with the client asking. Called once.
     ///
     /// # Errors

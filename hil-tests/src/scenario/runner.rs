@@ -30,6 +30,9 @@ pub enum Verdict {
 
 /// Tells a story and checks the invariants. `evidence` is made and filled when it fails.
 pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
+    if let Err(missing) = rig.tells(story.name) {
+        return Verdict::Skipped(format!("rig {}: story {}: {missing}", rig.name(), story.name));
+    }
     tell_as(story.name, rig, evidence, |scenario| {
         (story.tell)(scenario).and_then(|()| scenario.finish())
     })

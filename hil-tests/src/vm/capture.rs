@@ -24,6 +24,10 @@ pub const ETH_P_ALL: u16 = 3;
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Frames kept, the newest: minutes of a story.
 const KEPT: usize = 60_000;
+/// Heartbeat's, in the rig's ha.cf.
+const PORT: u16 = 694;
+/// Frames of one announcement are no further apart.
+const ANNOUNCEMENT: Duration = Duration::from_secs(2);
 /// Of each frame this much: a whole heartbeat.
 const SNAP: usize = 400;
 
@@ -77,7 +81,7 @@ impl Capture {
         its.map(|one| one.0).collect()
     }
 
-    /// For the merged timeline, up to `end`: who sends no frame for `gap` and longer, and announcements.
+    /// For the merged timeline, up to `end`: who sends no heartbeat for `gap` and longer, and announcements.
     #[must_use]
     pub fn moments(&self, gap: Duration, end: Instant) -> Vec<Moment> {
         let state = lock(&self.state);
@@ -85,17 +89,25 @@ impl Capture {
         for (network, name) in ["eth0", "eth1"].into_iter().enumerate() {
             for machine in Machine::BOTH {
                 let its = state.frames.iter().filter(|(_, of, frame)| {
-                    *of == network && sender(frame) == Some(machine)
+                    *of == network && sender(frame) == Some(machine) && is_heartbeat(frame)
                 });
-                let words = format!("{name}: {machine} sends nothing");
+                let words = format!("{name}: {machine} sends no heartbeat");
                 moments.extend(silences(its.map(|(at, ..)| *at), gap, end, &words));
             }
         }
-        moments.extend(state.announced.iter().map(|(at, machine, ip)| Moment {
-            at: *at,
-            source: Source::Wire,
-            text: format!("eth0: {machine} announces {ip}"),
-        }));
+        let mut before: Option<&(Instant, Machine, Ipv4Addr)> = None;
+        for one in &state.announced {
+            let (at, machine, ip) = *one;
+            // An announcement is several frames, at once and again some time later.
+            let again = before.is_some_and(|last| {
+                (last.1, last.2) == (machine, ip) && at.since(last.0) < ANNOUNCEMENT
+            });
+            if !again {
+                let text = format!("eth0: {machine} announces {ip}");
+                moments.push(Moment { at, source: Source::Wire, text });
+            }
+            before = Some(one);
+        }
         moments
     }
 
@@ -159,6 +171,18 @@ fn run(clock: Clock, state: &Mutex<State>, end: &AtomicBool) {
             }
         }
     }
+}
+
+/// UDP over IPv4, to heartbeat's port; without fragments (RFC 791, RFC 768).
+fn is_heartbeat(frame: &[u8]) -> bool {
+    const IPV4: [u8; 2] = [0x08, 0x00];
+    const UDP: u8 = 17;
+    let Some(header) = frame.get(14).map(|first| usize::from(first & 0x0F) * 4) else {
+        return false;
+    };
+    frame.get(12..14) == Some(&IPV4)
+        && frame.get(14 + 9) == Some(&UDP)
+        && frame.get(14 + header + 2..14 + header + 4) == Some(&PORT.to_be_bytes())
 }
 
 /// The guest whose own address the frame comes from (see `bench`).

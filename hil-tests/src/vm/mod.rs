@@ -30,4 +30,4 @@ pub mod run;
 pub mod seen;
 pub mod snapshot;
 pub mod stories;
-mod verbs;
+pub(crate) mod verbs;

@@ -46,6 +46,15 @@ const SILENT: StdDuration = StdDuration::from_millis(400);
 /// A gap in the client's answers that is worth a line of the timeline.
 const GAP: StdDuration = StdDuration::from_millis(300);
 
+/// Stories that are not told here, and what they would need.
+const UNTOLD: &[(&str, Missing)] = &[(
+    "a_frozen_holder_thaws",
+    Missing {
+        verb: "freeze with a clock that goes on",
+        why: "a paused guest's clock stands, so that it has noticed nothing when it thaws",
+    },
+)];
+
 /// Two guests. Build it inside `hb rig-enter`.
 #[derive(Debug)]
 pub struct Guests {
@@ -74,6 +83,12 @@ impl Guests {
     pub fn build_special(&mut self, cluster: &Cluster, special: &Special) -> Done {
         self.up = Some(Up::build(self.clock, &self.image, &self.programs, cluster, special)?);
         Ok(())
+    }
+
+    /// How many resources a group has.
+    #[must_use]
+    pub fn resources(&self, group: usize) -> usize {
+        self.up.as_ref().map_or(0, |up| up.cluster.groups[group].resources.len())
     }
 
     /// What reset a machine, and when, other than a verb.
@@ -138,6 +153,11 @@ impl Rig for Guests {
             }
         }
         cluster
+    }
+
+    fn tells(&self, story: &str) -> Result<(), Missing> {
+        let untold = UNTOLD.iter().find(|(name, _)| *name == story);
+        untold.map_or(Ok(()), |(_, missing)| Err(*missing))
     }
 
     fn build(&mut self, cluster: &Cluster) -> Done {
@@ -300,7 +320,8 @@ impl Rig for Guests {
         moments.extend(seen.journal.iter().map(|entry| resource_line(&up.cluster, entry)));
         for group in 0..up.cluster.groups.len() {
             let name = up.cluster.groups[group].name;
-            let lines = self.client(group, |record| client_lines(self.clock, name, record, GAP));
+            let lines =
+                self.client(group, |record| client_lines(self.clock, name, record, GAP, owner));
             moments.extend(lines.unwrap_or_default());
         }
         moments.extend(up.resets.iter().map(|&(at, machine, cause)| Moment {
