@@ -7,6 +7,7 @@ use std::time::Duration as StdDuration;
 use hb_linux::rig::bench::{CLIENT, Cable, Half, Network, Node};
 use hb_linux::rig::dongle::{self, Dongle};
 use hb_linux::rig::host::Scratch;
+use hb_linux::rig::line::Line;
 use hb_linux::rig::links;
 use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::{Outlet, Reset};
@@ -20,6 +21,7 @@ mod plugs;
 
 use super::agent::Ran;
 use super::capture::Capture;
+use super::consoles::Consoles;
 use super::image::Image;
 use super::power::Power;
 use super::relay::Relay;
@@ -27,6 +29,7 @@ use super::seen::Shared;
 use crate::netns::files;
 use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
+use crate::wires::Wire;
 
 /// As often as two emulated machines can be asked without being kept busy by it.
 pub const ASK_EVERY: StdDuration = StdDuration::from_millis(40);
@@ -84,6 +87,7 @@ pub struct Bench {
     probes: Vec<Probe>,
     relays: [Vec<Relay>; 2],
     capture: Capture,
+    _consoles: Consoles,
     image: Image,
     options: Options,
     clock: Clock,
@@ -137,6 +141,7 @@ impl Bench {
         programs: &Programs,
     ) -> Result<Self, String> {
         let scratch = Scratch::new().map_err(words)?;
+        let consoles = Consoles::follow(scratch.path().to_owned(), clock, seen.clone());
         let switch = || Switch::new().map(Arc::new).map_err(words);
         let cable = |number| Cable::new(number == 0 && options.dongle.is_some());
         let cables = (0..options.serial_lines).map(cable).collect::<Result<Vec<_>, _>>();
@@ -151,6 +156,7 @@ impl Bench {
             probes: Vec::new(),
             relays: [Vec::new(), Vec::new()],
             capture: Capture::start(clock).map_err(words)?,
+            _consoles: consoles.map_err(words)?,
             image,
             options,
             clock,
@@ -160,6 +166,7 @@ impl Bench {
             launched: [None; 2],
             scratch,
         };
+        bench.stretches().for_each(|(_, _, line)| line.record());
         for machine in Machine::BOTH {
             bench.make_disk(machine, &files[machine.index()])?;
         }
@@ -353,6 +360,24 @@ impl Bench {
         for machine in Machine::BOTH {
             dongle.half_cut(node(machine), cable.is_cut(node(machine)));
         }
+    }
+
+    /// What was on the serial lines, for evidence.
+    #[must_use]
+    pub fn wires(&self) -> Vec<Wire> {
+        self.stretches().map(|(name, ends, line)| Wire::of(name, ends, line, self.clock)).collect()
+    }
+
+    /// Each line, or each half of it, with its name and who is at its ends.
+    fn stretches(&self) -> impl Iterator<Item = (String, [&'static str; 2], &Arc<Line>)> {
+        let [a, b] = Machine::BOTH.map(Machine::name);
+        self.cables.iter().enumerate().flat_map(move |(number, cable)| match cable.halves() {
+            None => vec![(format!("ttyS{number}"), [a, b], cable.end(Node::One).0)],
+            Some([one, two]) => vec![
+                (format!("ttyS{number}.{a}"), [a, "dongle"], one),
+                (format!("ttyS{number}.{b}"), [b, "dongle"], two),
+            ],
+        })
     }
 
     /// How many there are.

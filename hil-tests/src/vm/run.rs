@@ -19,6 +19,7 @@ use crate::scenario::telling::{self, TELL, Teller};
 
 const HELP: &str = "\
 cargo xtask rig vm [NAME…]                two QEMU guests tell the stories whose names contain one of the words
+cargo xtask rig vm dongle                 those of the third voter, and the others with a dongle in the line (dongle.NAME)
 cargo xtask rig vm --list                 their names
 cargo xtask rig vm --campaign N [--seed S] [--report FILE]
                                           N faults at random, with the dongle; the report goes to FILE too
@@ -34,12 +35,14 @@ const PROGRAMS: &str = "HB_RIG_PROGRAMS";
 const AT_ONCE: usize = 1;
 /// A story that fails on a starved host is told once more, alone.
 const MORE_TRIES: usize = 1;
+/// Begins the name of a story of two voters that is told with a dongle.
+const WITH_DONGLE: &str = "dongle.";
 /// The campaign's name among the stories, and where its report lies.
 const CAMPAIGN: &str = "campaign";
 /// Faults of the campaign that is among the tests.
 const FEW: usize = 5;
 /// Of the language's stories, those that the tests tell here: the others are told by the namespace rig's tests, and by
-/// `cargo xtask rig vm`. A holder that thaws is not among them: see docs/testing/vm.md.
+/// `cargo xtask rig vm`.
 const QUICK: [&str; 8] = [
     "power_loss_of_the_holder",
     "both_lose_power_and_return",
@@ -50,6 +53,9 @@ const QUICK: [&str; 8] = [
     "a_kernel_panic_is_a_death",
     "wall_clocks_jump",
 ];
+
+/// How a story of the language is told.
+type Tell = fn(&stories::Story, &mut dyn Rig, &Path) -> Verdict;
 
 /// See the module.
 #[must_use]
@@ -156,10 +162,14 @@ fn tell(name: &str) -> ExitCode {
         let told = (story.tell)(&mut rig);
         return ended(name, &mut rig, told);
     }
-    let Some(story) = stories::named(name) else {
-        return fail(&format!("no story is called {name}"));
+    let (plain, tell): (_, Tell) = match name.strip_prefix(WITH_DONGLE) {
+        Some(plain) => (plain, runner::tell_with_dongle),
+        None => (name, runner::tell),
     };
-    telling::end(runner::tell(story, &mut rig, &evidence(name)))
+    let Some(story) = stories::named(plain) else {
+        return fail(&format!("no story is called {plain}"));
+    };
+    telling::end(tell(story, &mut rig, &evidence(name)))
 }
 
 /// A story of this rig alone has ended; if it went wrong everything is kept.
@@ -182,15 +192,26 @@ fn ended(name: &str, rig: &mut Guests, told: own::Told) -> ExitCode {
     })
 }
 
-fn names() -> Vec<&'static str> {
-    let own = own::ALL.iter().map(|story| story.name);
-    let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name);
-    own.chain(language).collect()
+/// All of them: this rig's own, the language's, and those of two voters with a dongle in the line, which begin as on the
+/// namespace rig.
+fn names() -> Vec<String> {
+    let own = own::ALL.iter().map(|story| story.name.to_owned());
+    let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name.to_owned());
+    let alone = |name| stories::WITHOUT_DONGLE.iter().any(|(story, _)| *story == name);
+    let with = stories::ALL.iter().filter(|story| !alone(story.name));
+    let with = with.map(|story| format!("{WITH_DONGLE}{}", story.name));
+    own.chain(language).chain(with).collect()
 }
 
 /// The stories that the tests tell: this rig's own, and some of the language's.
-fn quick_names() -> Vec<&'static str> {
-    own::ALL.iter().map(|story| story.name).chain(QUICK).collect()
+fn quick_names() -> Vec<String> {
+    own::ALL.iter().map(|story| story.name).chain(QUICK).map(str::to_owned).collect()
+}
+
+/// Whether a word of the command line means the story: a part of its name, or `dongle` for those of the third voter.
+fn means(word: &str, name: &str) -> bool {
+    let third = || stories::DONGLE.iter().any(|story| story.name == name);
+    name.contains(word) || (word == "dongle" && third())
 }
 
 fn prepare() -> Result<(), String> {
@@ -205,7 +226,7 @@ fn prepare() -> Result<(), String> {
 fn tell_all(words: &[&str]) -> ExitCode {
     let quick = words == ["--quick"];
     let mut chosen = if quick { quick_names() } else { names() };
-    chosen.retain(|name| quick || words.is_empty() || words.iter().any(|word| name.contains(word)));
+    chosen.retain(|name| quick || words.is_empty() || words.iter().any(|word| means(word, name)));
     if chosen.is_empty() {
         return fail(&format!(
             "no story's name contains {}; --list names them",
@@ -222,7 +243,7 @@ fn tell_all(words: &[&str]) -> ExitCode {
         evidence: &evidence,
         start: &|name| in_rig(&[TELL, name]),
     };
-    let mut told = stories.tell_all(chosen.into_iter().map(str::to_owned).collect());
+    let mut told = stories.tell_all(chosen);
     if quick {
         let few = |name: &str| {
             let place = evidence(name);
