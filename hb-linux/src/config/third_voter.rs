@@ -94,7 +94,8 @@ pub(super) fn resolve(
     hold_dongle_watchdog(hacf, timing.deadtime, report);
     let link = link_of(hacf, arbiter, report)?;
     let fence = hacf.fence.as_ref().map(|at| at.value.pulse + FENCE_WAYS);
-    Some(ArbiterConfig { link, external_watchdog: hacf.times.dongle_watchdog.is_some(), fence })
+    let external_watchdog = hacf.times.dongle_watchdog.is_some();
+    Some(ArbiterConfig { link, external_watchdog, fences: fence.is_some(), fence })
 }
 
 /// Lines that mean nothing without a third voter, and on which somebody may rely.
