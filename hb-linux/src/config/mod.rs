@@ -138,6 +138,8 @@ pub struct Settings {
     pub signing_key: u8,
     /// Every key that is accepted.
     pub keys: Vec<AuthKey>,
+    /// A device without carrier shortens the wait for a silent peer (protocol.md §3).
+    pub carrier_hints: bool,
     /// What a dongle with reset lines does.
     pub dongle: Option<DongleSettings>,
     /// What is run when an operator should know something at once, when configured.
@@ -153,6 +155,18 @@ pub struct Settings {
 }
 
 impl Medium {
+    /// The network interface that its frames leave by.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Serial { .. } => None,
+            Self::Broadcast { interface, .. }
+            | Self::Unicast { interface, .. }
+            | Self::Multicast { interface, .. }
+            | Self::Ppp { interface, .. } => Some(interface),
+        }
+    }
+
     /// The device or interface: a link's name in log and status.
     #[must_use]
     pub fn name(&self) -> String {

@@ -13,6 +13,7 @@
 
 mod alerts;
 pub mod boot_id;
+mod carriers;
 pub mod clock;
 mod commands;
 mod dongle;
