@@ -135,6 +135,7 @@ mod tests {
             feeds: [Some(true); 2],
             lines: [LineShown::Untested; 2],
             test: None,
+            settings: None,
         }
     }
 

@@ -9,7 +9,7 @@ use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
 use hb_proto::wire::service::{self, Answer, Ask, Board, Challenge, Identity, Refusal};
 
 use crate::board::{Clock, Port, Store, Watchdog};
-use crate::desk::{Desk, FIRMWARE, change_keys, reply};
+use crate::desk::{Desk, FIRMWARE, change_stored, reply};
 use crate::line::Line;
 
 /// Nothing is due, but the watchdog.
@@ -78,7 +78,7 @@ impl<P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<P1, P2, C, S, W>
         }
         let answer = match request.ask {
             Ask::Identify => Answer::Identity(self.identity(now, side)),
-            Ask::SetKey { .. } => match change_keys(&mut self.store, &request.ask) {
+            Ask::SetKey { .. } => match change_stored(&mut self.store, &request.ask) {
                 Ok(()) => {
                     self.desk.end(now);
                     Answer::Done { token: self.desk.served() }
@@ -106,6 +106,7 @@ impl<P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<P1, P2, C, S, W>
             feeds: [None; 2],
             lines: [LineShown::Untested; 2],
             test: None,
+            settings: None,
         }
     }
 }

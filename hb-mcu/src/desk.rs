@@ -83,8 +83,8 @@ impl Desk {
     }
 }
 
-/// SetKey and DropKey.
-pub(crate) fn change_keys<S: Store>(store: &mut S, ask: &Ask) -> Result<(), Refusal> {
+/// SetKey, DropKey and Settings.
+pub(crate) fn change_stored<S: Store>(store: &mut S, ask: &Ask) -> Result<(), Refusal> {
     let mut keys = Keys::load(store).map_err(|_| Refusal::StoreFailed)?;
     match ask {
         Ask::SetKey { key, signs, crc, number, secret } => {
@@ -97,6 +97,8 @@ pub(crate) fn change_keys<S: Store>(store: &mut S, ask: &Ask) -> Result<(), Refu
             keys.set(*key, *crc, secret, *signs)?;
         }
         Ask::DropKey { key } => keys.drop(*key)?,
+        Ask::Settings(settings) if settings.are_in_range() => keys.settings = *settings,
+        Ask::Settings(_) => return Err(Refusal::OutOfRange),
         _ => return Err(Refusal::Unknown),
     }
     keys.save(store).map_err(|_| Refusal::StoreFailed)

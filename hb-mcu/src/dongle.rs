@@ -9,10 +9,11 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::KeyRing;
 use hb_proto::wire::message::arbiter::ResetReason;
-use hb_proto::wire::service::{Board, Note, TestState};
+use hb_proto::wire::service::{Board, Note, Settings, TestState};
 
 use crate::board::{Area, Clock, Parts, Port, Store, Watchdog};
 use crate::desk::Desk;
+use crate::keys::Keys;
 use crate::line::Line;
 use crate::line_test::{LineTest, TestRefused};
 use crate::record::{LONGEST_RECORD, Record, Retained};
@@ -97,6 +98,7 @@ pub struct Dongle<P1, P2, O, I, C, S: Store, W> {
     test: Option<LineTest>,
     ended_test: Option<(Voter, bool)>,
     desk: Desk,
+    settings: Settings,
     trace: Trace,
 }
 
@@ -132,12 +134,13 @@ where
         let remembered = record.map(|record| Memory { promisees: retained.0, ..record.memory });
         let record = Record { boot, memory: record.map_or_else(Memory::default, |r| r.memory) };
         store.write(Area::Flash, &record.encode()).map_err(StartError::Store)?;
+        let settings = Keys::load(&mut store).map_err(StartError::Store)?.settings;
         let now = clock.now();
         let arbiter =
             Arbiter::new(config, keys, boot, remembered, reset, now).map_err(StartError::Config)?;
         let mut trace = Trace::new(now);
         trace.note(now, Note::Began, boot.value());
-        Ok(Self {
+        let mut dongle = Self {
             board,
             arbiter,
             one: Line::new(one),
@@ -152,8 +155,11 @@ where
             test: None,
             ended_test: None,
             desk: Desk::default(),
+            settings,
             trace,
-        })
+        };
+        dongle.keep(settings);
+        Ok(dongle)
     }
 
     /// One turn, as the crate's first page draws it; when the next one is due at the latest. Earlier when
@@ -206,9 +212,14 @@ where
             }
             for felt in harness.feel(now).into_iter().flatten() {
                 match felt {
+                    // Evidence if it follows a pulse (R12).
                     Felt::SenseFell => self.arbiter.handle_sense_fell(now, node),
                     Felt::Pulsed { evidence } => self.arbiter.handle_pulsed(now, node, evidence),
                 }
+            }
+            // In any case a hint.
+            if let Some(present) = harness.carrier_changed() {
+                self.arbiter.handle_carrier(now, node, present);
             }
         }
         self.tend_test(now);
@@ -220,7 +231,10 @@ where
     /// Carries out what the arbiter wants, in its order.
     fn act(&mut self, now: Instant, duties: &mut Duties) {
         self.save();
-        while let Some(action) = self.arbiter.poll_action(now) {
+        // Nothing is done that follows from what isn't stored: a pulse whose life is forgotten could be given
+        // twice (R12). The arbiter keeps it until then.
+        while self.unsaved.is_none() {
+            let Some(action) = self.arbiter.poll_action(now) else { break };
             match action {
                 Action::Store(memory) => {
                     self.unsaved = Some(memory);
@@ -228,7 +242,7 @@ where
                 }
                 Action::Pulse { node } => {
                     if let Some(harness) = self.harness.get_mut(node.index()) {
-                        harness.pull(now);
+                        harness.pull(now, self.settings.pulse_ms);
                     }
                 }
                 Action::Restart { above } => self.live_above = Some(above),
@@ -310,6 +324,8 @@ where
             return;
         };
         (self.arbiter, self.live_above) = (arbiter, None);
+        // It has not been told what the pins say.
+        self.harness.iter_mut().for_each(Harness::tell_again);
         duties.done(Duty::Lives);
     }
 
@@ -339,7 +355,7 @@ where
         let test = LineTest::begin(&self.arbiter, now, node)?;
         let harness = self.harness.get_mut(node.index()).ok_or(TestRefused::NotANode)?;
         self.arbiter.handle_commissioned(node, false);
-        harness.pull(now);
+        harness.pull(now, self.settings.pulse_ms);
         self.test = Some(test);
         self.note_test(now, node, TestState::UnderWay);
         Ok(())

@@ -3,16 +3,17 @@
 
 use hb_proto::arbiter::MAX_ARBITER_KEYS;
 use hb_proto::wire::auth::{Key, KeyRing};
-use hb_proto::wire::service::{MAX_SECRET, Refusal};
+use hb_proto::wire::service::{MAX_SECRET, Refusal, Settings};
 use heapless::Vec;
 
 use crate::board::{Area, Store};
 use crate::record::{opened, sealed};
 
-/// Version, number, key that signs; three keys; check sum.
-const LENGTH: usize = 1 + 4 + 1 + MAX_ARBITER_KEYS * KEY_BYTES + 4;
+/// Version, number, key that signs, settings; three keys; check sum.
+const LENGTH: usize = 1 + HEAD + MAX_ARBITER_KEYS * KEY_BYTES + 4;
+const HEAD: usize = 4 + 1 + 2 + 4;
 const KEY_BYTES: usize = 2 + MAX_SECRET;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes of the record of keys.
 pub const KEYS_RECORD: usize = LENGTH;
@@ -30,31 +31,37 @@ struct Slot {
     secret: [u8; MAX_SECRET],
 }
 
-/// Number and keys.
+/// Number, keys and settings.
 #[derive(Clone)]
 pub(crate) struct Keys {
     /// The dongle's own; 0 while it has none.
     pub(crate) number: u32,
     signing: u8,
+    pub(crate) settings: Settings,
     slots: Vec<Slot, MAX_ARBITER_KEYS>,
 }
 
 impl Keys {
-    const NONE: Self = Self { number: 0, signing: 0, slots: Vec::new() };
+    fn none() -> Self {
+        Self { number: 0, signing: 0, settings: Settings::default(), slots: Vec::new() }
+    }
 
     /// What the store has. A record that is not whole is none: a dongle then says that it has no key.
     pub(crate) fn load<S: Store>(store: &mut S) -> Result<Self, S::Error> {
         let mut bytes = [0; LENGTH];
         let len = store.read(Area::Keys, &mut bytes)?;
-        Ok(Self::decode(&bytes[..len.min(LENGTH)]).unwrap_or(Self::NONE))
+        Ok(Self::decode(&bytes[..len.min(LENGTH)]).unwrap_or_else(Self::none))
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let body = opened(bytes, VERSION)?;
-        let (number, body) = body.split_first_chunk()?;
-        let (&signing, body) = body.split_first()?;
+        let (&[a, b, c, d, signing, p, q, w, x, y, z], body) = body.split_first_chunk::<HEAD>()?;
+        let pulse_ms = u16::from_le_bytes([p, q]);
+        let watchdog_ms = u32::from_le_bytes([w, x, y, z]);
+        let settings = Settings { pulse_ms, watchdog_ms };
+        let number = u32::from_le_bytes([a, b, c, d]);
         let (slots, rest) = body.as_chunks::<KEY_BYTES>();
-        let mut keys = Self { number: u32::from_le_bytes(*number), signing, slots: Vec::new() };
+        let mut keys = Self { number, signing, settings, slots: Vec::new() };
         for &[id, method, secret @ ..] in slots {
             if method != EMPTY {
                 keys.slots.push(Slot { id, method, secret }).ok()?;
@@ -68,7 +75,9 @@ impl Keys {
         bytes[0] = VERSION;
         bytes[1..5].copy_from_slice(&self.number.to_le_bytes());
         bytes[5] = self.signing;
-        for (to, slot) in bytes[6..].chunks_exact_mut(KEY_BYTES).zip(&self.slots) {
+        bytes[6..8].copy_from_slice(&self.settings.pulse_ms.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.settings.watchdog_ms.to_le_bytes());
+        for (to, slot) in bytes[1 + HEAD..].chunks_exact_mut(KEY_BYTES).zip(&self.slots) {
             to[..2].copy_from_slice(&[slot.id, slot.method]);
             to[2..].copy_from_slice(&slot.secret);
         }
@@ -137,12 +146,12 @@ pub fn provisioned<S: Store>(
     Ok(keys.ring().map(|ring| (keys.number, ring)))
 }
 
-/// Forgets number and keys: for the button that is held while power comes.
+/// Forgets number, keys and settings: for the button that is held while power comes.
 ///
 /// # Errors
 /// They are still there.
 pub fn erase_keys<S: Store>(store: &mut S) -> Result<(), S::Error> {
-    Keys::NONE.save(store)
+    Keys::none().save(store)
 }
 
 #[cfg(test)]
@@ -178,7 +187,7 @@ mod tests {
     fn keys_are_kept_replaced_and_forgotten() {
         let mut store = Memory(std::vec::Vec::new());
         assert!(provisioned(&mut store).expect("read").is_none(), "a blank one");
-        let mut keys = Keys { number: 9, ..Keys::NONE };
+        let mut keys = Keys { number: 9, ..Keys::none() };
         assert_eq!(keys.set(1, false, b"a secret", false), Ok(()));
         assert_eq!(keys.set(2, false, &[5; MAX_SECRET], true), Ok(()));
         assert_eq!(keys.set(3, true, &[], false), Ok(()));
@@ -202,7 +211,7 @@ mod tests {
     #[test]
     fn a_damaged_record_is_no_key() {
         let mut store = Memory(std::vec::Vec::new());
-        let mut keys = Keys { number: 9, ..Keys::NONE };
+        let mut keys = Keys { number: 9, ..Keys::none() };
         keys.set(1, false, b"a secret", true).expect("room");
         keys.save(&mut store).expect("stored");
         for bit in 0..store.0.len() * 8 {

@@ -126,6 +126,27 @@ fn r13_who_armed_it_is_pulsed_unasked() {
     assert_eq!(bench.pulses(), [A]);
 }
 
+/// R13: `dongle_watchdog` may ask for more patience than deadtime, and never for less; what is asked for by
+/// the peer doesn't wait for it.
+#[test]
+fn r13_the_external_watchdog_has_a_time_of_its_own() {
+    let mut bench = a_is_silent(true);
+    bench.arbiter.set_external_watchdog(ms(3000));
+    bench.talk(&[B], ms(2500));
+    assert_eq!(bench.pulses(), [], "silent for 2.8 s");
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.pulses(), [A]);
+
+    let mut bench = a_is_silent(true);
+    bench.arbiter.set_external_watchdog(ms(1));
+    assert_eq!(bench.pulses(), [], "not silent for deadtime");
+
+    let mut bench = a_is_silent(true);
+    bench.arbiter.set_external_watchdog(ms(60_000));
+    request(&mut bench);
+    assert_eq!(bench.pulses(), [A]);
+}
+
 /// R13. It said that it runs nothing any more, or began a new life.
 #[test]
 fn r13_release_and_a_new_life_disarm() {

@@ -20,6 +20,7 @@ mod compare;
 mod dongle;
 mod elsewhere;
 mod fence_agent;
+mod figures;
 mod serial;
 mod table;
 mod view;

@@ -3,16 +3,17 @@
 use embedded_hal::digital::{InputPin, OutputPin};
 use hb_proto::arbiter::Port as Side;
 use hb_proto::id::Voter;
-use hb_proto::time::Instant;
+use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::service::{
-    self, Answer, Ask, Challenge, Identity, Note, Refusal, Request, SelfTest, TestShown, TestState,
+    self, Answer, Ask, Challenge, Identity, Note, Refusal, Request, SelfTest, Settings, TestShown,
+    TestState,
 };
 
 use super::Dongle;
 use crate::board::{Area, Clock, Port, Store, Watchdog};
-use crate::desk::{FIRMWARE, change_keys, reply};
+use crate::desk::{FIRMWARE, change_stored, reply};
 use crate::line_test::TestRefused;
 use crate::record::{LONGEST_RECORD, Record};
 
@@ -78,9 +79,20 @@ where
                 TestRefused::InUse => Refusal::InUse,
             });
         }
-        change_keys(&mut self.store, ask)?;
-        self.desk.end(now);
+        change_stored(&mut self.store, ask)?;
+        if let Ask::Settings(settings) = *ask {
+            self.keep(settings);
+        } else {
+            self.desk.end(now);
+        }
         Ok(())
+    }
+
+    /// Times that are stored: from now on.
+    pub(super) fn keep(&mut self, settings: Settings) {
+        self.settings = settings;
+        let silence = Duration::from_millis(settings.watchdog_ms.into());
+        self.arbiter.set_external_watchdog(silence);
     }
 
     fn challenge(&self) -> Challenge {
@@ -103,6 +115,7 @@ where
             feeds: [self.harness[0].feeds, self.harness[1].feeds],
             lines: [nodes[0].line, nodes[1].line],
             test: self.desk.test,
+            settings: Some(self.settings),
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Config {
     pub keepalive: Duration,
     /// The silence after which it would fence, until a node announces its own.
     pub deadtime: Duration,
+    /// R13: the silence after which it resets a node unasked, if that is longer.
+    pub external_watchdog: Duration,
 }
 
 impl Config {
@@ -66,6 +68,7 @@ impl Config {
             baud,
             keepalive: Duration::from_millis(100),
             deadtime: Duration::from_millis(500),
+            external_watchdog: Duration::ZERO,
         }
     }
 }
@@ -108,7 +111,8 @@ pub enum Event {
         /// Whether it is heard.
         heard: bool,
     },
-    /// No node was heard for a lease: every group counts as promised to somebody unknown (R8).
+    /// Another arbiter was, or may have been, in this one's place: every group counts as promised to somebody
+    /// unknown (R8).
     Forgot,
     /// A node's reset line is pulled.
     Pulsed {
@@ -195,8 +199,9 @@ pub struct Decisions {
     /// Both nodes have answered since, in lives whose terms are known: what is left of those promises is
     /// on these terms.
     settled: bool,
-    /// When any node was last heard; at first the start.
-    heard_at: Instant,
+    /// When any node was last heard; at first the start, if power stayed. `None`: another arbiter may have
+    /// been in this one's place since.
+    heard_at: Option<Instant>,
     decided_at: Instant,
     keepalive: Duration,
     keepalive_at: Instant,
@@ -276,7 +281,7 @@ impl Arbiter {
             forgot_at: now,
             forgot_full: terms.full,
             settled: false,
-            heard_at: now,
+            heard_at: reset.kept_power().then_some(now),
             decided_at: now,
             keepalive,
             keepalive_at: now,
@@ -366,6 +371,11 @@ impl Arbiter {
         }
     }
 
+    /// R13: another [`Config::external_watchdog`], from now on.
+    pub const fn set_external_watchdog(&mut self, silence: Duration) {
+        self.config.external_watchdog = silence;
+    }
+
     /// Whether a node feeds the arbiter with power.
     pub fn handle_feed(&mut self, node: Voter, feeds: bool) {
         if let Some(view) = self.d.nodes.get_mut(node.index()) {
@@ -380,9 +390,11 @@ impl Arbiter {
         self.watch_nodes(now);
         self.decide_fences(now);
         self.give_what_is_free(now);
+        // A reset must not bring back what an absence has made worthless.
+        let absent = self.is_absent(now);
         for group in memory::all_groups() {
             let promised = self.d.ledger.promises(group).promised_to(now);
-            self.d.memory.note(group, promised);
+            self.d.memory.note(group, if absent { Some(Promisee::Unknown) } else { promised });
         }
         self.prepare_frame(now);
     }
@@ -419,7 +431,13 @@ impl Arbiter {
             let fence = &self.d.nodes[node.index()].fence;
             let watch = fence.due(self.d.attentive_since, self.deadtime());
             let silent = self.silent_since(node);
-            [Some(silent + self.patience(node)), Some(silent + self.deadtime()), watch]
+            let unasked = silent + self.config.external_watchdog;
+            [
+                Some(silent + self.patience(node)),
+                Some(silent + self.deadtime()),
+                watch,
+                Some(unasked),
+            ]
         });
         let waits = self.d.ports.iter().map(PortState::due);
         let groups = self.d.ledger.groups();
@@ -509,7 +527,7 @@ impl Decisions {
         self.started_at = self.started_at.rebased(by);
         self.attentive_since = self.attentive_since.rebased(by);
         self.forgot_at = self.forgot_at.rebased(by);
-        self.heard_at = self.heard_at.rebased(by);
+        self.heard_at = self.heard_at.map(|at| at.rebased(by));
         self.decided_at = self.decided_at.rebased(by);
         self.keepalive_at = self.keepalive_at.rebased(by);
         self.hello_at = self.hello_at.rebased(by);

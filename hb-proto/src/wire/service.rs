@@ -20,7 +20,7 @@ mod body;
 
 use heapless::Vec;
 
-pub use body::{Board, Entry, Identity, Note, Refusal, SelfTest, TestShown, TestState};
+pub use body::{Board, Entry, Identity, Note, Refusal, SelfTest, Settings, TestShown, TestState};
 use body::{Reader, Writer};
 
 use super::auth::{CRC_TAG, Key, KeyRing};
@@ -91,6 +91,8 @@ pub enum Ask {
     },
     /// Look at yourself.
     SelfTest,
+    /// Keep these times, from now on.
+    Settings(Settings),
     /// Something that a later version asks.
     Unknown,
 }

@@ -33,6 +33,7 @@ pub fn refused(why: Refusal) -> String {
         Refusal::NotANode => "that is no node",
         Refusal::NoNumber => "it has no number of its own yet",
         Refusal::Unknown => "its program is too old for that",
+        Refusal::OutOfRange => "a time is out of range",
     };
     format!("the dongle refuses: {reason}")
 }

@@ -47,6 +47,36 @@ pub struct Identity {
     pub lines: [LineShown; 2],
     /// The last test of a line in this life.
     pub test: Option<TestShown>,
+    /// Its times; `None` from a program that has no choice of them.
+    pub settings: Option<Settings>,
+}
+
+/// Times that a dongle keeps with its keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How long a reset line is pulled, milliseconds, within [`Settings::PULSES_MS`].
+    pub pulse_ms: u16,
+    /// The silence after which a node that armed the external watchdog is reset unasked (R13), milliseconds.
+    /// What is shorter than deadtime counts as deadtime.
+    pub watchdog_ms: u32,
+}
+
+impl Settings {
+    /// Shorter ones are taken for bounces of a button by some boards. Longer ones would leave no time for the
+    /// line to rise again while it is evidence ([`crate::arbiter::CONFIRM_WINDOW`]).
+    pub const PULSES_MS: core::ops::RangeInclusive<u16> = 50..=1500;
+
+    /// Whether a dongle keeps them.
+    #[must_use]
+    pub const fn are_in_range(&self) -> bool {
+        *Self::PULSES_MS.start() <= self.pulse_ms && self.pulse_ms <= *Self::PULSES_MS.end()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { pulse_ms: 200, watchdog_ms: 0 }
+    }
 }
 
 /// How a line's test stands.
@@ -96,6 +126,8 @@ pub enum Refusal {
     NoNumber = 11,
     /// This dongle's program doesn't know what was asked.
     Unknown = 12,
+    /// A time is out of range.
+    OutOfRange = 13,
 }
 
 /// What happened.
@@ -201,6 +233,10 @@ impl Writer<'_> {
                 self.u32(*after);
             }
             Ask::SelfTest => self.u8(5),
+            Ask::Settings(settings) => {
+                self.u8(6);
+                self.settings(settings);
+            }
             Ask::Unknown => self.u8(255),
         }
     }
@@ -248,6 +284,14 @@ impl Writer<'_> {
         let [a, b] = identity.lines.map(|line| line as u8);
         self.put(&[two(identity.feeds), a | b << 4]);
         self.u8(identity.test.map_or(0, |test| (test.node as u8) << 4 | test.state as u8));
+        if let Some(settings) = &identity.settings {
+            self.settings(settings);
+        }
+    }
+
+    fn settings(&mut self, settings: &Settings) {
+        self.put(&settings.pulse_ms.to_le_bytes());
+        self.u32(settings.watchdog_ms);
     }
 }
 
@@ -299,6 +343,7 @@ impl Reader<'_> {
             3 => Ask::TestLine { node: Voter::from_code(self.u8()?)? },
             4 => Ask::Trace { after: self.u32()? },
             5 => Ask::SelfTest,
+            6 => Ask::Settings(self.settings()?),
             _ => Ask::Unknown,
         })
     }
@@ -335,6 +380,11 @@ impl Reader<'_> {
             }
             _ => return None,
         })
+    }
+
+    fn settings(&mut self) -> Option<Settings> {
+        let pulse_ms = self.take().map(u16::from_le_bytes)?;
+        Some(Settings { pulse_ms, watchdog_ms: self.u32()? })
     }
 
     fn identity(&mut self) -> Option<Identity> {
@@ -376,11 +426,12 @@ impl Reader<'_> {
             test: state
                 .zip(Voter::from_code(test >> 4))
                 .map(|(state, node)| TestShown { node, state }),
+            settings: self.settings(),
         })
     }
 }
 
-const REFUSALS: [Refusal; 12] = [
+const REFUSALS: [Refusal; 13] = [
     Refusal::NotSigned,
     Refusal::OldChallenge,
     Refusal::NoKey,
@@ -393,6 +444,7 @@ const REFUSALS: [Refusal; 12] = [
     Refusal::NotANode,
     Refusal::NoNumber,
     Refusal::Unknown,
+    Refusal::OutOfRange,
 ];
 
 fn refusal(code: u8) -> Refusal {

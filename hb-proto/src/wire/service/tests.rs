@@ -12,10 +12,12 @@ fn longest_ask() -> Ask {
     Ask::SetKey { key: 15, signs: true, crc: false, number: u32::MAX, secret }
 }
 
-fn asks() -> [Ask; 6] {
+fn asks() -> [Ask; 7] {
     let node = Voter::B;
     let (drop, test) = (Ask::DropKey { key: 4 }, Ask::TestLine { node });
-    [Ask::Identify, longest_ask(), drop, test, Ask::Trace { after: 70_000 }, Ask::SelfTest]
+    let settings = Ask::Settings(Settings { pulse_ms: 1500, watchdog_ms: 90_000 });
+    let trace = Ask::Trace { after: 70_000 };
+    [Ask::Identify, longest_ask(), drop, test, trace, Ask::SelfTest, settings]
 }
 
 fn answers() -> [Answer; 5] {
@@ -31,6 +33,7 @@ fn answers() -> [Answer; 5] {
         feeds: [Some(true), None],
         lines: [LineShown::Commissioned, LineShown::Miswired],
         test: Some(TestShown { node: Voter::B, state: TestState::Proved }),
+        settings: Some(Settings::default()),
     };
     let entry = Entry { at_ms: u32::MAX, what: Note::Tested, arg: 0x00FF_FFFF };
     let entries = [entry; MAX_ENTRIES].into_iter().collect();
@@ -107,4 +110,26 @@ fn a_later_version_is_told_that_it_is_not_known() {
     let request = Request { challenge: NOW, ask: Ask::Unknown };
     let len = encode_request(&request, None, &mut buf);
     assert_eq!(open_request::<16>(&buf[..len], None), Ok((request, false)));
+}
+
+/// An older program's answer ends before its settings; a later one has more behind them.
+#[test]
+fn an_identity_of_another_version_is_read() {
+    let [Answer::Identity(identity), ..] = answers() else { panic!("the first one") };
+    let mut buf = [0; MAX_FRAME];
+    let older = Answer::Identity(Identity { settings: None, ..identity });
+    let len = encode_answer::<16>(&older, None, &mut buf);
+    assert_eq!(open_answer(&buf[..len], None), Ok((older, false)));
+    let newest = Answer::Identity(identity);
+    let body = encode_answer::<16>(&newest, None, &mut buf) - CRC_TAG;
+    buf[body..body + 3].fill(0xA5);
+    let len = in_the_clear().seal(&mut buf, body + 3).expect("room");
+    assert_eq!(open_answer(&buf[..len], None), Ok((newest, false)));
+}
+
+#[test]
+fn times_out_of_range_are_known() {
+    let are = |pulse_ms| Settings { pulse_ms, ..Settings::default() }.are_in_range();
+    assert_eq!([49, 50, 1500, 1501].map(are), [false, true, true, false]);
+    assert!(Settings::default().are_in_range());
 }

@@ -139,6 +139,9 @@ pub struct Dongle {
     /// header without power has no pull-up to read, and a sense input doesn't fall twice.
     pub(super) pulsed: [Option<(At, bool)>; 2],
     pub(super) provable: [bool; 2],
+    /// When it was put back in, if it never lost its power: until it has heard a node since, it need not know what
+    /// another one promised that node.
+    pub(in crate::sim) put_back_at: Option<At>,
     /// When what it is bound to began: its life, or an absence that it noticed (R8).
     pub(super) bound_at: At,
     pub(super) turns: (At, u32),
@@ -169,6 +172,7 @@ impl Dongle {
             heard: [Heard::default(); 2],
             pulsed: [None; 2],
             provable: [true; 2],
+            put_back_at: None,
             bound_at: 0,
             turns: (0, 0),
         }
