@@ -366,6 +366,20 @@ fn a_dongle_gets_its_keys_over_the_line_and_follows_their_change() {
         write_keys(&etc, &format!("auth 2\n{two}\n"));
         provision(&bench, &["it forgets key 1", "keys 2, 2 signs"]);
 
+        // Other times in ha.cf: a dongle that doesn't know them is named, and learns them the same way.
+        let (ha_cf, more) = (etc.join("ha.cf"), "pulse 300ms\ndongle_watchdog 900ms");
+        let written = fs::read_to_string(&ha_cf).unwrap();
+        fs::write(&ha_cf, written.replace("fence dongle", &format!("fence dongle {more}")))
+            .unwrap();
+        let status = bench.hb(&["dongle", "status"]);
+        assert!(text(&status).contains("a pulse of 200 ms; watchdog after deadtime"), "{status:?}");
+        let other = "has another pulse or watchdog time than ha.cf";
+        assert!(text(&status).contains(other) && status.status.code() == Some(1), "{status:?}");
+        provision(&bench, &["its pulse is 300 ms, its watchdog waits for 900 ms", "2 signs"]);
+        let status = bench.hb(&["dongle", "status"]);
+        assert!(text(&status).contains("a pulse of 300 ms; watchdog after 900 ms"), "{status:?}");
+        assert!(!text(&status).contains(other), "{status:?}");
+
         // Who has no key of it changes nothing.
         write_keys(&etc, "auth 3\n3 sha256 a-key-of-somebody-else-entirely\n");
         let stranger = bench.hb(&["dongle", "provision"]);

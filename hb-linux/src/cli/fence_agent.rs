@@ -67,7 +67,9 @@ fn act(options: &Options) -> Result<Outcome, String> {
     let settings = settings(options)?;
     match options.action {
         Action::Metadata | Action::Help | Action::Validate => {
-            if options.plug.is_some() {
+            // One configuration of a cluster manager is for both machines.
+            let plug = options.plug.as_deref();
+            if plug.is_some_and(|plug| !plug.eq_ignore_ascii_case(&settings.node)) {
                 target(options, &settings)?;
             }
         }

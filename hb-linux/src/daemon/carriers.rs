@@ -146,11 +146,12 @@ fn change(
     if !told.admit(at, now) {
         return;
     }
+    let name = port.name();
     match (present, port.kind()) {
-        (true, _) => info!("{}: there is a signal again", port.name()),
+        (true, _) => info!("{name}: there is a signal again"),
         (false, "serial") => {
-            warn!("{}: DSR and DCD fell: the other end's machine, or the cable", port.name())
+            warn!("{name}: DSR and DCD fell: the other end's machine, or the cable");
         }
-        (false, _) => warn!("{}: no carrier: the cable, or what is at its other end", port.name()),
+        (false, _) => warn!("{name}: no carrier: the cable, or what is at its other end"),
     }
 }

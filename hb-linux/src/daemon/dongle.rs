@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::control::server::Ticket;
 use crate::control::snapshot;
 use crate::control::{Reply, hex};
-use crate::dongle::{InWords, Problem, Problems, judge};
+use crate::dongle::{Expected, InWords, Problem, Problems, judge};
 
 /// It is asked who it is this often, signed and in the clear by turns: about 20 bytes each on the line.
 const ASK_EVERY: Duration = Duration::from_secs(3);
@@ -142,7 +142,7 @@ impl Dongle {
             return found;
         };
         let answers = (direct || recent(self.signed_at)).then_some(true);
-        judge(&identity, self.me, settings.signing_key, answers.or(waited.then_some(false)))
+        judge(&identity, answers.or(waited.then_some(false)), &Expected::of(settings))
     }
 
     fn in_words(&self, problem: Problem) -> InWords<'_> {
