@@ -46,6 +46,7 @@ impl NodeFacts {
 }
 
 impl Arbiter {
+    #[inline(never)] // A small stack holds either this or what it takes to read a frame.
     pub(super) fn process(
         &mut self,
         now: Instant,
