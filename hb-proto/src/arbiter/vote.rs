@@ -47,6 +47,7 @@ impl NodeFacts {
 }
 
 impl Arbiter {
+    #[inline(never)] // A small stack holds either this or what it takes to read a frame.
     pub(super) fn process(
         &mut self,
         now: Instant,
