@@ -42,6 +42,7 @@ install:
 	chmod 0644 "$(DESTDIR)$(UNITDIR)/heartbeat.service"
 	$(INSTALL) -m 0644 hb-linux/pkg/examples/ha.cf hb-linux/pkg/examples/haresources \
 		hb-linux/pkg/examples/authkeys hb-linux/pkg/ppp-options "$(DESTDIR)$(DOCDIR)/examples"
+	$(INSTALL) -m 0755 hb-linux/pkg/examples/alert "$(DESTDIR)$(DOCDIR)/examples"
 	$(INSTALL) -m 0644 LICENSE-MIT LICENSE-APACHE "$(DESTDIR)$(DOCDIR)"
 	@if test -e "$(PPP)" -o -L "$(PPP)"; then \
 		echo "kept: $(PPP) (the original is in $(DOCDIR)/examples)"; \

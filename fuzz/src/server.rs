@@ -284,6 +284,7 @@ fn snapshot(name: usize) -> Snapshot {
         last_failover: None,
         stalls: Stalls::default(),
         configuration: None,
+        dongle: None,
         keys: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod dongle;
 pub mod log;
 pub mod media;
 pub mod net;

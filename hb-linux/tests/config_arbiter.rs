@@ -100,9 +100,9 @@ fn guard_and_lease_can_be_written() {
 #[test]
 fn guard_is_unbounded_where_only_a_reset_line_stops_a_node() {
     for lines in [
-        "arbiter serial /dev/ttyS8 reset_lines\n",
-        "arbiter serial /dev/ttyS8 reset_lines external_watchdog\nguard unbounded\n",
-        "arbiter serial /dev/ttyS8 reset_lines\nwatchdog /dev/watchdog\nguard unbounded\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 500ms\nguard unbounded\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\nwatchdog /dev/watchdog\nguard unbounded\n",
     ] {
         let loaded = load(lines).unwrap_or_else(|error| panic!("{lines}: {error:?}"));
         let proto = &loaded.settings.proto;
@@ -112,7 +112,8 @@ fn guard_is_unbounded_where_only_a_reset_line_stops_a_node() {
         assert_eq!(loaded.diagnostics, [], "{lines}");
         assert_eq!(loaded.refusal_on_guest(), None, "{lines}");
     }
-    let both = "arbiter serial /dev/ttyS8 reset_lines external_watchdog\nwatchdog /dev/watchdog\n";
+    let both =
+        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 500ms\nwatchdog /dev/watchdog\n";
     let proto = load(both).expect("good files").settings.proto;
     assert!(proto.arbiter.expect("configured").external_watchdog);
     assert_eq!(proto.timing.guard.millis(), 21_500, "the watchdog still gives one");
@@ -132,9 +133,10 @@ fn whatever_changes_the_votes_changes_the_digest() {
         "arbiter serial /dev/ttyS8\nguard_unsafe 2\n",
         "arbiter serial /dev/ttyS8\nguard_unsafe 3\n",
         "arbiter serial /dev/ttyS8\nguard_unsafe 2\nlease 390ms\n",
-        "arbiter serial /dev/ttyS8 reset_lines\nguard_unsafe 2\n",
-        "arbiter serial /dev/ttyS8 reset_lines external_watchdog\nguard_unsafe 2\n",
-        "arbiter serial /dev/ttyS8 reset_lines\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\nguard_unsafe 2\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 500ms\nguard_unsafe 2\n",
+        "arbiter serial /dev/ttyS8\nfence dongle\n",
+        "arbiter serial /dev/ttyS8\nfence dongle pulse 200ms\ndongle_watchdog 500ms\n",
     ] {
         let digest = load(lines).expect("good files").settings.proto.digests.settings;
         assert!(!seen.contains(&digest), "{lines:?} has the digest of another");
@@ -169,10 +171,45 @@ fn what_does_not_fit_is_told() {
         ("arbiter udp eth9\n", 5, "expected `serial DEVICE`"),
         ("arbiter serial\n", 5, "expected `serial DEVICE`"),
         ("arbiter serial ttyS8\n", 5, "full path"),
-        ("arbiter serial /dev/ttyS8 reset\n", 5, "`reset_lines`"),
-        ("arbiter serial /dev/ttyS8 reset_lines reset_lines\n", 5, "twice"),
-        ("arbiter serial /dev/ttyS8 external_watchdog\n", 5, "needs `reset_lines`"),
-        ("arbiter serial /dev/ttyS8 reset_lines\narbiter serial /dev/ttyS9\n", 6, "line 5 already"),
+        ("arbiter serial /dev/ttyS8 reset_lines\n", 5, "`fence dongle`"),
+        (
+            "arbiter serial /dev/ttyS8\nguard_unsafe 2\nfence dongle\nfence dongle\n",
+            8,
+            "line 7 already",
+        ),
+        ("arbiter serial /dev/ttyS8\nguard_unsafe 2\nfence ipmi\n", 7, "expected `fence dongle`"),
+        (
+            "arbiter serial /dev/ttyS8\nguard_unsafe 2\nfence dongle pulse\n",
+            7,
+            "no time behind `pulse`",
+        ),
+        (
+            "arbiter serial /dev/ttyS8\nguard_unsafe 2\nfence dongle pulse 20ms\n",
+            7,
+            "takes no other time yet",
+        ),
+        (
+            "arbiter serial /dev/ttyS8\nguard_unsafe 2\nfence dongle pulse 2\n",
+            7,
+            "takes no other time yet",
+        ),
+        ("fence dongle\n", 5, "belongs to `arbiter`"),
+        ("dongle_watchdog 1\n", 5, "belongs to `arbiter`"),
+        (
+            "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 400ms\n",
+            7,
+            "pulls after deadtime, 500 ms, and takes no other time",
+        ),
+        (
+            "arbiter serial /dev/ttyS8\nguard_unsafe 2\ndongle_watchdog 1\n",
+            7,
+            "needs `fence dongle`",
+        ),
+        (
+            "arbiter serial /dev/ttyS8\nfence dongle\narbiter serial /dev/ttyS9\n",
+            7,
+            "line 5 already",
+        ),
     ] {
         let error = only_error(lines);
         assert_eq!(error.line, Some(line), "{lines}: {error}");
@@ -258,7 +295,7 @@ fn check_does_the_sums_for_its_mode() {
     );
     assert!(!dog.contains("no arbiter:"), "{dog}");
 
-    let reset = checked("arbiter serial /dev/ttyS8 reset_lines\nwatchdog /dev/watchdog\n", false);
+    let reset = checked("arbiter serial /dev/ttyS8\nfence dongle\nwatchdog /dev/watchdog\n", false);
     says(
         &reset,
         &[
@@ -267,7 +304,7 @@ fn check_does_the_sums_for_its_mode() {
             "leaves no evidence ends no promise: then the takeover waits for (lease × 1.05 + guard) × 1.05 = 23016 ms",
         ],
     );
-    let unbounded = checked("arbiter serial /dev/ttyS8 reset_lines\n", false);
+    let unbounded = checked("arbiter serial /dev/ttyS8\nfence dongle\n", false);
     says(
         &unbounded,
         &["guard unbounded:", "lease × 1.05 + guard = 420 ms + unbounded = unbounded"],
@@ -286,7 +323,7 @@ fn a_guest_needs_more_than_a_watchdog() {
     );
     let unsafe_guard = checked("arbiter serial /dev/ttyS8\nguard_unsafe 2\n", true);
     says(&unsafe_guard, &["ha.cf:5: warning: this machine is a hypervisor's guest"]);
-    let reset = checked("arbiter serial /dev/ttyS8 reset_lines\n", true);
+    let reset = checked("arbiter serial /dev/ttyS8\nfence dongle\n", true);
     says(&reset, &["\nthis machine is a hypervisor's guest: however long it is paused"]);
     says(&checked("", true), &["ha.cf: note: this machine is a hypervisor's guest"]);
     for lines in ["", "arbiter serial /dev/ttyS8\nwatchdog /dev/watchdog\n"] {

@@ -243,7 +243,8 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("autojoin any", "autojoin none"),
     ("arbiter 7", "expected `serial DEVICE`"),
     ("arbiter serial ttyS0", "full path"),
-    ("arbiter serial /dev/ttyS0 reset_lines", "(there is none)"),
+    ("arbiter serial /dev/ttyS0 reset_lines", "`fence dongle`"),
+    ("alert mail-root", "full path"),
     ("guard 30", "belongs to `arbiter`"),
 ];
 

@@ -85,6 +85,7 @@ fn everything_is_where_it_belongs_and_goes_again() {
             "usr/sbin/heartbeatd",
             "usr/share/doc/heartbeat/LICENSE-APACHE",
             "usr/share/doc/heartbeat/LICENSE-MIT",
+            "usr/share/doc/heartbeat/examples/alert",
             "usr/share/doc/heartbeat/examples/authkeys",
             "usr/share/doc/heartbeat/examples/ha.cf",
             "usr/share/doc/heartbeat/examples/haresources",

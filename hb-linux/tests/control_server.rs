@@ -52,6 +52,7 @@ fn snapshot() -> Snapshot {
         last_failover: None,
         stalls: Stalls::default(),
         configuration: None,
+        dongle: None,
         keys: Vec::new(),
     }
 }

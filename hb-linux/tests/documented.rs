@@ -113,9 +113,10 @@ fn hello_bytes(config: &Config) -> usize {
         for_arbiter: None,
     };
     let header = Header { sender: Voter::A, link: LinkId(0), boot, seq: 1 };
-    let keys = KeyRing::new([Key::hmac(1, b"a secret")].into_iter().flatten().collect(), 1);
+    let keys: Option<KeyRing> =
+        KeyRing::new([Key::hmac(1, b"a secret")].into_iter().flatten().collect(), 1);
     let mut frame = [0; MAX_FRAME];
-    let keys = keys.expect("listed");
+    let keys: KeyRing = keys.expect("listed");
     cobs::encoded_len(message::encode(&header, &Message::Hello(hello), &keys, &mut frame))
 }
 
@@ -191,7 +192,7 @@ fn the_sums_of_an_arbiter_are_computed() {
         [cells[1].to_owned(), cells[2].to_owned()]
     };
     let arbiter = "baud 115200\nserial /dev/ttyS0\nbcast eth1\nwatchdog /dev/watchdog\narbiter serial /dev/ttyS0";
-    for (at, options) in ["", " reset_lines"].into_iter().enumerate() {
+    for (at, options) in ["", "\nfence dongle"].into_iter().enumerate() {
         let (config, _) = config(&format!("```{arbiter}{options}\n```"), "arbiter");
         let total = config.budget(1).expect("an address").total();
         expect(&cells("budget for an address")[at], &either(total).map(|time| format!("= {time}")));

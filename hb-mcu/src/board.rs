@@ -2,6 +2,7 @@
 
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 use hb_proto::time::Instant;
+use hb_proto::wire::service::Board;
 
 use crate::wires::Wires;
 
@@ -20,6 +21,8 @@ pub enum Area {
     /// Outlives a reset, and need not outlive a loss of power: RAM that the start-up code leaves alone, or
     /// flash. Written whenever a group changes hands.
     Retained,
+    /// Number and keys: outlives a loss of power, written on request.
+    Keys,
 }
 
 /// Keeps one short record in each [`Area`]. What it says of a record's soundness is not relied on: records
@@ -56,6 +59,8 @@ impl<P: Read + ReadReady + Write + WriteReady> Port for P {}
 /// All that a dongle is made of.
 #[derive(Debug)]
 pub struct Parts<P1, P2, O, I, C, S, W> {
+    /// Which one it is, for people.
+    pub board: Board,
     /// The UART of [`hb_proto::arbiter::Port::One`].
     pub one: P1,
     /// The UART of [`hb_proto::arbiter::Port::Two`].

@@ -1,5 +1,7 @@
 //! The dongle: one struct that owns the arbiter and the board's parts, and does its duties turn by turn.
 
+mod serve;
+
 use embedded_hal::digital::{InputPin, OutputPin};
 use hb_proto::arbiter::{self, Action, Arbiter, Event, Memory, Port as Side};
 use hb_proto::id::{BootId, Voter};
@@ -7,11 +9,15 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::KeyRing;
 use hb_proto::wire::message::arbiter::ResetReason;
+use hb_proto::wire::service::{Board, Note, Settings, TestState};
 
 use crate::board::{Area, Clock, Parts, Port, Store, Watchdog};
+use crate::desk::Desk;
+use crate::keys::Keys;
 use crate::line::Line;
 use crate::line_test::{LineTest, TestRefused};
 use crate::record::{LONGEST_RECORD, Record, Retained};
+use crate::trace::Trace;
 use crate::wires::{Felt, Harness};
 
 /// Chunks of 128 bytes that are read from each port in one turn: at 115200 bit/s the first is what arrives in
@@ -75,8 +81,7 @@ pub struct Counters {
 
 /// The dongle. See the crate's first page.
 pub struct Dongle<P1, P2, O, I, C, S: Store, W> {
-    config: arbiter::Config,
-    keys: KeyRing,
+    board: Board,
     arbiter: Arbiter,
     one: Line<P1>,
     two: Line<P2>,
@@ -92,6 +97,9 @@ pub struct Dongle<P1, P2, O, I, C, S: Store, W> {
     live_above: Option<BootId>,
     test: Option<LineTest>,
     ended_test: Option<(Voter, bool)>,
+    desk: Desk,
+    settings: Settings,
+    trace: Trace,
 }
 
 impl<P1, P2, O, I, C, S, W> Dongle<P1, P2, O, I, C, S, W>
@@ -108,13 +116,13 @@ where
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn start(
+    pub fn start<const N: usize>(
         config: arbiter::Config,
-        keys: KeyRing,
+        keys: KeyRing<N>,
         reset: ResetReason,
         parts: Parts<P1, P2, O, I, C, S, W>,
     ) -> Result<Self, StartError<S::Error>> {
-        let Parts { one, two, wires, mut clock, mut store, watchdog } = parts;
+        let Parts { board, one, two, wires, mut clock, mut store, watchdog } = parts;
         let harness = wires.map(Harness::new);
         let mut bytes = [0; LONGEST_RECORD];
         let len = store.read(Area::Flash, &mut bytes).map_err(StartError::Store)?;
@@ -126,12 +134,14 @@ where
         let remembered = record.map(|record| Memory { promisees: retained.0, ..record.memory });
         let record = Record { boot, memory: record.map_or_else(Memory::default, |r| r.memory) };
         store.write(Area::Flash, &record.encode()).map_err(StartError::Store)?;
+        let settings = Keys::load(&mut store).map_err(StartError::Store)?.settings;
         let now = clock.now();
-        let arbiter = Arbiter::new(config.clone(), keys.clone(), boot, remembered, reset, now)
-            .map_err(StartError::Config)?;
-        Ok(Self {
-            config,
-            keys,
+        let arbiter =
+            Arbiter::new(config, keys, boot, remembered, reset, now).map_err(StartError::Config)?;
+        let mut trace = Trace::new(now);
+        trace.note(now, Note::Began, boot.value());
+        let mut dongle = Self {
+            board,
             arbiter,
             one: Line::new(one),
             two: Line::new(two),
@@ -144,34 +154,49 @@ where
             live_above: None,
             test: None,
             ended_test: None,
-        })
+            desk: Desk::default(),
+            settings,
+            trace,
+        };
+        dongle.keep(settings);
+        Ok(dongle)
     }
 
     /// One turn, as the crate's first page draws it; when the next one is due at the latest. Earlier when
     /// bytes arrive or an input changes.
     pub fn turn(&mut self) -> Instant {
         let mut duties = Duties::default();
-        let now = self.clock.now();
-        self.arbiter.handle_wakeup(now);
+        let woke = self.clock.now();
+        self.arbiter.handle_wakeup(woke);
         self.listen(&mut duties);
         self.feel(&mut duties);
         let now = self.clock.now();
         self.arbiter.handle_timeout(now);
         duties.done(Duty::Decided);
         self.act(now, &mut duties);
+        self.serve(now);
         self.speak(&mut duties);
         self.live_again(&mut duties);
         if duties.all() {
             self.watchdog.feed();
         }
+        self.desk.longest_turn = self.desk.longest_turn.max(self.clock.now().since(woke));
         self.due(now)
+    }
+
+    /// A life with other keys is due: reset the chip, its reason is [`ResetReason::Software`].
+    #[must_use]
+    pub fn is_over(&mut self) -> bool {
+        let now = self.clock.now();
+        self.desk.ends().is_some_and(|at| at <= now)
     }
 
     /// Reads both ports by turns.
     fn listen(&mut self, duties: &mut Duties) {
         for _ in 0..CHUNKS {
-            let one = hear(&mut self.one, Side::One, &mut self.arbiter, &mut self.clock);
-            let two = hear(&mut self.two, Side::Two, &mut self.arbiter, &mut self.clock);
+            let (arbiter, desk, clock) = (&mut self.arbiter, &mut self.desk, &mut self.clock);
+            let one = hear(&mut self.one, Side::One, arbiter, desk, clock);
+            let two = hear(&mut self.two, Side::Two, arbiter, desk, clock);
             if !one && !two {
                 break;
             }
@@ -187,9 +212,14 @@ where
             }
             for felt in harness.feel(now).into_iter().flatten() {
                 match felt {
+                    // Evidence if it follows a pulse (R12).
                     Felt::SenseFell => self.arbiter.handle_sense_fell(now, node),
                     Felt::Pulsed { evidence } => self.arbiter.handle_pulsed(now, node, evidence),
                 }
+            }
+            // In any case a hint.
+            if let Some(present) = harness.carrier_changed() {
+                self.arbiter.handle_carrier(now, node, present);
             }
         }
         self.tend_test(now);
@@ -201,7 +231,10 @@ where
     /// Carries out what the arbiter wants, in its order.
     fn act(&mut self, now: Instant, duties: &mut Duties) {
         self.save();
-        while let Some(action) = self.arbiter.poll_action(now) {
+        // Nothing is done that follows from what isn't stored: a pulse whose life is forgotten could be given
+        // twice (R12). The arbiter keeps it until then.
+        while self.unsaved.is_none() {
+            let Some(action) = self.arbiter.poll_action(now) else { break };
             match action {
                 Action::Store(memory) => {
                     self.unsaved = Some(memory);
@@ -209,7 +242,7 @@ where
                 }
                 Action::Pulse { node } => {
                     if let Some(harness) = self.harness.get_mut(node.index()) {
-                        harness.pull(now);
+                        harness.pull(now, self.settings.pulse_ms);
                     }
                 }
                 Action::Restart { above } => self.live_above = Some(above),
@@ -264,7 +297,18 @@ where
 
     /// R9: a life above one that was heard under this dongle's name. It knows what the former one knew.
     fn live_again(&mut self, duties: &mut Duties) {
-        let Some(above) = self.live_above else { return duties.done(Duty::Lives) };
+        if self.desk.ends().is_some() {
+            return;
+        }
+        match self.live_above {
+            None => duties.done(Duty::Lives),
+            Some(above) => self.begin_above(above, duties),
+        }
+    }
+
+    /// A frame of its own: an arbiter on the stack is more than a turn needs otherwise.
+    #[inline(never)]
+    fn begin_above(&mut self, above: BootId, duties: &mut Duties) {
         let Some(boot) = above.max(self.arbiter.boot()).next() else { return };
         let record = Record { boot, ..self.stored.0 };
         if self.store.write(Area::Flash, &record.encode()).is_err() {
@@ -272,13 +316,16 @@ where
         }
         self.stored.0 = record;
         let memory = Memory { promisees: self.stored.1.0, ..record.memory };
-        let (config, keys, now) = (self.config.clone(), self.keys.clone(), self.clock.now());
+        let (config, keys) = (self.arbiter.config().clone(), self.arbiter.keys().clone());
+        let now = self.clock.now();
         let reset = ResetReason::Software;
         // The configuration was good enough for the first life.
         let Ok(arbiter) = Arbiter::new(config, keys, boot, Some(memory), reset, now) else {
             return;
         };
         (self.arbiter, self.live_above) = (arbiter, None);
+        // It has not been told what the pins say.
+        self.harness.iter_mut().for_each(Harness::tell_again);
         duties.done(Duty::Lives);
     }
 
@@ -289,6 +336,7 @@ where
             .chain(sending.then_some(now + PUMP_EVERY))
             .chain(self.unsaved.map(|_| now + STORE_AGAIN))
             .chain(self.live_above.map(|_| now + STORE_AGAIN))
+            .chain(self.desk.ends())
             .chain([self.arbiter.poll_timeout()])
             .min()
             .unwrap_or(now)
@@ -307,8 +355,9 @@ where
         let test = LineTest::begin(&self.arbiter, now, node)?;
         let harness = self.harness.get_mut(node.index()).ok_or(TestRefused::NotANode)?;
         self.arbiter.handle_commissioned(node, false);
-        harness.pull(now);
+        harness.pull(now, self.settings.pulse_ms);
         self.test = Some(test);
+        self.note_test(now, node, TestState::UnderWay);
         Ok(())
     }
 
@@ -318,6 +367,8 @@ where
             self.arbiter.handle_commissioned(test.node(), proved);
             self.ended_test = Some((test.node(), proved));
             self.test = None;
+            let state = if proved { TestState::Proved } else { TestState::Failed };
+            self.note_test(now, test.node(), state);
         }
     }
 
@@ -328,7 +379,10 @@ where
 
     /// What a person, or a LED, should be told. Poll until `None` after each turn.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.arbiter.poll_event()
+        let event = self.arbiter.poll_event()?;
+        let now = self.clock.now();
+        self.trace.note_event(now, &event);
+        Some(event)
     }
 
     /// The arbiter, to look at.
@@ -352,6 +406,7 @@ fn hear<P: Port>(
     line: &mut Line<P>,
     side: Side,
     arbiter: &mut Arbiter,
+    desk: &mut Desk,
     clock: &mut impl Clock,
 ) -> bool {
     if !line.fill() {
@@ -361,6 +416,7 @@ fn hear<P: Port>(
     let now = clock.now();
     while let Some(found) = line.next_frame() {
         match found {
+            Ok(frame) if desk.takes(side, frame) => {}
             // Why a frame was refused is counted, and told as an event.
             Ok(frame) => drop(arbiter.handle_frame(now, side, frame)),
             Err(_) => arbiter.handle_damage(side),

@@ -34,15 +34,30 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(test)]
+extern crate std;
+
+mod blank;
 mod board;
+mod desk;
 mod dongle;
+mod flash;
+mod keys;
+mod lamps;
 mod line;
 mod line_test;
 mod record;
+mod ring;
+mod trace;
 mod wires;
 
+pub use blank::Blank;
 pub use board::{Area, Clock, Parts, Port, Store, Watchdog};
 pub use dongle::{Counters, Dongle, StartError};
+pub use flash::{Kept, RETAINED, SLOT};
+pub use keys::{KEYS_RECORD, erase_keys, provisioned};
+pub use lamps::Lamps;
 pub use line_test::{LineTest, TestRefused};
 pub use record::{LONGEST_RECORD, Record, Retained};
+pub use ring::{Lost, Ring, RingPort};
 pub use wires::{PULSE, RISE, SENSE_SETTLES, Wires};

@@ -4,6 +4,7 @@ use hb_proto::arbiter::Arbiter;
 use hb_proto::authority::Promisee;
 use hb_proto::id::{BootId, Voter};
 use hb_proto::time::{Duration, Instant};
+use hb_proto::wire::message::GroupState;
 
 /// A machine that has not come back by then is looked for by a person.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -42,6 +43,16 @@ impl LineTest {
         }
         let to_it = Some(Promisee::To(node));
         if ledger.groups().any(|group| ledger.promises(group).promised_to(now) == to_it) {
+            return Err(TestRefused::InUse);
+        }
+        // By its own word: while the arbiter is bound to *unknown*, its peer's promise lets it run.
+        let groups = ledger.voice(node).map(|voice| voice.groups);
+        let in_use = |group| {
+            groups.is_none_or(|groups| {
+                matches!(groups.state(group), GroupState::Asking | GroupState::Running)
+            })
+        };
+        if ledger.groups().any(in_use) {
             return Err(TestRefused::InUse);
         }
         Ok(Self { node, began: now, lives: lives(arbiter) })

@@ -14,7 +14,7 @@ use heapless::Vec;
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
 /// Of both records. Another one is no record of ours.
 const VERSION: u8 = 1;
-/// Bytes of the longest record.
+/// Bytes of the longest record but that of the keys.
 pub const LONGEST_RECORD: usize = 1 + 4 + 9 + 3 * 8 + 2 * 5 + 4;
 
 /// Why this can't fail: the buffers are sized for the records.
@@ -62,18 +62,30 @@ fn put(bytes: &mut Bytes, more: &[u8]) {
     bytes.extend_from_slice(more).expect(ROOM);
 }
 
-fn sealed(mut bytes: Bytes) -> Bytes {
-    let sum = CRC32.checksum(&bytes);
-    put(&mut bytes, &sum.to_le_bytes());
+/// Puts the check sum into a record's last four bytes.
+pub(crate) fn sealed(record: &mut [u8]) {
+    if let Some((body, sum)) = record.split_last_chunk_mut() {
+        *sum = CRC32.checksum(body).to_le_bytes();
+    }
+}
+
+fn with_sum(mut bytes: Bytes) -> Bytes {
+    put(&mut bytes, &[0; 4]);
+    sealed(&mut bytes);
     bytes
 }
 
-/// The body of a record that is whole and of our version.
-fn opened(bytes: &[u8]) -> Option<Reader<'_>> {
-    let (body, sum) = bytes.split_last_chunk()?;
-    let (&version, body_after) = body.split_first()?;
-    let whole = CRC32.checksum(body) == u32::from_le_bytes(*sum);
-    (whole && version == VERSION).then_some(Reader(body_after))
+/// Whether a record's last four bytes are its check sum.
+pub(crate) fn is_whole(record: &[u8]) -> bool {
+    let parts = record.split_last_chunk();
+    parts.is_some_and(|(body, sum)| CRC32.checksum(body) == u32::from_le_bytes(*sum))
+}
+
+/// The body of a record that is whole and of this version, without the version and the check sum.
+pub(crate) fn opened(bytes: &[u8], version: u8) -> Option<&[u8]> {
+    let (body, _sum) = bytes.split_last_chunk::<4>()?;
+    let (&found, body_after) = body.split_first()?;
+    (is_whole(bytes) && version == found).then_some(body_after)
 }
 
 impl Record {
@@ -93,13 +105,13 @@ impl Record {
             put(&mut bytes, &node.pulsed.map_or(0, BootId::value).to_le_bytes());
             put(&mut bytes, &[node.line as u8]);
         }
-        sealed(bytes)
+        with_sum(bytes)
     }
 
     /// From bytes; `None` unless they are a whole record of this version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = opened(bytes)?;
+        let mut reader = Reader(opened(bytes, VERSION)?);
         let boot = BootId::new(reader.u32()?)?;
         let has_haresources = reader.u8()? != 0;
         let haresources = Some(reader.u64()?).filter(|_| has_haresources);
@@ -131,13 +143,13 @@ impl Retained {
             packed | (self.0.shown(group) as u32) << (u32::from(group.0) * 2)
         });
         put(&mut bytes, &packed.to_le_bytes());
-        sealed(bytes)
+        with_sum(bytes)
     }
 
     /// From bytes; `None` unless they are a whole record of this version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = opened(bytes)?;
+        let mut reader = Reader(opened(bytes, VERSION)?);
         let packed = reader.u32()?;
         let mut promisees = Promisees::default();
         for group in groups() {

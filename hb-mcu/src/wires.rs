@@ -3,7 +3,8 @@
 use embedded_hal::digital::{InputPin, OutputPin};
 use hb_proto::time::{Duration, Instant};
 
-/// How long a reset output pulls. Boards debounce their reset button for some tens of milliseconds.
+/// How long a reset output pulls unless settings say otherwise. Boards debounce their reset button for some tens
+/// of milliseconds.
 pub const PULSE: Duration = Duration::from_millis(200);
 /// A pull-up has raised its line again after this long.
 pub const RISE: Duration = Duration::from_millis(20);
@@ -56,10 +57,11 @@ enum Pulse {
 pub(crate) struct Harness<O, I> {
     wires: Wires<O, I>,
     pulse: Pulse,
-    /// The sense input was high, and is not known to have fallen since.
-    alive: bool,
+    /// Whether the sense input is high, debounced; nothing is known until it was high once.
+    alive: Option<bool>,
+    told_alive: Option<bool>,
     low_since: Option<Instant>,
-    feeds: Option<bool>,
+    pub(crate) feeds: Option<bool>,
     /// The output could not be released: only a reset of the chip does it.
     pub(crate) stuck: bool,
 }
@@ -68,18 +70,21 @@ impl<O: OutputPin, I: InputPin> Harness<O, I> {
     /// Releases the output before anything else (R12: nothing pulses at power-up or reset).
     pub(crate) fn new(mut wires: Wires<O, I>) -> Self {
         let stuck = wires.reset.set_low().is_err();
-        Self { wires, pulse: Pulse::None, alive: false, low_since: None, feeds: None, stuck }
+        let (alive, told_alive, low_since) = (None, None, None);
+        Self { wires, pulse: Pulse::None, alive, told_alive, low_since, feeds: None, stuck }
     }
 
-    /// Pulls the reset line for [`PULSE`]. One that is pulled already is not pulled longer.
-    pub(crate) fn pull(&mut self, now: Instant) {
+    /// Pulls the reset line for so long. One that is pulled already is not pulled longer: a line's test and a
+    /// fence can meet, and then one pulse is for both.
+    pub(crate) fn pull(&mut self, now: Instant, pulse_ms: u16) {
         if self.pulse != Pulse::None {
             return;
         }
+        let pulse = Duration::from_millis(pulse_ms.into());
         let high_before = is_high(self.wires.line.as_mut()) == Some(true);
         // An output that can't be set is no pulse, and so no evidence.
         let pulled = self.wires.reset.set_high().is_ok();
-        self.pulse = Pulse::Pulled { until: now + PULSE, sound: pulled && high_before };
+        self.pulse = Pulse::Pulled { until: now + pulse, sound: pulled && high_before };
     }
 
     /// Looks at the inputs, and ends a pulse whose time has come.
@@ -112,14 +117,14 @@ impl<O: OutputPin, I: InputPin> Harness<O, I> {
 
     fn sense(&mut self, now: Instant) -> Option<Felt> {
         if is_high(self.wires.sense.as_mut())? {
-            (self.alive, self.low_since) = (true, None);
+            (self.alive, self.low_since) = (Some(true), None);
             return None;
         }
         let since = *self.low_since.get_or_insert(now);
-        if !self.alive || now.since(since) < SENSE_SETTLES {
+        if self.alive != Some(true) || now.since(since) < SENSE_SETTLES {
             return None;
         }
-        self.alive = false;
+        self.alive = Some(false);
         Some(Felt::SenseFell)
     }
 
@@ -129,13 +134,40 @@ impl<O: OutputPin, I: InputPin> Harness<O, I> {
         (self.feeds.replace(feeds) != Some(feeds)).then_some(feeds)
     }
 
+    /// Whether the node's sign of life is there, if that changed.
+    pub(crate) fn carrier_changed(&mut self) -> Option<bool> {
+        let alive = self.alive?;
+        (self.told_alive.replace(alive) != Some(alive)).then_some(alive)
+    }
+
+    /// What was told has been forgotten: it is news again.
+    pub(crate) const fn tell_again(&mut self) {
+        (self.feeds, self.told_alive) = (None, None);
+    }
+
+    /// Nothing is pulled.
+    pub(crate) const fn at_rest(&self) -> bool {
+        matches!(self.pulse, Pulse::None) && !self.stuck
+    }
+
+    /// The level of the reset line; `None` when nothing is wired.
+    pub(crate) fn line_high(&mut self) -> Option<bool> {
+        is_high(self.wires.line.as_mut())
+    }
+
+    /// The level of the sense input; `None` when nothing is wired.
+    pub(crate) fn sense_high(&mut self) -> Option<bool> {
+        is_high(self.wires.sense.as_mut())
+    }
+
     /// When to look again at the latest.
     pub(crate) fn due(&self) -> Option<Instant> {
         let pulse = match self.pulse {
             Pulse::None => None,
             Pulse::Pulled { until, .. } | Pulse::Rising { until, .. } => Some(until),
         };
-        let falling = self.low_since.filter(|_| self.alive).map(|since| since + SENSE_SETTLES);
+        let falling =
+            self.low_since.filter(|_| self.alive == Some(true)).map(|since| since + SENSE_SETTLES);
         pulse.into_iter().chain(falling).min()
     }
 }

@@ -3,9 +3,9 @@
 
 mod world;
 
-use hb_mcu::{PULSE, TestRefused};
+use hb_mcu::{PULSE, SENSE_SETTLES, TestRefused};
 use hb_proto::arbiter::{Event, Port};
-use hb_proto::id::{GroupId, Voter};
+use hb_proto::id::{GroupId, LinkId, Voter};
 use hb_proto::wire::message::arbiter::{FenceShown, LineShown, ResetReason, Shown};
 use world::{A, B, WEB, World};
 
@@ -179,6 +179,51 @@ fn a_swapped_wire_is_found_out() {
     assert_eq!(pulses(&world).len(), 1, "never again");
 }
 
+/// When the first pulse for A began, after it fell silent.
+fn patience_ms(mut world: World) -> u64 {
+    let from = world.ms.get();
+    world.machines[A].frozen = true;
+    // B's network card has told it the same, so that the dongle's patience is what counts.
+    let now = world.now();
+    let node = world.machines[B].node.as_mut().expect("on");
+    node.handle_carrier(now, LinkId(1), false);
+    world.run(1000);
+    world.pulled[A].first().expect("pulled") - from
+}
+
+/// A sense input that falls is a hint: the lease's time is waited for, and not deadtime (R12). A dip is nothing.
+#[test]
+fn a_node_without_a_sign_of_life_is_pulsed_sooner() {
+    let with_it = patience_ms(World::started());
+    let world = World::started();
+    world.sense[A].0.set(false);
+    let without = patience_ms(world);
+    let mut world = World::started();
+    world.sense[A].0.set(false);
+    world.run(SENSE_SETTLES.millis() - 1);
+    world.sense[A].0.set(true);
+    let dipped = patience_ms(world);
+    println!("pulsed after {without} ms without a sign of life, after {with_it} ms with one");
+    assert!(without + 50 < with_it, "{without} and {with_it} ms");
+    assert!(dipped + 10 > with_it, "{dipped} and {with_it} ms");
+}
+
+/// Twice would be once too often: which life was pulsed is stored first.
+#[test]
+fn a_pulse_that_can_not_be_stored_is_not_given() {
+    let mut world = World::started();
+    world.machines[A].frozen = true;
+    world.store.broken.set(true);
+    world.run(3000);
+    assert!(world.pulled[A].is_empty(), "{:?}", world.pulled[A]);
+    world.store.broken.set(false);
+    world.run(1000);
+    let pulled = world.pulled[A].len() as u64;
+    assert!(pulled.abs_diff(PULSE.millis()) < 3, "{pulled} ms");
+    let stored = world.record().expect("stored").memory.nodes[A].pulsed;
+    assert_eq!(stored.map(hb_proto::id::BootId::value), Some(1));
+}
+
 // ---- the test of a line
 
 #[test]
@@ -208,6 +253,26 @@ fn a_test_proves_the_line_of_a_node_that_runs_nothing() {
     world.run(2000);
     let dongle = world.dongle.as_mut().expect("in");
     assert_eq!(dongle.request_line_test(Voter::B), Err(TestRefused::NotHeard));
+}
+
+/// After power-up the dongle knows of no promise, and A runs by B's.
+#[test]
+fn a_node_that_runs_by_its_peers_promise_is_not_reset_for_a_test() {
+    let mut world = World::started();
+    world.insert(ResetReason::PowerOn);
+    // B's word would leave A as the one to whom the group can have been promised.
+    world.machines[B].frozen = true;
+    let refused = (0..300).find_map(|_| {
+        world.run(1);
+        match world.dongle.as_mut().expect("in").request_line_test(Voter::A) {
+            Err(TestRefused::NotHeard) => None,
+            other => Some(other),
+        }
+    });
+    assert_eq!(refused, Some(Err(TestRefused::InUse)));
+    assert!(world.runs(A));
+    world.run(1000);
+    assert!(world.pulled[A].is_empty());
 }
 
 #[test]
@@ -272,6 +337,9 @@ fn a_spare_begins_above_the_former_dongle() {
     let now = world.now();
     let authority = world.machines[A].node.as_ref().expect("on").authority(WEB, now);
     assert!(authority.arbiter.is_some(), "its votes count again");
+    let report = world.machines[A].node.as_ref().expect("on").arbiter(now).expect("configured");
+    let feeds = report.status.expect("heard").nodes.map(|node| node.feeds);
+    assert_eq!(feeds, [true, true], "the new life was told what feeds it");
 }
 
 /// Flash wears: a pair that works writes nothing.

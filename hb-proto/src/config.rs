@@ -138,8 +138,10 @@ impl LinkKind {
     pub fn time_on_line(self, bytes: usize) -> Duration {
         match self {
             Self::Serial { baud } => {
-                let bits = bytes as u64 * BITS_PER_BYTE;
-                Duration::from_micros(bits * 1_000_000 / u64::from(baud.max(1)))
+                // 32 bits are enough for 429 bytes, four of the longest frames; no chip's divider has more.
+                let bits = (bytes as u32).saturating_mul(BITS_PER_BYTE as u32);
+                let micros = bits.saturating_mul(1_000_000) / baud.max(1);
+                Duration::from_micros(micros.into())
             }
             Self::Broadcast | Self::Unicast | Self::Multicast => Duration::ZERO,
         }

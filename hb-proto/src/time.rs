@@ -80,6 +80,18 @@ impl Sub<Duration> for Instant {
     }
 }
 
+/// `value / by` in four divisions of 32 bits, as on paper: a chip without a divider of 64 takes 1 KiB for it.
+const fn divided(value: u64, by: u16) -> u64 {
+    let (mut quotient, mut rest, mut shift) = (0, 0, 64);
+    while shift > 0 {
+        shift -= 16;
+        let digits = rest << 16 | (value >> shift) as u32 & 0xFFFF;
+        quotient = quotient << 16 | (digits / by as u32) as u64;
+        rest = digits % by as u32;
+    }
+    quotient
+}
+
 /// A span of time in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -120,14 +132,21 @@ impl Duration {
     /// Whole milliseconds, rounded down.
     #[must_use]
     pub const fn millis(self) -> u64 {
-        self.micros / 1000
+        divided(self.micros, 1000)
+    }
+
+    /// Whole seconds, rounded down, as far as they fit.
+    #[must_use]
+    pub const fn whole_secs(self) -> u32 {
+        let secs = divided(self.millis(), 1000);
+        if secs > u32::MAX as u64 { u32::MAX } else { secs as u32 }
     }
 
     /// The next whole millisecond: what a time is on the wire that must not be shorter there. Unbounded
     /// stays so.
     #[must_use]
     pub const fn whole_millis(self) -> Self {
-        match self.micros.div_ceil(1000).checked_mul(1000) {
+        match divided(self.micros.saturating_add(999), 1000).checked_mul(1000) {
             Some(micros) => Self { micros },
             None => Self::MAX,
         }
@@ -142,7 +161,7 @@ impl Duration {
     /// `self × percent / 100`, saturating, rounded down.
     #[must_use]
     pub const fn percent(self, percent: u64) -> Self {
-        Self { micros: self.micros.saturating_mul(percent) / 100 }
+        Self { micros: divided(self.micros.saturating_mul(percent), 100) }
     }
 
     /// `self − other`, zero if that would be negative.
@@ -190,6 +209,15 @@ mod tests {
         assert_eq!(Instant::from_millis(1) - Duration::from_secs(1), Instant::ZERO);
         assert_eq!(Instant::from_millis(1).since(Instant::from_millis(5)), Duration::ZERO);
         assert_eq!(Duration::MAX + Duration::from_millis(1), Duration::MAX);
+    }
+
+    #[test]
+    fn division_is_division() {
+        for value in [0, 1, 999, 1000, 65_535, 65_536, u64::from(u32::MAX), 1 << 48, u64::MAX] {
+            for by in [1, 3, 100, 1000, u16::MAX] {
+                assert_eq!(divided(value, by), value / u64::from(by), "{value} / {by}");
+            }
+        }
     }
 
     #[test]

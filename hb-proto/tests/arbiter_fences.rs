@@ -2,7 +2,7 @@
 
 mod bench;
 
-use bench::{Bench, ms};
+use bench::{Bench, boot, ms};
 use hb_proto::arbiter::Action;
 use hb_proto::authority::Promisee;
 use hb_proto::id::Voter;
@@ -119,10 +119,45 @@ fn r12_the_arbiters_own_attention_counts() {
     assert_eq!(bench.pulses(), [A]);
 }
 
+/// One that another arbiter stood in for doesn't know who was silent meanwhile (R8).
+#[test]
+fn r12_what_was_silent_while_another_arbiter_listened_says_nothing() {
+    let mut bench = a_is_silent(false);
+    bench.nodes[1].fence = Some(3);
+    bench.nodes[1].answers = Some((boot(12), 5));
+    bench.tell(B, true);
+    bench.nodes[1].answers = None;
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.pulses(), [], "it has listened again for less than deadtime");
+    bench.talk(&[B], ms(300));
+    assert_eq!(bench.pulses(), [A]);
+}
+
 #[test]
 fn r13_who_armed_it_is_pulsed_unasked() {
     let mut bench = a_is_silent(true);
     bench.talk(&[B], ms(200));
+    assert_eq!(bench.pulses(), [A]);
+}
+
+/// R13: `dongle_watchdog` may ask for more patience than deadtime, and never for less; what is asked for by
+/// the peer doesn't wait for it.
+#[test]
+fn r13_the_external_watchdog_has_a_time_of_its_own() {
+    let mut bench = a_is_silent(true);
+    bench.arbiter.set_external_watchdog(ms(3000));
+    bench.talk(&[B], ms(2500));
+    assert_eq!(bench.pulses(), [], "silent for 2.8 s");
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.pulses(), [A]);
+
+    let mut bench = a_is_silent(true);
+    bench.arbiter.set_external_watchdog(ms(1));
+    assert_eq!(bench.pulses(), [], "not silent for deadtime");
+
+    let mut bench = a_is_silent(true);
+    bench.arbiter.set_external_watchdog(ms(60_000));
+    request(&mut bench);
     assert_eq!(bench.pulses(), [A]);
 }
 

@@ -4,7 +4,7 @@ mod trio;
 
 use hb_proto::event::Event;
 use hb_proto::id::Voter;
-use hb_proto::node::Refusal;
+use hb_proto::node::{FenceRefused, Refusal};
 use hb_proto::wire::message::arbiter::{FenceShown, LineShown};
 use trio::{A, B, BY_FENCE, BY_TIME, Trio, ms};
 
@@ -195,4 +195,28 @@ fn each_broken_rule_is_noticed() {
         by!(R12Twice, r12_a_rebooting_machine_is_left_alone),
         by!(R13Unarmed, r13_a_node_that_armed_it_is_reset_when_it_hangs),
     ]);
+}
+
+/// An operator may have a silent standby reset, to which nothing is promised that anybody needs; a node that is
+/// heard, never.
+#[test]
+fn r12_an_operator_has_a_silent_peer_reset_once_and_never_one_that_is_heard() {
+    let mut trio = Trio::with_reset_lines();
+    let now = trio.now;
+    let request =
+        |trio: &mut Trio, now| trio.machines[A].node.as_mut().expect("runs").request_fence(now);
+    assert_eq!(request(&mut trio, now), Err(FenceRefused::PeerHeard));
+    trio.isolate(B, true);
+    trio.run(ms(3000));
+    assert!(
+        trio.serves(A) && trio.dongle.pulses.is_empty(),
+        "nobody needs it: {:?}",
+        trio.dongle.pulses
+    );
+    let now = trio.now;
+    assert_eq!(request(&mut trio, now), Ok(()));
+    trio.run(ms(5000));
+    assert_eq!(trio.dongle.pulses.len(), 1, "once: {:?}", trio.dongle.pulses);
+    assert!(trio.serves(A));
+    assert_eq!(trio.double, ms(0));
 }

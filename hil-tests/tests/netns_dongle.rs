@@ -3,10 +3,11 @@
 //! The table's verdicts are the client's. Where a test looks at the dongle itself, it looks at its outputs and at
 //! the machines that they reset, never at what a daemon says of them.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use hb_linux::rig::bench::Node;
 use hb_linux::rig::dongle::Pulled;
+use hb_linux::rig::init;
 use hb_linux::rig::outlet::Cause;
 use hb_proto::time::Duration;
 use hil_tests::inside::{evidence, inside, programs};
@@ -365,5 +366,75 @@ fn it_lives_as_long_as_one_machine_feeds_it() {
             s.until("it votes", Duration::from_secs(9), |s| s.rig().has_all_votes(A, 0))
         });
         assert!(is_on(&play));
+    });
+}
+
+/// `hb` in linuxha1, while the story goes on until it has ended; its exit code and what it said.
+fn hb(s: &mut Scenario<'_>, mut command: Command) -> (Option<i32>, String) {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hb starts");
+    // A machine boots while the rig is looked after.
+    for _ in 0..200 {
+        if child.try_wait().expect("ours").is_some() {
+            break;
+        }
+        s.run_for_ms(100);
+    }
+    let output = child.wait_with_output().expect("ours");
+    let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    (output.status.code(), text)
+}
+
+/// The operator's own way: `hb dongle commission` resets a machine that runs nothing and sees it come back, and
+/// `hb dongle fence` has a silent one reset, whether or not anybody needs that.
+#[test]
+fn an_operator_commissions_a_line_and_fences_a_silent_standby() {
+    inside("an_operator_commissions_a_line_and_fences_a_silent_standby", || {
+        let cluster = Cluster::two_nodes().address_group("web", A).dongle(Dongle::default());
+        let rig = Namespaces::new(programs().clone());
+        let mut play = Play { rig, cluster, begun: false };
+        play.tell("all is well", |_| Ok(()));
+        let inside_hb = init::inside(&programs().hb).display().to_string();
+        let of = |play: &Play, words: &[&str]| {
+            let bench = play.rig.bench().expect("built");
+            bench
+                .machine(Node::One)
+                .command(&inside_hb, &[&["dongle"], words].concat())
+                .expect("has power")
+        };
+        let commission = of(&play, &["commission", "linuxha2", "--confirm"]);
+        let status = of(&play, &["status"]);
+        play.tell("B's line is tested by the operator", |s| {
+            // The verb does the same, and explains B's silence to the story.
+            s.test_reset(B)?;
+            s.settle()?;
+            let (code, text) = hb(s, commission);
+            assert!(text.contains("proved: linuxha2 began a new life after"), "{text}");
+            assert_eq!(code, Some(0), "{text}");
+            s.settle()?;
+            let (code, text) = hb(s, status);
+            assert!(text.contains("last test    linuxha2: proved, back after"), "{text}");
+            assert!(code == Some(0) && text.contains("linuxha2 tested"), "{text}");
+            s.expect_holder(0, A)
+        });
+        assert_eq!(play.resets_of(Node::Two), [Cause::Dongle, Cause::Dongle]);
+        let refused = of(&play, &["fence", "linuxha2", "--confirm"]);
+        let fence = of(&play, &["fence", "linuxha2", "--confirm"]);
+        play.tell("B hangs, nobody needs it, and the operator has it reset", |s| {
+            let (code, text) = hb(s, refused);
+            assert!(
+                code == Some(1) && text.contains("a node that is heard is never reset"),
+                "{text}"
+            );
+            s.stop_daemon(B)?;
+            s.run_for_ms(2000);
+            let (code, text) = hb(s, fence);
+            assert!(code == Some(0) && text.contains("was reset, there is evidence"), "{text}");
+            s.settle()?;
+            s.expect_holder(0, A)
+        });
+        let causes = play.resets_of(Node::Two);
+        assert_eq!(causes, [Cause::Dongle; 3], "and by nothing else");
+        assert_eq!(play.resets_of(Node::One), []);
     });
 }

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 #[cfg(test)]
 mod book;
+mod firmware;
 mod fuzz;
 mod mutants;
 mod rig;
@@ -60,6 +61,8 @@ enum Chore {
         /// Only these
         targets: Vec<String>,
     },
+    /// Build the dongle's program for every board and print its sizes
+    Firmware,
     /// Play on a rig: `netns --failure-table [--help]`, every failure and every pair; `vm [--help]`, two virtual machines
     #[command(disable_help_flag = true)]
     Rig {
@@ -88,6 +91,13 @@ fn main() -> ExitCode {
         Chore::Sim { args } => sim::run(&args),
         Chore::Exhaustive { args } => sim::exhaustive(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
+        Chore::Firmware => match firmware::run(&Place::here()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("xtask: {problem}");
+                ExitCode::FAILURE
+            }
+        },
         Chore::Rig { args } => rig::run(&args),
         Chore::Mutants { rules } => mutants::run(&Place::here(), &rules),
         Chore::Bench { args } if args == ["sim"] => sim::bench(),

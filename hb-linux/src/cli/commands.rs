@@ -9,7 +9,7 @@ use rustix::time::Timespec;
 
 use super::{fail, unreached};
 use crate::control::client::{self, Call, ClientError};
-use crate::control::snapshot::{GroupState, Snapshot};
+use crate::control::snapshot::{ArbiterState, GroupState, Snapshot};
 use crate::control::{Command, Reply};
 
 /// `hb standby [GROUP]`.
@@ -82,6 +82,51 @@ fn meant(run_dir: &Path, word: Option<&str>) -> Result<Vec<Option<String>>, Clie
         group.preferred.eq_ignore_ascii_case(&snapshot.node) == at_home
     });
     Ok(chosen.map(|group| Some(group.name)).collect())
+}
+
+/// `hb dongle fence NODE --confirm`: asks heartbeatd, then watches what becomes of it. True when there is evidence
+/// of the reset.
+///
+/// # Errors
+/// It was told on stderr.
+pub fn fence(run_dir: &Path, node: &str) -> Result<bool, ExitCode> {
+    /// The pulse, and what the dongle waits for as evidence (R12), twice.
+    const LOOKS: u32 = 60;
+    match client::command(run_dir, &Command::Fence(node.to_owned())) {
+        Ok(Reply { ok: true, message }) => say(&message),
+        Ok(Reply { ok: false, message }) => return Err(fail(&message)),
+        Err(error) => return Err(unreached(&error)),
+    }
+    let mut sent = false;
+    for _ in 0..LOOKS {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let snapshot = client::observe(run_dir).map_err(|error| unreached(&error))?;
+        let Some(arbiter) = snapshot.arbiter.filter(|of| of.state == ArbiterState::Present) else {
+            continue;
+        };
+        match arbiter.fences.get(&snapshot.peer.name).and_then(Option::as_deref) {
+            Some("confirmed") => {
+                say(&format!("{node} was reset, there is evidence"));
+                return Ok(true);
+            }
+            Some("sent") if !std::mem::replace(&mut sent, true) => {
+                say(&format!("{node}'s reset line is pulled; evidence is awaited"));
+            }
+            // A new life is evidence, too, and ends what was shown of the former one (R12).
+            None if sent => {
+                say(&format!("{node} was reset, there is evidence: it is heard in a new life"));
+                return Ok(true);
+            }
+            _ => {}
+        }
+    }
+    let reason = if sent {
+        "no evidence that it was reset: look at its reset line"
+    } else {
+        "the dongle did not pull its line: it hears that node, its life was pulled already, or the line is not tested \
+         (`hb dongle trace`, `hb dongle status`)"
+    };
+    Err(fail(&reason))
 }
 
 /// `hb stop`: asks, then stays until the process is gone, saying what it waits for.

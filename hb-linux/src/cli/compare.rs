@@ -102,6 +102,7 @@ mod tests {
                 haresources: Digest::new(1, haresources),
                 settings: Digest::new(2, settings),
             }),
+            dongle: None,
             keys: Vec::new(),
         }
     }

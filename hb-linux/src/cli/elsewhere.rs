@@ -18,12 +18,12 @@ pub fn ipaddr(args: &[OsString]) -> ExitCode {
     net::ipaddr::main(&args)
 }
 
-/// `hb check`; with `--peer`, also against the daemon whose sockets are in `run_dir`.
-pub fn check(config_dir: &Path, node: Option<&str>, run_dir: Option<&Path>) -> ExitCode {
+/// `hb check`; with `compare`, also against the daemon whose sockets are in `run_dir`.
+pub fn check(config_dir: &Path, node: Option<&str>, run_dir: &Path, compare: bool) -> ExitCode {
     let report = check::run(config_dir, node, &Surroundings::here(config_dir));
     let _ = super::print(&report.to_string());
-    let mut exit = report.exit_code();
-    if let Some(run_dir) = run_dir {
+    let mut exit = report.exit_code().max(dongle(run_dir));
+    if compare {
         let (text, code) = match client::observe(run_dir) {
             Ok(snapshot) => compare::with_peer(&snapshot, report.digests),
             Err(error) => (format!("error: not compared with the peer: {error}\n"), compare::ERROR),
@@ -32,6 +32,21 @@ pub fn check(config_dir: &Path, node: Option<&str>, run_dir: Option<&Path>) -> E
         exit = exit.max(code);
     }
     ExitCode::from(exit)
+}
+
+/// What a running heartbeatd says of the dongle; the exit code.
+fn dongle(run_dir: &Path) -> u8 {
+    // Without a daemon nobody has asked it, and `hb check` opens no line.
+    let Some(dongle) = client::observe(run_dir).ok().and_then(|snapshot| snapshot.dongle) else {
+        return 0;
+    };
+    let warnings = dongle.problems.iter().map(|problem| format!("warning: {problem}\n"));
+    let mut text: String = warnings.collect();
+    if let (true, Some(firmware)) = (text.is_empty(), &dongle.firmware) {
+        text = format!("the dongle answers (program {firmware}), and nothing is wrong with it\n");
+    }
+    let _ = super::print(&text);
+    u8::from(!dongle.problems.is_empty())
 }
 
 /// `hb keygen`: CONFIG_DIR/authkeys, or stdout.

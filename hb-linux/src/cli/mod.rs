@@ -17,7 +17,9 @@ use crate::control::client::{self, ClientError};
 
 mod commands;
 mod compare;
+mod dongle;
 mod elsewhere;
+mod figures;
 mod serial;
 mod table;
 mod view;
@@ -50,6 +52,9 @@ enum Task {
     Check(Check),
     /// Make authkeys with a fresh key
     Keygen(Keygen),
+    /// The third voter: who it is, its keys, its reset lines
+    #[command(subcommand)]
+    Dongle(dongle::DongleTask),
     /// Serial ports: list them, say hello, test the line behind one
     Serial(serial::Serial),
     /// Look at this machine's watchdogs; prove that one resets it
@@ -181,10 +186,11 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
         Task::Reload(args) => commands::reload(&args.run_dir),
         Task::Stop(args) => commands::stop(&args.run_dir),
         Task::Check(args) => {
-            let run_dir = args.peer.then_some(&*args.run_dir.run_dir);
-            elsewhere::check(&args.config_dir.config_dir, args.node.as_deref(), run_dir)
+            let run_dir = &args.run_dir.run_dir;
+            elsewhere::check(&args.config_dir.config_dir, args.node.as_deref(), run_dir, args.peer)
         }
         Task::Keygen(args) => elsewhere::keygen(&args.config_dir.config_dir, args.stdout),
+        Task::Dongle(task) => dongle::main(&task),
         Task::Serial(args) => serial::main(&args),
         Task::Watchdog(task) => watchdog::main(&task),
         Task::Demo(rest) => elsewhere::demo(&rest.args),

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::figures::span;
 use super::table::{Cell, Paint};
-use super::view::span;
 use crate::control::snapshot::{
     Arbiter, ArbiterState, Group, PeerState, ResetLine, Snapshot, Vote, Voter,
 };
@@ -120,6 +120,7 @@ pub fn warnings(snapshot: &Snapshot, found: &mut Vec<String>) {
         )),
         ArbiterState::Present => {}
     }
+    found.extend(snapshot.dongle.iter().flat_map(|dongle| dongle.problems.iter().cloned()));
     for (node, heard) in &arbiter.hears {
         let silent = arbiter.state == ArbiterState::Present && heard.is_none();
         if silent && (node != peer || !peer_is_gone) {

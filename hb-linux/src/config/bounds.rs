@@ -7,7 +7,7 @@ use hb_proto::id::LinkId;
 use hb_proto::time::Duration;
 use hb_proto::wire::message::arbiter::ARBITER_SERIAL_BYTES;
 
-use super::Settings;
+use super::{DongleSettings, Settings};
 use crate::watchdog;
 
 /// What holds between the times, a sentence each.
@@ -34,8 +34,24 @@ pub(super) fn times(settings: &Settings) -> Vec<String> {
             bounded(timing.guard),
             bounded(timing.full())
         ));
+        said.extend(settings.dongle.iter().flat_map(|dongle| reset_lines(*dongle)));
     }
     said
+}
+
+/// What the dongle does with its reset lines.
+fn reset_lines(dongle: DongleSettings) -> impl Iterator<Item = String> {
+    let fence = format!(
+        "fence dongle: a node that is silent for deadtime and stands in the way of a takeover is reset by a pulse of {}",
+        dongle.pulse
+    );
+    let unasked = dongle.watchdog.map(|silence| {
+        format!(
+            "dongle_watchdog {silence}: the dongle resets a node unasked that falls silent for so long while it runs \
+             something, if its peer has listened all the while"
+        )
+    });
+    std::iter::once(fence).chain(unasked)
 }
 
 /// lease × (1 + drift)

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hb_proto::config::{Digests, ResourceKind};
@@ -176,6 +176,7 @@ pub fn run(config_dir: &Path, node: Option<&str>, surroundings: &Surroundings) -
     let machine = (surroundings.pppd.as_path(), surroundings.root.as_path());
     ppp::check(&loaded, &hacf, config_dir, machine, interfaces, &mut report);
     check_watchdog(&loaded, &hacf, &mut report);
+    check_alert(&loaded, &hacf, &mut report);
     check_scripts(&settings.groups, &haresources, &surroundings.script_directories, &mut report);
     bounds::times(settings).into_iter().for_each(|fact| report.fact(fact));
     for group in 0..settings.groups.len() {
@@ -307,6 +308,26 @@ fn check_watchdog(loaded: &Loaded, hacf: &Path, report: &mut CheckReport) {
                 stop.millis() / 1000
             ),
         );
+    }
+}
+
+/// The script that is run when an operator should know something at once.
+fn check_alert(loaded: &Loaded, hacf: &Path, report: &mut CheckReport) {
+    let Some(script) = &loaded.settings.alert else { return };
+    let place = Place { file: hacf, line: loaded.alert_line };
+    let name = script.display();
+    match fs::metadata(script) {
+        Ok(meta) if !meta.is_file() => {
+            report.remark(Severity::Error, &place, format!("alert: {name} is no file"));
+        }
+        Ok(meta) if meta.permissions().mode() & 0o111 == 0 => report.remark(
+            Severity::Error,
+            &place,
+            format!("alert: {name} is not executable: `chmod +x {name}`"),
+        ),
+        Ok(_) => report
+            .fact(format!("alert: {name} is run when an operator should know something at once")),
+        Err(error) => report.remark(Severity::Error, &place, format!("alert: {name}: {error}")),
     }
 }
 

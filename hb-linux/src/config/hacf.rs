@@ -10,7 +10,7 @@ use super::Medium;
 use super::diagnostic::{Report, quoted};
 use super::media::{self, MediaReader, MediumLine};
 use super::source::{one, words};
-use super::third_voter::{ArbiterLine, arbiter_line, parse_guard};
+use super::third_voter::{ArbiterLine, FenceLine, arbiter_line, fence_line, parse_guard};
 use super::times::{At, GivenTimes, parse_time};
 use super::words::{fate, parse_switch, unknown, verdict};
 
@@ -39,6 +39,10 @@ pub(super) struct HaCf {
     pub(super) times: GivenTimes,
     /// The serial line that the arbiter sits in.
     pub(super) arbiter: Option<At<ArbiterLine>>,
+    /// Its reset lines are wired.
+    pub(super) fence: Option<At<FenceLine>>,
+    /// The script that alerts the operator.
+    pub(super) alert: Option<At<PathBuf>>,
     pub(super) auto_failback: bool,
     pub(super) watchdog: Option<At<PathBuf>>,
     pub(super) logfile: PathBuf,
@@ -52,6 +56,8 @@ struct Reader {
     media: MediaReader,
     times: GivenTimes,
     arbiter: Option<At<ArbiterLine>>,
+    fence: Option<At<FenceLine>>,
+    alert: Option<At<PathBuf>>,
     auto_failback: Option<At<bool>>,
     watchdog: Option<At<PathBuf>>,
     logfile: Option<At<PathBuf>>,
@@ -83,8 +89,10 @@ impl Reader {
         let outcome = match word {
             "node" => self.nodes(values, line),
             "keepalive" | "warntime" | "deadtime" | "initdead" | "lease" | "guard"
-            | "guard_unsafe" => self.time(word, values, line, report),
+            | "guard_unsafe" | "dongle_watchdog" => self.time(word, values, line, report),
             "arbiter" => set(&mut self.arbiter, arbiter_line(values), line),
+            "fence" => set(&mut self.fence, fence_line(values), line),
+            "alert" => set(&mut self.alert, path(values), line),
             "auto_failback" | "nice_failback" => self.failback(word, values, line, report),
             "watchdog" => set(&mut self.watchdog, path(values), line),
             "logfile" => set(&mut self.logfile, path(values), line),
@@ -150,6 +158,7 @@ impl Reader {
             "lease" => &mut self.times.lease,
             "guard" => &mut self.times.guard,
             "guard_unsafe" => &mut self.times.guard_unsafe,
+            "dongle_watchdog" => &mut self.times.dongle_watchdog,
             _ => &mut self.times.initdead,
         };
         set(slot, value, line)
@@ -212,6 +221,8 @@ impl Reader {
             ignored: ours.len(),
             times: self.times,
             arbiter: self.arbiter,
+            fence: self.fence,
+            alert: self.alert,
             auto_failback: self.auto_failback.is_none_or(|at| at.value),
             watchdog: self.watchdog,
             logfile: self.logfile.map_or_else(|| DEFAULT_LOGFILE.into(), |at| at.value),

@@ -32,6 +32,8 @@ pub struct Loaded {
     pub arbiter_line: Option<usize>,
     /// The line of ha.cf that names the watchdog.
     pub watchdog_line: Option<usize>,
+    /// The line of ha.cf that names the alert script.
+    pub alert_line: Option<usize>,
     on_guest: Option<Diagnostic>,
 }
 
@@ -128,8 +130,10 @@ pub(super) fn load_as(
     else {
         return Err(diagnostics);
     };
-    let (arbiter_line, watchdog_line) =
-        (hacf.arbiter.as_ref().map(|at| at.line), hacf.watchdog.as_ref().map(|at| at.line));
+    let arbiter_line = hacf.arbiter.as_ref().map(|at| at.line);
+    let watchdog_line = hacf.watchdog.as_ref().map(|at| at.line);
+    let alert_line = hacf.alert.as_ref().map(|at| at.line);
+    let dongle = third_voter::dongle_settings(&hacf);
     let on_guest = third_voter::guest_refusal(&hacf, &timing).map(|(line, message)| Diagnostic {
         severity: Severity::Error,
         file: hacf_path,
@@ -150,11 +154,21 @@ pub(super) fn load_as(
         signing_key: keys.signing_key,
         keys: keys.keys,
         guard_by_watchdog,
+        dongle,
+        alert: hacf.alert.map(|at| at.value),
         watchdog: hacf.watchdog.map(|at| at.value),
         logfile: hacf.logfile,
         debugfile: hacf.debugfile,
     };
-    Ok(Loaded { settings, diagnostics, media_lines, arbiter_line, watchdog_line, on_guest })
+    Ok(Loaded {
+        settings,
+        diagnostics,
+        media_lines,
+        arbiter_line,
+        watchdog_line,
+        alert_line,
+        on_guest,
+    })
 }
 
 fn keep(read: Result<String, Diagnostic>, report: &mut Report) -> Option<String> {

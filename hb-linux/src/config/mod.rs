@@ -23,6 +23,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use hb_proto::id::Voter;
+use hb_proto::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use authkeys::AuthKeys;
@@ -109,6 +110,15 @@ pub struct GroupLine {
     pub resources: Vec<ResourceLine>,
 }
 
+/// `fence dongle` and `dongle_watchdog`: what the dongle does with its reset lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DongleSettings {
+    /// How long a line is pulled.
+    pub pulse: Duration,
+    /// It pulls one unasked after this long a silence (R13).
+    pub watchdog: Option<Duration>,
+}
+
 /// All that ha.cf, haresources and authkeys say, resolved for this node.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -128,6 +138,10 @@ pub struct Settings {
     pub signing_key: u8,
     /// Every key that is accepted.
     pub keys: Vec<AuthKey>,
+    /// What a dongle with reset lines does.
+    pub dongle: Option<DongleSettings>,
+    /// What is run when an operator should know something at once, when configured.
+    pub alert: Option<PathBuf>,
     /// The watchdog device, when configured.
     pub watchdog: Option<PathBuf>,
     /// Guard rests on the watchdog (R10): without it this node must not take part.

@@ -1,4 +1,5 @@
-//! `arbiter`, `guard` and `guard_unsafe`: the dongle's line, and what stops a node that hangs.
+//! `arbiter`, `fence`, `dongle_watchdog`, `guard` and `guard_unsafe`: the dongle's line, what it may do, and what
+//! stops a node that hangs.
 
 use std::path::PathBuf;
 
@@ -12,48 +13,56 @@ use super::hacf::HaCf;
 use super::times::{At, parse_time};
 use crate::watchdog;
 
-/// How long a fence is allowed to take in the budget: the request's way to the arbiter, the pulse, and the
+/// What a fence is allowed to take in the budget beside the pulse: the request's way to the arbiter, and the
 /// evidence's way back. An assumption until a board is measured, and shown as such.
-pub(super) const FENCE_ALLOWANCE: Duration = Duration::from_millis(300);
-
+const FENCE_WAYS: Duration = Duration::from_millis(100);
 /// The `arbiter` line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ArbiterLine {
     pub(super) device: PathBuf,
-    /// Its reset lines are wired to both machines.
-    pub(super) reset_lines: bool,
-    /// It may use them unasked, for a node that falls silent while it runs something (R13).
-    pub(super) external_watchdog: bool,
 }
 
-const EXPECTED: &str = "`serial DEVICE`, DEVICE one of the `serial` lines, then, if they are wired, \
-                        `reset_lines`, and `external_watchdog` if it shall use them unasked";
+/// The `fence` line: the dongle's reset lines are wired to both machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FenceLine {
+    pub(super) pulse: Duration,
+}
 
-/// `serial DEVICE [reset_lines] [external_watchdog]`.
+const EXPECTED: &str = "`serial DEVICE`, DEVICE one of the `serial` lines; whether the dongle resets machines stands \
+                        in lines of their own, `fence dongle` and `dongle_watchdog TIME`";
+
+/// `serial DEVICE`.
 pub(super) fn arbiter_line(values: &[&str]) -> Result<ArbiterLine, String> {
-    let (device, options) = match values {
-        ["serial", device, options @ ..] => (super::hacf::path(&[device])?, options),
-        [] | ["serial"] => return Err(format!("no device, expected {EXPECTED}")),
-        [first, ..] => return Err(format!("read {}, expected {EXPECTED}", quoted(first))),
-    };
-    let mut line = ArbiterLine { device, reset_lines: false, external_watchdog: false };
-    for &option in options {
-        let slot = match option {
-            "reset_lines" => &mut line.reset_lines,
-            "external_watchdog" => &mut line.external_watchdog,
-            _ => return Err(format!("read {}, expected {EXPECTED}", quoted(option))),
-        };
-        if std::mem::replace(slot, true) {
-            return Err(format!("{option} stands there twice"));
+    match values {
+        ["serial", device] => Ok(ArbiterLine { device: super::hacf::path(&[device])? }),
+        [] | ["serial"] => Err(format!("no device, expected {EXPECTED}")),
+        ["serial", _, surplus, ..] | [surplus, ..] => {
+            Err(format!("read {}, expected {EXPECTED}", quoted(surplus)))
         }
     }
-    if line.external_watchdog && !line.reset_lines {
-        return Err(
-            "external_watchdog needs `reset_lines`: without them the arbiter resets nobody"
-                .to_owned(),
-        );
+}
+
+/// `dongle [pulse TIME]`.
+pub(super) fn fence_line(values: &[&str]) -> Result<FenceLine, String> {
+    const EXPECTED: &str = "`fence dongle`, or `fence dongle pulse TIME`";
+    let pulse = match values {
+        ["dongle"] => hb_mcu::PULSE,
+        ["dongle", "pulse", time] => parse_time(time)?,
+        [] => return Err(format!("no value, expected {EXPECTED}")),
+        ["dongle", "pulse"] => return Err(format!("no time behind `pulse`, expected {EXPECTED}")),
+        ["dongle", "pulse", _, surplus, ..] | ["dongle", surplus, ..] | [surplus, ..] => {
+            return Err(format!("read {}, expected {EXPECTED}", quoted(surplus)));
+        }
+    };
+    // What its program does not do is not promised here.
+    if pulse != hb_mcu::PULSE {
+        return Err(format!(
+            "read a pulse of {pulse}, but the dongle's program pulls for {} and takes no other time yet; write that, \
+             or nothing",
+            hb_mcu::PULSE
+        ));
     }
-    Ok(line)
+    Ok(FenceLine { pulse })
 }
 
 /// `guard`'s value: a time, or `unbounded` (R10).
@@ -71,14 +80,7 @@ pub(super) fn resolve(
     report: &mut Report,
 ) -> Option<ArbiterConfig> {
     let Some(arbiter) = &hacf.arbiter else {
-        for (word, given) in
-            [("guard", &hacf.times.guard), ("guard_unsafe", &hacf.times.guard_unsafe)]
-        {
-            if let Some(at) = given {
-                let why = "it belongs to `arbiter`, and there is no such line. Two voters wait for no guard";
-                report.error(at.line, format!("{word}: {why}; remove it"));
-            }
-        }
+        without_arbiter(hacf, report);
         return None;
     };
     if !hacf.times.broken {
@@ -89,9 +91,62 @@ pub(super) fn resolve(
         }
         timing.guard = guard(hacf, arbiter, timing.deadtime, report).unwrap_or(Duration::ZERO);
     }
+    hold_dongle_watchdog(hacf, timing.deadtime, report);
     let link = link_of(hacf, arbiter, report)?;
-    let ArbiterLine { reset_lines, external_watchdog, .. } = arbiter.value;
-    Some(ArbiterConfig { link, external_watchdog, fence: reset_lines.then_some(FENCE_ALLOWANCE) })
+    let fence = hacf.fence.as_ref().map(|at| at.value.pulse + FENCE_WAYS);
+    Some(ArbiterConfig { link, external_watchdog: hacf.times.dongle_watchdog.is_some(), fence })
+}
+
+/// Lines that mean nothing without a third voter, and on which somebody may rely.
+fn without_arbiter(hacf: &HaCf, report: &mut Report) {
+    let times = &hacf.times;
+    let line = |at: &Option<At<Duration>>| at.as_ref().map(|at| at.line);
+    for (word, line, why) in [
+        ("guard", line(&times.guard), "Two voters wait for no guard; remove it"),
+        ("guard_unsafe", line(&times.guard_unsafe), "Two voters wait for no guard; remove it"),
+        (
+            "fence",
+            hacf.fence.as_ref().map(|at| at.line),
+            "Add `arbiter serial DEVICE`, or remove it",
+        ),
+        (
+            "dongle_watchdog",
+            line(&times.dongle_watchdog),
+            "Add `arbiter serial DEVICE`, or remove it",
+        ),
+    ] {
+        if let Some(line) = line {
+            let belongs = "it belongs to `arbiter`, and there is no such line";
+            report.error(line, format!("{word}: {belongs}. {why}"));
+        }
+    }
+}
+
+/// R13: the dongle pulls a line unasked only where lines are wired, and when a peer would ask for it, too.
+fn hold_dongle_watchdog(hacf: &HaCf, deadtime: Duration, report: &mut Report) {
+    let Some(at) = &hacf.times.dongle_watchdog else { return };
+    if hacf.fence.is_none() {
+        report.error(
+            at.line,
+            "dongle_watchdog: needs `fence dongle`: without reset lines the dongle resets nobody",
+        );
+    } else if at.value != deadtime && !hacf.times.broken {
+        report.error(
+            at.line,
+            format!(
+                "dongle_watchdog: read {}, but the dongle's program pulls after deadtime, {deadtime}, and takes no other \
+                 time yet; write that",
+                at.value
+            ),
+        );
+    }
+}
+
+/// What the dongle does by ha.cf.
+pub(super) fn dongle_settings(hacf: &HaCf) -> Option<super::DongleSettings> {
+    let fence = hacf.fence.as_ref().filter(|_| hacf.arbiter.is_some())?;
+    let watchdog = hacf.times.dongle_watchdog.as_ref().map(|at| at.value);
+    Some(super::DongleSettings { pulse: fence.value.pulse, watchdog })
 }
 
 fn link_of(hacf: &HaCf, arbiter: &At<ArbiterLine>, report: &mut Report) -> Option<LinkId> {
@@ -150,7 +205,7 @@ fn guard(
 ) -> Option<Duration> {
     let timeout_s = watchdog::timeout_s(deadtime);
     let least = watchdog::guard(timeout_s);
-    let (reset_lines, watchdog) = (arbiter.value.reset_lines, hacf.watchdog.is_some());
+    let (reset_lines, watchdog) = (hacf.fence.is_some(), hacf.watchdog.is_some());
     match (&hacf.times.guard, &hacf.times.guard_unsafe) {
         (Some(_), Some(other)) => {
             report.error(other.line, "guard_unsafe: stands beside `guard`; keep one of the two");
@@ -161,8 +216,8 @@ fn guard(
             if !reset_lines {
                 report.warning(
                     at.line,
-                    "guard: unbounded, and `arbiter` names no `reset_lines`: after a node's death nobody \
-                     takes over until it is back, or until an operator gives his word (`hb takeover \
+                    "guard: unbounded, and there is no `fence dongle`: after a node's death nobody takes \
+                     over until it is back, or until an operator gives his word (`hb takeover \
                      --peer-is-off`)",
                 );
             }
@@ -176,8 +231,8 @@ fn guard(
                 arbiter.line,
                 "arbiter: nothing stops this node if it hangs, so its peer could never take over safely: \
                  add `watchdog /dev/watchdog` (`modprobe softdog` when the machine has none), or wire the \
-                 reset lines and add `reset_lines` here, or write `guard_unsafe TIME` and accept that both \
-                 nodes may run the same groups",
+                 reset lines and add `fence dongle`, or write `guard_unsafe TIME` and accept that both nodes may \
+                 run the same groups",
             );
             None
         }
@@ -192,7 +247,7 @@ fn given_guard(at: &At<Duration>, timeout_s: Option<u32>, report: &mut Report) -
             at.line,
             format!(
                 "guard: read {guard}, but without a watchdog nothing stops this node within it. Add \
-                 `watchdog /dev/watchdog`, or write `guard unbounded` (with `reset_lines`), or \
+                 `watchdog /dev/watchdog`, or write `guard unbounded` (with `fence dongle`), or \
                  `guard_unsafe {}` and accept that both nodes may run the same groups",
                 written(guard)
             ),
@@ -260,7 +315,7 @@ pub(super) fn guest_refusal(hacf: &HaCf, timing: &Timing) -> Option<(usize, Stri
         line,
         format!(
             "guard: this machine is a hypervisor's guest. While it is paused its watchdog stands still too, so \
-             no time is long enough, {} neither. Write `guard unbounded` on both nodes, with `reset_lines`; \
+             no time is long enough, {} neither. Write `guard unbounded` on both nodes, with `fence dongle`; \
              or `guard_unsafe {}`, and accept that both nodes run the same groups for a moment when a paused \
              one goes on",
             timing.guard,

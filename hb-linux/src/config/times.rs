@@ -58,6 +58,7 @@ pub(super) struct GivenTimes {
     pub(super) lease: Option<At<Duration>>,
     pub(super) guard: Option<At<Duration>>,
     pub(super) guard_unsafe: Option<At<Duration>>,
+    pub(super) dongle_watchdog: Option<At<Duration>>,
     /// A time was given that can't be read: rules between times would accuse the wrong line.
     pub(super) broken: bool,
 }

@@ -20,7 +20,7 @@ pub(super) enum Fate {
 
 use Fate::{Harmless, Judged, Later, Refused, Used};
 
-/// The union of the directives of heartbeat 0.4.5 to 3.0.6, and ours: the arbiter, lease and guard.
+/// The union of the directives of heartbeat 0.4.5 to 3.0.6, and ours: the arbiter, what it may do, lease, guard and alerts.
 ///
 /// A word is ignored only where that endangers nothing: a file that asks for fencing, or for a
 /// program that protects data, must not be obeyed in part.
@@ -119,6 +119,9 @@ pub(super) const WORDS: &[(&str, Fate)] = &[
     ),
     ("log_badpack", Harmless("refused frames are always counted; `hb status` shows them")),
     ("arbiter", Used),
+    ("fence", Used),
+    ("dongle_watchdog", Used),
+    ("alert", Used),
     ("lease", Used),
     ("guard", Used),
     ("guard_unsafe", Used),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 mod bind;
 pub mod client;
+pub mod hex;
 pub mod server;
 pub mod snapshot;
 
@@ -49,6 +50,10 @@ pub enum Command {
     TakeoverPeerIsOff,
     /// Read authkeys again, as SIGHUP. Answered when that is done.
     Reload,
+    /// Hand this service frame to the dongle; answered with the frame that comes back, in hexadecimal digits.
+    Dongle(Vec<u8>),
+    /// Have the dongle reset this node's machine, which is silent (R12).
+    Fence(String),
     /// Release everything and exit: an orderly leave, as SIGTERM.
     Stop,
 }
@@ -67,6 +72,9 @@ pub enum CommandError {
     /// More words than the command takes.
     #[error("{command}: unexpected {word:?} after it")]
     Surplus { command: &'static str, word: String },
+    /// `dongle` without a frame, `fence` without a node.
+    #[error("{command}: read {read:?}, expected {expected}")]
+    Value { command: &'static str, read: String, expected: &'static str },
     /// Bytes that aren't UTF-8.
     #[error("the line is not UTF-8 text")]
     NotText,
@@ -91,6 +99,27 @@ impl Command {
                 group => ("takeover", Self::Takeover(group.map(str::to_owned))),
             },
             "reload" => ("reload", Self::Reload),
+            "dongle" => {
+                let word = words.next().unwrap_or_default();
+                let frame = hex::decode(word).filter(|frame| !frame.is_empty());
+                let expected = "a frame in hexadecimal digits";
+                let read = word.to_owned();
+                let frame =
+                    frame.ok_or(CommandError::Value { command: "dongle", read, expected })?;
+                ("dongle", Self::Dongle(frame))
+            }
+            "fence" => {
+                let node = words.next().map(str::to_owned);
+                let (read, expected) = (String::new(), "the name of the node");
+                (
+                    "fence",
+                    Self::Fence(node.ok_or(CommandError::Value {
+                        command: "fence",
+                        read,
+                        expected,
+                    })?),
+                )
+            }
             "stop" => ("stop", Self::Stop),
             other => return Err(CommandError::Unknown(other.to_owned())),
         };
@@ -111,6 +140,8 @@ impl fmt::Display for Command {
             Self::Takeover(Some(group)) => write!(f, "takeover {group}"),
             Self::TakeoverPeerIsOff => write!(f, "takeover {PEER_IS_OFF}"),
             Self::Reload => f.write_str("reload"),
+            Self::Dongle(frame) => write!(f, "dongle {}", hex::encode(frame)),
+            Self::Fence(node) => write!(f, "fence {node}"),
             Self::Stop => f.write_str("stop"),
         }
     }
@@ -152,6 +183,8 @@ mod tests {
             Command::TakeoverPeerIsOff,
             Command::Reload,
             Command::Stop,
+            Command::Dongle(vec![0xE1, 0x30, 0]),
+            Command::Fence("linuxha2".to_owned()),
         ] {
             assert_eq!(Command::parse(command.to_string().as_bytes()), Ok(command));
         }
@@ -169,6 +202,9 @@ mod tests {
             Command::parse(b"stop it").unwrap_err().to_string(),
             "stop: unexpected \"it\" after it"
         );
+        for bad in ["dongle", "dongle e", "dongle zz", "dongle e1 e1", "fence", "fence a b"] {
+            assert!(Command::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
         assert!(Command::parse(b"standby a b").is_err());
         assert!(Command::parse(b"takeover --peer-is-off web").is_err());
     }

@@ -35,6 +35,9 @@ pub struct Snapshot {
     /// Fingerprints of the files; a daemon that is older than this `hb` may not tell them.
     #[serde(default)]
     pub configuration: Option<Configuration>,
+    /// The dongle beside its votes; null when ha.cf names no arbiter.
+    #[serde(default)]
+    pub dongle: Option<Dongle>,
     /// The keys of authkeys, in its order, and who still needs them.
     #[serde(default)]
     pub keys: Vec<KeyUse>,
@@ -242,6 +245,22 @@ pub struct Arbiter {
     /// The reset line to each node, where ha.cf says that they are wired; null while it isn't heard.
     #[serde(default)]
     pub reset_lines: BTreeMap<String, Option<ResetLine>>,
+    /// What became of the last reset pulse for each node: `sent`, `confirmed`, or null for none.
+    #[serde(default)]
+    pub fences: BTreeMap<String, Option<String>>,
+}
+
+/// The dongle as it answers on this node's line, apart from its votes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Dongle {
+    /// What is wrong with it or with how it is plugged in, a sentence each.
+    pub problems: Vec<String>,
+    /// Version of its program; null while nothing answers.
+    pub firmware: Option<String>,
+    /// The port that this node is plugged into: 1 is for the node whose name comes first.
+    pub port: Option<u8>,
+    /// Number of the key that it signs with; null also while it has none.
+    pub signing_key: Option<u8>,
 }
 
 /// The arbiter's reset line to a node.
@@ -411,7 +430,7 @@ mod tests {
     use super::*;
 
     /// Written out by hand from the interface's description, so that a renamed field is noticed.
-    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed","authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null,"votes":{"arbiter":{"to":"linuxha1","ends_in_ms":380}}}],"arbiter":{"state":"present","id":7,"boot":3,"uptime_s":86400,"hears":{"linuxha1":20,"linuxha2":null},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":30,"direct":true,"agreed":true,"power_from":["linuxha1"],"reset_lines":{"linuxha1":"tested","linuxha2":null}},"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}},"keys":[{"id":1,"needed_by":null},{"id":2,"needed_by":"linuxha1"}]}"#;
+    const LITERAL: &str = r#"{"version":"0.1.0","node":"linuxha1","state":"active","peer":{"name":"linuxha2","state":"late","last_heard_ms":310},"links":[{"name":"/dev/ttyS0","kind":"serial","state":"one-way","rtt_us":{"p50":17200,"p99":19100},"jitter_us":240,"longest_gap_ms":104,"loss":0.25,"sent":10,"received":9,"rejected":{"tag":2}},{"name":"eth1","kind":"bcast","state":"down","rtt_us":{"p50":null,"p99":null},"jitter_us":null,"longest_gap_ms":null,"loss":null,"sent":10,"received":0,"rejected":{}}],"groups":[{"name":"192.168.85.3","preferred":"linuxha1","holder":null,"state":"failed","authority":{"from":["peer","arbiter"],"expires_in_ms":380},"obstacle":null,"votes":{"arbiter":{"to":"linuxha1","ends_in_ms":380}}}],"arbiter":{"state":"present","id":7,"boot":3,"uptime_s":86400,"hears":{"linuxha1":20,"linuxha2":null},"promises":{"192.168.85.3":"linuxha1"},"last_heard_ms":30,"direct":true,"agreed":true,"power_from":["linuxha1"],"reset_lines":{"linuxha1":"tested","linuxha2":null},"fences":{"linuxha1":null,"linuxha2":"sent"}},"watchdog":{"device":"/dev/watchdog","timeout_s":10,"armed":true},"last_failover":{"cause":"peer-dead","detection_ms":512,"takeover_ms":61,"budget_ms":1100},"stalls":{"count":1,"longest_ms":230},"configuration":{"haresources":{"ours":"00000000000000ab","peers":null},"settings":{"ours":"0123456789abcdef","peers":"0123456789abcdef"}},"dongle":{"problems":["it has no key"],"firmware":"0.1.0","port":1,"signing_key":null},"keys":[{"id":1,"needed_by":null},{"id":2,"needed_by":"linuxha1"}]}"#;
 
     #[test]
     fn json_is_what_the_interface_says_both_ways() {

@@ -32,7 +32,9 @@ pub fn carry_out(
             }
             Reply::accepted(message)
         }
-        Command::Reload => return None,
+        // Answered when the file is read, and when the dongle has answered.
+        Command::Reload | Command::Dongle(_) => return None,
+        Command::Fence(name) => fence(node, settings, name, now),
         Command::Standby(word) => {
             let reply = for_each(node, settings, word.as_deref(), |node, group| {
                 node.request_standby(now, group).inspect_err(|refusal| {
@@ -102,6 +104,25 @@ fn answer(result: Result<usize, String>, accepted: impl Fn(usize) -> String) -> 
             Reply::refused(message)
         }
     }
+}
+
+/// `hb dongle fence NODE`.
+fn fence(node: &mut Node, settings: &Settings, name: &str, now: Instant) -> Reply {
+    if !name.eq_ignore_ascii_case(&settings.peer) {
+        let reason = format!("{name} is not this node's peer; it can have {} reset", settings.peer);
+        return answer(Err(reason), |_| String::new());
+    }
+    if settings.dongle.is_none() {
+        let reason =
+            "there is no `fence dongle` in ha.cf: its reset lines are not wired".to_owned();
+        return answer(Err(reason), |_| String::new());
+    }
+    let asked = node.request_fence(now).map_err(|refusal| refusal.to_string());
+    answer(asked.map(|()| 1), |_| {
+        format!(
+            "the dongle is asked to reset {name}: it does so if it has not heard it for deadtime either"
+        )
+    })
 }
 
 fn counted(groups: usize) -> String {

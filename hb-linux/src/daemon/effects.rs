@@ -235,6 +235,13 @@ impl Effects {
         After::Decide
     }
 
+    /// An alert for the operator; one that the helper can't take is told in the log.
+    pub fn alert(&mut self, message: &ToHelper<'_>) {
+        if !self.order(message) {
+            warn!("an alert could not be handed to the helper process");
+        }
+    }
+
     fn order(&mut self, message: &ToHelper<'_>) -> bool {
         self.helper.send(message).is_ok()
     }

@@ -12,13 +12,16 @@ use hb_proto::node::Node;
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::port::CHUNK;
+use hb_proto::wire::service::is_service;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
+use super::alerts::Alerts;
 use super::clock::Clock;
+use super::dongle::Dongle;
 use super::effects::{After, Effects};
 use super::link::{Link, WireError};
 use super::votes::Votes;
@@ -26,6 +29,7 @@ use super::watch::Watch;
 use super::words::Words;
 use super::{commands, notify, report};
 use crate::config::Settings;
+use crate::control::Command;
 use crate::control::server::{Server, Ticket};
 use crate::log::CRIT;
 use crate::media::{self, Receive, Tended};
@@ -65,12 +69,14 @@ pub struct Daemon {
     pub(super) node: Node,
     pub(super) settings: Settings,
     clock: Clock,
-    links: Vec<Link>,
+    pub(super) links: Vec<Link>,
     pub(super) server: Server,
     pub(super) effects: Effects,
     watch: Watch,
     words: Words,
     votes: Option<Votes>,
+    alerts: Option<Alerts>,
+    pub(super) dongle: Option<Dongle>,
     /// Who asked for authkeys to be read again.
     pub(super) reloader: Option<Ticket>,
     epoll: rustix::fd::OwnedFd,
@@ -109,6 +115,7 @@ impl Daemon {
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (words, votes) = (Words::of(&settings), Votes::of(&settings));
+        let (alerts, dongle) = (Alerts::of(&settings), Dongle::of(&settings));
         let now = clock.now();
         let (leave, hang_up) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
@@ -121,6 +128,8 @@ impl Daemon {
             watch,
             words,
             votes,
+            alerts,
+            dongle,
             reloader: None,
             epoll,
             helper_writes: false,
@@ -224,6 +233,7 @@ impl Daemon {
         if let Some(votes) = &mut self.votes {
             votes.look(&self.node, now);
         }
+        self.alert(now);
         self.keep_watch();
         Ok(Turn::GoOn)
     }
@@ -268,6 +278,8 @@ impl Daemon {
     fn sleep(&mut self) -> Timespec {
         let due = self.due.unwrap_or_else(|| {
             let others = self.server.poll_timeout().min(self.effects.poll_timeout());
+            let dongle = self.dongle.as_ref();
+            let others = others.min(dongle.map_or(Instant::NEVER, |of| of.poll_timeout(self.now)));
             self.node.poll_timeout().min(others).min(self.tend_at)
         });
         self.due = Some(due);
@@ -279,6 +291,8 @@ impl Daemon {
     fn read_link(&mut self, at: usize) -> bool {
         let Some(link) = self.links.get_mut(at) else { return false };
         let (id, mut news) = (LinkId(at as u8), false);
+        let to_dongle = self.dongle.as_ref().is_some_and(|dongle| dongle.link() == id);
+        let mut service = None;
         match link {
             Link::Datagram(port) => {
                 let mut datagram = [0; media::MAX_FRAME];
@@ -295,6 +309,10 @@ impl Daemon {
                     while let Some(frame) = framed.next_frame() {
                         news = true;
                         match frame {
+                            // Of several in one turn the last: who asks again is told again.
+                            Ok(frame) if to_dongle && is_service(frame) => {
+                                service = heapless::Vec::<u8, MAX_FRAME>::from_slice(frame).ok();
+                            }
                             // Refusals are counted and told as events.
                             Ok(frame) => drop(self.node.handle_frame(self.clock.now(), id, frame)),
                             Err(_) => self.node.handle_damage(id),
@@ -305,6 +323,10 @@ impl Daemon {
                     }
                 }
             }
+        }
+        if let Some(frame) = service {
+            let now = self.clock.now();
+            self.hear_service(&frame, now);
         }
         if let Some(failure) = self.links[at].port().failure() {
             warn!("{}: {failure}; trying again each second", self.links[at].port().name());
@@ -339,19 +361,25 @@ impl Daemon {
         }
         self.server.handle_timeout(now);
         while let Some((ticket, command)) = self.server.poll_command() {
+            if let Command::Dongle(frame) = &command {
+                self.pass_on(ticket, frame, now);
+                continue;
+            }
             match commands::carry_out(&mut self.node, &self.settings, &command, now) {
                 Some(reply) => self.server.reply(ticket, &reply),
                 None => self.reload(Some(ticket)),
             }
         }
         if self.server.wants_snapshot() {
-            let snapshot = report::snapshot(&self.node, &self.settings, &self.watch, now);
+            let beside = (&self.watch, self.dongle.as_ref());
+            let snapshot = report::snapshot(&self.node, &self.settings, beside, now);
             self.server.send_snapshot(&snapshot);
         }
     }
 
     fn tend(&mut self, now: Instant) {
         self.effects.tend(now);
+        self.tend_dongle(now);
         if self.effects.replace_helper(now)
             && let Err(error) = self.add(self.effects.helper().fd(), HELPER)
         {
@@ -361,7 +389,11 @@ impl Daemon {
             return;
         }
         self.tend_at = now + TEND_EVERY;
+        self.look_at_dongle(now);
         self.words.catch_up(now);
+        if let Some(alerts) = &mut self.alerts {
+            alerts.catch_up(now);
+        }
         self.effects.tell_unlogged();
         for at in 0..self.links.len() {
             if self.links[at].tend() == Some(Tended::Reopened) {
@@ -448,6 +480,21 @@ impl Daemon {
     fn tell(&mut self, now: Instant) {
         while let Some(event) = self.node.poll_event() {
             self.words.tell(now, &event);
+            if let Some(alerts) = &mut self.alerts {
+                alerts.take(now, &event);
+            }
+        }
+    }
+
+    /// Hands what an operator should know at once to the helper process.
+    fn alert(&mut self, now: Instant) {
+        while let Some(news) = self.votes.as_mut().and_then(Votes::poll_news) {
+            if let Some(alerts) = &mut self.alerts {
+                alerts.take_news(now, news);
+            }
+        }
+        while let Some(alert) = self.alerts.as_mut().and_then(Alerts::poll) {
+            self.effects.alert(&alert.message());
         }
     }
 

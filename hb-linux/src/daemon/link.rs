@@ -1,8 +1,10 @@
 //! A medium and the frames on it: what the node's links are made of.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use hb_proto::wire::port::FramePort;
+use hb_proto::wire::service::is_service;
 use rustix::io::Errno;
 
 use crate::config::Medium;
@@ -123,6 +125,58 @@ impl Link {
                 Transmit::Busy => Err(WireError::Busy),
                 Transmit::Lost(errno) => Err(WireError::Lost(errno)),
             },
+        }
+    }
+}
+
+/// A serial line on which only service frames matter: `hb dongle` without heartbeatd.
+#[derive(Debug)]
+pub struct ServiceLine(FramePort<Wire>);
+
+impl ServiceLine {
+    /// Opens it; [`ServiceLine::failure`] tells whether that went well.
+    #[must_use]
+    pub fn open(medium: &Medium) -> Self {
+        Self(FramePort::new(Wire(Port::open(medium))))
+    }
+
+    /// Why it is not open.
+    #[must_use]
+    pub fn failure(&self) -> Option<&crate::media::Failure> {
+        self.0.port().0.failure()
+    }
+
+    /// To wait on for reading.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        self.0.port().0.fd().ok_or_else(|| Errno::NODEV.into())
+    }
+
+    /// Writes one frame.
+    ///
+    /// # Errors
+    /// It did not leave.
+    pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.0.send(frame).map(drop).map_err(io::Error::other)
+    }
+
+    /// The next service frame among what has arrived; others are left out.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn next_service_frame(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            while let Some(found) = self.0.next_frame() {
+                match found {
+                    Ok(frame) if is_service(frame) => return Ok(Some(frame.to_vec())),
+                    _ => {}
+                }
+            }
+            if self.0.fill().map_err(io::Error::other)? == 0 {
+                return Ok(None);
+            }
         }
     }
 }

@@ -11,9 +11,11 @@
 //! Nothing on it blocks: no file system, no DNS, no fork, no lock. Scripts and log files are the
 //! helper process's. In the steady state it allocates nothing, which `tests/steady_state.rs` counts.
 
+mod alerts;
 pub mod boot_id;
 pub mod clock;
 mod commands;
+mod dongle;
 mod effects;
 mod event_loop;
 mod keys;
@@ -40,6 +42,7 @@ use tracing::{error, info, warn};
 
 pub use event_loop::{Daemon, Turn};
 pub(crate) use keys::key_ring;
+pub(crate) use link::ServiceLine;
 pub use start::{Options, StartError, start};
 
 use crate::log::Sink;

@@ -14,6 +14,7 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::Reject;
 use hb_proto::wire::message::Life;
 
+use super::dongle::Dongle;
 use super::third_voter;
 use super::watch::Watch;
 use crate::config::{Medium, Settings};
@@ -23,7 +24,12 @@ use crate::control::snapshot::{
 };
 
 /// The whole snapshot. Allocates: made only when somebody asks.
-pub fn snapshot(node: &Node, settings: &Settings, watch: &Watch, now: Instant) -> Snapshot {
+pub fn snapshot(
+    node: &Node,
+    settings: &Settings,
+    (watch, dongle): (&Watch, Option<&Dongle>),
+    now: Instant,
+) -> Snapshot {
     let statistics = node.statistics();
     Snapshot {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -53,6 +59,7 @@ pub fn snapshot(node: &Node, settings: &Settings, watch: &Watch, now: Instant) -
             longest_ms: (statistics.stalls > 0).then(|| statistics.longest_stall.millis()),
         },
         configuration: Some(configuration(node)),
+        dongle: dongle.map(|dongle| dongle.snapshot(node, settings, now)),
         keys: settings.keys.iter().map(|key| key_use(node, settings, key.id)).collect(),
     }
 }

@@ -172,6 +172,8 @@ fn configure_helper(
         debugfile: settings.debugfile.as_deref(),
         stop_timeout_ms: u32::try_from(stop_timeout).unwrap_or(u32::MAX),
         companions: companions.collect(),
+        alert: settings.alert.as_deref(),
+        peer: &settings.peer,
     };
     Ok(helper.configure(&setup, &settings.groups)?)
 }

@@ -7,7 +7,7 @@ use hb_proto::authority::Promisee;
 use hb_proto::id::{GroupId, Voter};
 use hb_proto::node::{ArbiterReport, ArbiterState as ProtoState, Node, Obstacle as ProtoObstacle};
 use hb_proto::time::{Duration, Instant};
-use hb_proto::wire::message::arbiter::{ArbiterStatus, LineShown, NodeSeen, Shown};
+use hb_proto::wire::message::arbiter::{ArbiterStatus, FenceShown, LineShown, NodeSeen, Shown};
 
 use crate::config::Settings;
 use crate::control::snapshot::{self, Arbiter, ArbiterState, Authority, Obstacle, ResetLine, Vote};
@@ -56,6 +56,10 @@ pub(super) fn arbiter(node: &Node, settings: &Settings, now: Instant) -> Option<
         agreed: report.agreed,
         power_from: nodes.iter().filter_map(fed).collect(),
         reset_lines: reset_lines(node, &nodes),
+        fences: nodes
+            .iter()
+            .map(|(name, seen)| (name.clone(), seen.and_then(fence_in_a_word)))
+            .collect(),
     })
 }
 
@@ -71,6 +75,14 @@ fn reset_lines(
         LineShown::Miswired => ResetLine::Miswired,
     };
     nodes.iter().filter(|_| wired).map(|(name, seen)| (name.clone(), seen.map(line))).collect()
+}
+
+fn fence_in_a_word(seen: NodeSeen) -> Option<String> {
+    match seen.fence {
+        FenceShown::None => None,
+        FenceShown::Sent => Some("sent".to_owned()),
+        FenceShown::Confirmed => Some("confirmed".to_owned()),
+    }
 }
 
 fn promisee(settings: &Settings, shown: Shown) -> Option<String> {

@@ -55,6 +55,20 @@ impl<T: Copy + PartialEq> Lasting<T> {
     }
 }
 
+/// What an operator should know at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// It is not heard any more, or never was.
+    Lost,
+    /// A pulse left no evidence.
+    Unconfirmed,
+    /// A pulse hit the wrong machine.
+    Miswired,
+}
+
+/// News that one look can bring.
+const MAX_NEWS: usize = 4;
+
 /// Watches a node that has an arbiter.
 pub struct Votes {
     me: Voter,
@@ -70,6 +84,7 @@ pub struct Votes {
     look_at: Instant,
     started_at: Option<Instant>,
     comes_and_goes: Limiter<1>,
+    news: heapless::Vec<News, MAX_NEWS>,
 }
 
 impl Votes {
@@ -90,6 +105,7 @@ impl Votes {
             look_at: Instant::ZERO,
             started_at: None,
             comes_and_goes: Limiter::new(BURST),
+            news: heapless::Vec::new(),
         })
     }
 
@@ -111,8 +127,19 @@ impl Votes {
         self.obstacles(node, now);
     }
 
+    /// What happened since the last call, in no particular order.
+    pub fn poll_news(&mut self) -> Option<News> {
+        self.news.pop()
+    }
+
+    /// A full list holds one of each kind already.
+    fn report(&mut self, news: News) {
+        if !self.news.contains(&news) {
+            let _ = self.news.push(news);
+        }
+    }
+
     fn presence(&mut self, node: &Node, report: &ArbiterReport, now: Instant) {
-        let peer = &self.peer;
         let known = self.told.present;
         let news = match report.state {
             ArbiterState::Present => report.settings.is_some() && known != report.boot,
@@ -123,9 +150,13 @@ impl Votes {
             return;
         }
         self.told.present = report.boot.filter(|_| report.state == ArbiterState::Present);
+        if report.state == ArbiterState::Lost {
+            self.report(News::Lost);
+        }
         if !self.comes_and_goes.admit(0, now) {
             return;
         }
+        let peer = &self.peer;
         match (report.state, report.boot, report.settings) {
             (ArbiterState::Present, Some(boot), Some(settings)) => {
                 let up_s = report.status.map_or(0, |status| status.uptime_s);
@@ -191,6 +222,7 @@ impl Votes {
                 "no evidence that {peer} (life {boot}) was reset: nothing that was promised to it ends early. \
                  Look at its reset line"
             );
+            self.report(News::Unconfirmed);
         }
         let miswired = status.nodes.iter().any(|node| node.line == LineShown::Miswired);
         if miswired != std::mem::replace(&mut self.told.miswired, miswired) {
@@ -200,6 +232,7 @@ impl Votes {
                     "the arbiter's reset lines are miswired: a pulse for one node hit the other. It pulls \
                      neither until they are tested again"
                 );
+                self.report(News::Miswired);
             } else {
                 info!("the arbiter's reset lines are no longer called miswired");
             }
@@ -229,6 +262,7 @@ impl Votes {
                 "no arbiter is heard on {}: only {}'s vote is left, so nobody takes over from a node that dies",
                 self.line, self.peer
             );
+            self.report(News::Lost);
         }
     }
 

@@ -1,18 +1,14 @@
 //! Programs that run beside the daemon for as long as it runs, such as pppd: started, ended and started again.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, getppid, kill_process_group, pidfd_open,
-    set_parent_process_death_signal,
-};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::message::Companion as Described;
-use super::output::{Output, pipe};
+use super::process::Process;
 use crate::log::Level;
 use crate::log::file::Logs;
 
@@ -25,8 +21,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// One that ran for so long has worked: the pauses begin anew.
 const WORKED: Duration = Duration::from_secs(60);
-/// Where the kernel has no event for a process's end (before 5.3) it is looked at this often.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Between SIGTERM and SIGKILL. pppd tells its peer meanwhile (RFC 1661 §5.5).
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -43,10 +37,7 @@ pub struct Companion {
 
 #[derive(Debug)]
 struct Running {
-    child: Child,
-    group: Pid,
-    pidfd: Option<OwnedFd>,
-    output: Output,
+    process: Process,
     since: Instant,
 }
 
@@ -65,25 +56,21 @@ impl Companion {
 
     /// What to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let running = self.running.as_ref();
-        let pidfd = running.and_then(|running| running.pidfd.as_ref()).map(AsFd::as_fd);
-        pidfd.into_iter().chain(running.and_then(|running| running.output.fd()))
+        self.running.iter().flat_map(|running| running.process.fds())
     }
 
     /// When to call [`Companion::advance`] even if nothing can be read.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         match &self.running {
             None => Some(self.start_at),
-            Some(running) => running.pidfd.is_none().then(|| now + LOOK_AGAIN),
+            Some(running) => running.process.wake_at(now),
         }
     }
 
     /// Reads output, notices the end, starts again when it is time.
     pub fn advance(&mut self, now: Instant, logs: &mut Logs) {
         if let Some(running) = &mut self.running {
-            running.output.pump(logs);
-            let Some(status) = running.child.try_wait().ok().flatten() else { return };
-            running.output.finish(logs);
+            let Some(status) = running.process.look(logs) else { return };
             if now.saturating_duration_since(running.since) >= WORKED {
                 self.pause = FIRST_PAUSE;
             }
@@ -103,11 +90,17 @@ impl Companion {
     }
 
     fn start(&mut self, now: Instant, logs: &mut Logs) {
-        match Running::start(&self.command, now) {
-            Ok(running) => {
-                let process = running.group.as_raw_pid();
-                logs.say(Level::Info, &format!("{}: started (process {process})", self.name));
-                self.running = Some(running);
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(COMPANION_ARGUMENT).arg(std::process::id().to_string()).args(&self.command);
+        command.env_clear().env("PATH", super::script::SCRIPT_PATH);
+        let program = self.command.first().and_then(|path| path.rsplit('/').next());
+        match Process::start(&mut command, program.unwrap_or_default().to_owned()) {
+            Ok(process) => {
+                logs.say(
+                    Level::Info,
+                    &format!("{}: started (process {})", self.name, process.id()),
+                );
+                self.running = Some(Running { process, since: now });
             }
             Err(error) => self.put_off(now, &format!("can't be started: {error}"), logs),
         }
@@ -115,47 +108,18 @@ impl Companion {
 
     /// Asks it to end, and sees to it; waits 2 s at most.
     pub fn end(mut self, logs: &mut Logs) {
-        let Some(mut running) = self.running.take() else { return };
-        // ESRCH: it has ended by itself.
-        let _ = kill_process_group(running.group, Signal::TERM);
+        let Some(Running { mut process, .. }) = self.running.take() else { return };
+        process.signal(Signal::TERM);
         let killed_at = Instant::now() + GRACE;
-        while matches!(running.child.try_wait(), Ok(None)) {
+        while process.look(logs).is_none() {
             if Instant::now() >= killed_at {
                 logs.say(Level::Warn, &format!("{}: did not end when asked to, killed", self.name));
-                let _ = kill_process_group(running.group, Signal::KILL);
+                process.signal(Signal::KILL);
                 // What hangs in the kernel is not waited for.
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        running.output.finish(logs);
-    }
-}
-
-impl Running {
-    fn start(command: &[String], now: Instant) -> io::Result<Self> {
-        let (reader, writer) = pipe()?;
-        let child = Command::new("/proc/self/exe")
-            .arg(COMPANION_ARGUMENT)
-            .arg(std::process::id().to_string())
-            .args(command)
-            .env_clear()
-            .env("PATH", super::script::SCRIPT_PATH)
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .spawn()?;
-        let group = Pid::from_child(&child);
-        let name = command.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-        Ok(Self {
-            child,
-            group,
-            pidfd: pidfd_open(group, PidfdFlags::empty()).ok(),
-            output: Output::new(reader, name.to_owned(), Level::Info),
-            since: now,
-        })
     }
 }
 

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send};
 use signal_hook::consts::signal;
 
+use super::alert::Alerts;
 use super::companion::Companion;
 use super::message::{
     FromHelper, MAX_MESSAGE, Outcome, Setup, Step, Steps, ToHelper, Verb, What, decode, encode,
@@ -153,6 +154,7 @@ struct Worker<'fd> {
     answers: VecDeque<FromHelper>,
     next_report: Instant,
     companions: Vec<Companion>,
+    alerts: Alerts,
     lingering: VecDeque<Output>,
     stuck: Vec<Child>,
     /// A stop of the standing order failed.
@@ -175,6 +177,7 @@ impl<'fd> Worker<'fd> {
             answers: VecDeque::new(),
             next_report: Instant::now(),
             companions: Vec::new(),
+            alerts: Alerts::default(),
             lingering: VecDeque::new(),
             stuck: Vec::new(),
             failed: false,
@@ -197,7 +200,7 @@ impl<'fd> Worker<'fd> {
         events.set(PollFlags::OUT, !self.answers.is_empty());
         let running = || self.groups.iter().filter_map(|group| group.running.as_ref());
         let pipes = self.lingering.iter().filter_map(Output::fd);
-        let beside = self.companions.iter().flat_map(Companion::fds);
+        let beside = self.companions.iter().flat_map(Companion::fds).chain(self.alerts.fds());
         let mut fds: Vec<PollFd<'_>> = running()
             .flat_map(Running::fds)
             .chain(pipes)
@@ -210,6 +213,7 @@ impl<'fd> Worker<'fd> {
         let report =
             (self.logs.has_lost() && self.daemon == Daemon::Here).then_some(self.next_report);
         let beside = self.companions.iter().filter_map(|companion| companion.wake_at(now));
+        let beside = beside.chain(self.alerts.wake_at(now));
         let wake =
             running().filter_map(|running| running.wake_at(now)).chain(report).chain(beside).min();
         let timeout = wake.map(|at| {
@@ -263,6 +267,9 @@ impl<'fd> Worker<'fd> {
             }
             ToHelper::Abort { ticket } => self.abort(ticket),
             ToHelper::Log { level, at, text } => self.logs.write(level, at, text),
+            ToHelper::Alert { kind, subject, text } => {
+                self.alerts.raise(kind, subject, text, &mut self.logs);
+            }
             ToHelper::ReadKeys => self.read_keys(),
             ToHelper::StandingOrder(steps) => self.standing = steps,
             ToHelper::Farewell => self.daemon = Daemon::Leaving,
@@ -277,6 +284,7 @@ impl<'fd> Worker<'fd> {
         setup.config_dir.clone_into(&mut self.config_dir);
         self.logs.open(setup.logfile, setup.debugfile);
         let now = Instant::now();
+        self.alerts = Alerts::new(setup.alert.map(PathBuf::from), setup.peer);
         self.companions = setup.companions.iter().map(|each| Companion::new(each, now)).collect();
     }
 
@@ -354,6 +362,7 @@ impl<'fd> Worker<'fd> {
         for companion in &mut self.companions {
             companion.advance(now, &mut self.logs);
         }
+        self.alerts.advance(now, &self.environment, &mut self.logs);
         for output in &mut self.lingering {
             output.pump(&mut self.logs);
         }

@@ -72,6 +72,56 @@ pub struct Setup<'a> {
     /// Programs that run for as long as the daemon does.
     #[serde(borrow)]
     pub companions: Vec<Companion<'a>>,
+    /// The alert script, if there is one.
+    pub alert: Option<&'a Path>,
+    /// The other node's name.
+    pub peer: &'a str,
+}
+
+/// What an operator is alerted of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AlertKind {
+    /// The dongle is not heard any more, or never was.
+    DongleLost,
+    /// A reset pulse hit the wrong machine.
+    DongleMiswired,
+    /// The peer was reset, with evidence.
+    Fenced,
+    /// It was pulled, and nothing proves that it went down.
+    FenceUnconfirmed,
+    /// Nothing is heard on a link.
+    LinkLost,
+    /// A resource group can't be started, or can't be stopped.
+    GroupFailed,
+    /// The peer was silent for deadtime.
+    PeerDead,
+}
+
+impl AlertKind {
+    /// All of them, by their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::DongleLost,
+        Self::DongleMiswired,
+        Self::Fenced,
+        Self::FenceUnconfirmed,
+        Self::LinkLost,
+        Self::GroupFailed,
+        Self::PeerDead,
+    ];
+
+    /// The script's first argument.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::DongleLost => "dongle-lost",
+            Self::DongleMiswired => "dongle-miswired",
+            Self::Fenced => "fenced",
+            Self::FenceUnconfirmed => "fence-unconfirmed",
+            Self::LinkLost => "link-lost",
+            Self::GroupFailed => "group-failed",
+            Self::PeerDead => "peer-dead",
+        }
+    }
 }
 
 /// A program that runs for as long as the daemon does.
@@ -134,6 +184,15 @@ pub enum ToHelper<'a> {
         /// Wall time of the event, in seconds since 1970.
         at: i64,
         /// Without a line feed.
+        text: &'a str,
+    },
+    /// Something that an operator should know at once.
+    Alert {
+        /// What.
+        kind: AlertKind,
+        /// Of whom or what: a node, a link, a group.
+        subject: &'a str,
+        /// A sentence.
         text: &'a str,
     },
     /// Read authkeys again; answered by one [`FromHelper::Keys`].
@@ -242,6 +301,8 @@ mod tests {
                 program: "/usr/sbin/pppd",
                 args: vec!["/dev/ttyS1", "19200"],
             }],
+            alert: Some(Path::new("/etc/ha.d/alert")),
+            peer: "linuxha2",
         }));
         there_and_back(&ToHelper::Group {
             group: 15,
@@ -257,6 +318,10 @@ mod tests {
         });
         there_and_back(&ToHelper::ReadKeys);
         there_and_back(&ToHelper::Farewell);
+        for (number, kind) in AlertKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number, "limits are counted by number");
+            there_and_back(&ToHelper::Alert { kind, subject: "eth1", text: "link eth1 is dead" });
+        }
     }
 
     /// Sixteen keys as `hb keygen` makes them.

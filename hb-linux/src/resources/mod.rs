@@ -36,6 +36,10 @@
 //! started again when they end, later each time up to 30 s, and told to end when the daemon leaves or is gone,
 //! after the dead man's order. They die with the helper.
 //!
+//! # Alerts
+//! The operator's alert script ([`ToHelper::Alert`]) runs for one alert at a time and 10 s at most; its end is told in
+//! the log and to nobody else.
+//!
 //! # What a script can rely on
 //! Called as `script ARG… start|stop|status`, in a process group of its own, working directory `/`,
 //! input /dev/null, signals default, priority normal, umask 022. Environment: PATH, HOME, HA_DIR,
@@ -43,12 +47,14 @@
 //! daemon has them; `status` runs with LC_ALL=C. One script at a time in a group; groups side by side.
 //! It has ended when it exits, even if something that it started keeps its output open.
 
+mod alert;
 mod companion;
 mod handle;
 mod helper;
 mod judge;
 mod message;
 mod output;
+mod process;
 mod process_group;
 mod run;
 mod script;
@@ -58,8 +64,8 @@ pub use handle::{ConfigureError, Helper, Received, SendError, Sent};
 pub use helper::helper_main;
 pub use judge::{STATUS_BYTES, judge};
 pub use message::{
-    Companion, FromHelper, MAX_MESSAGE, MAX_STEPS, Outcome, Setup, Step, Steps, ToHelper, Verb,
-    What, decode, encode,
+    AlertKind, Companion, FromHelper, MAX_MESSAGE, MAX_STEPS, Outcome, Setup, Step, Steps,
+    ToHelper, Verb, What, decode, encode,
 };
 pub use script::{NotFound, command_line, find, script_dirs};
 

@@ -94,6 +94,13 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// Each variable and its value.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
+        self.variables.iter().map(|(name, value)| (*name, value))
+    }
+}
+
 /// Starts `path args… verb` in a process group of its own, with /dev/null as its input.
 ///
 /// The signal mask comes out empty and SIGPIPE default (std's doing), the other signals default
@@ -111,7 +118,7 @@ pub fn start(
 ) -> io::Result<Child> {
     let mut command = Command::new(path);
     command.args(args).arg(verb.word()).env_clear().current_dir("/").process_group(0);
-    command.envs(environment.variables.iter().map(|(name, value)| (name, value)));
+    command.envs(environment.variables());
     if verb == Verb::Status {
         // The judge knows the English words only.
         command.env("LC_ALL", "C");

@@ -19,8 +19,8 @@ use hb_proto::id::BootId;
 use hb_proto::wire::message::arbiter::LineShown;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::bench::Node;
 use super::line::{Line, Port, Side};
+use super::node::Node;
 use super::outlet::{Cause, Outlet};
 use super::{Doing, RigError};
 
@@ -440,7 +440,7 @@ impl State {
             baud: self.build.baud,
             ports: self.ports.clone(),
             memory,
-            config_dir: self.config_dir.clone(),
+            config_dir: Some(self.config_dir.clone()),
             node: self.node.clone(),
             reset: reset.to_owned(),
             supervised: self.build.evidence == Evidence::Supervised,

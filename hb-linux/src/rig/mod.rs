@@ -28,6 +28,7 @@ pub mod intruder;
 pub mod line;
 pub mod links;
 pub mod machine;
+mod node;
 pub mod outlet;
 pub mod probe;
 pub mod run;

@@ -18,6 +18,8 @@ pub struct Bench {
     pub dir: PathBuf,
     pub groups: Vec<GroupLine>,
     pub logfile: PathBuf,
+    /// The operator's alert script.
+    pub alert: Option<PathBuf>,
 }
 
 impl Bench {
@@ -30,7 +32,8 @@ impl Bench {
 
     /// On a directory that another process prepared.
     pub fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), groups: Vec::new(), logfile: dir.join("ha-log") }
+        let logfile = dir.join("ha-log");
+        Self { dir: dir.to_owned(), groups: Vec::new(), logfile, alert: None }
     }
 
     /// A shell script; `$EVENTS` is a file for its notes.
@@ -78,6 +81,8 @@ impl Bench {
             debugfile: None,
             stop_timeout_ms: 3000,
             companions: Vec::new(),
+            alert: self.alert.as_deref(),
+            peer: "linuxha2",
         };
         helper.configure(&setup, &self.groups).unwrap();
     }

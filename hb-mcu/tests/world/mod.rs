@@ -23,6 +23,7 @@ use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
 use hb_proto::wire::port::FramePort;
+use hb_proto::wire::service::Board;
 
 pub const A: usize = 0;
 pub const B: usize = 1;
@@ -132,8 +133,8 @@ impl Clock for FakeClock {
 
 #[derive(Clone, Default)]
 pub struct FakeStore {
-    pub areas: Rc<RefCell<[Vec<u8>; 2]>>,
-    pub writes: Rc<Cell<[u32; 2]>>,
+    pub areas: Rc<RefCell<[Vec<u8>; 3]>>,
+    pub writes: Rc<Cell<[u32; 3]>>,
     pub broken: Rc<Cell<bool>>,
 }
 
@@ -141,6 +142,7 @@ const fn number(area: Area) -> usize {
     match area {
         Area::Flash => 0,
         Area::Retained => 1,
+        Area::Keys => 2,
     }
 }
 
@@ -324,7 +326,7 @@ impl World {
         let [one, two] = self.ports.clone();
         let clock = FakeClock(self.ms.clone());
         let (store, watchdog) = (self.store.clone(), self.watchdog.clone());
-        let parts = Parts { one, two, wires, clock, store, watchdog };
+        let parts = Parts { board: Board::Host, one, two, wires, clock, store, watchdog };
         let config = arbiter::Config::new(7, BAUD);
         self.dongle = Some(Dongle::start(config, keys(), reason, parts).expect("it starts"));
     }

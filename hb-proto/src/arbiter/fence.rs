@@ -246,7 +246,8 @@ impl Arbiter {
         if !witness || !silent && !self.is_broken(Mutant::R12Heard) || self.d.pulse.is_some() {
             return None;
         }
-        let automatic = self.heard_boot(target).filter(|_| self.is_to_be_reset_unasked(target));
+        let automatic =
+            self.heard_boot(target).filter(|_| self.is_to_be_reset_unasked(now, target));
         let boot = asker.request.or(automatic)?;
         let memory = &self.d.memory.nodes[target.index()];
         let newer = self.known_boot(target).is_some_and(|known| known > boot);
@@ -258,10 +259,12 @@ impl Arbiter {
     /// R13: it armed the external watchdog, and its peer has listened without a break since before it fell
     /// silent. One that has just started, or has just been connected, doesn't hear it either, which says
     /// nothing of a machine that may be in the middle of its repair.
-    fn is_to_be_reset_unasked(&self, target: Voter) -> bool {
+    fn is_to_be_reset_unasked(&self, now: Instant, target: Voter) -> bool {
         let (view, witness) = (&self.d.nodes[target.index()], &self.d.nodes[target.peer().index()]);
         let listened = witness.attentive_since.is_some_and(|since| Some(since) <= view.heard_at);
-        (view.armed || self.is_broken(Mutant::R13Unarmed))
+        let silent = now.since(self.silent_since(target)) >= self.config.external_watchdog;
+        silent
+            && (view.armed || self.is_broken(Mutant::R13Unarmed))
             && (listened || self.is_broken(Mutant::R13Young))
     }
 

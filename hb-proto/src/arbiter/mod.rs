@@ -54,6 +54,8 @@ pub struct Config {
     pub keepalive: Duration,
     /// The silence after which it would fence, until a node announces its own.
     pub deadtime: Duration,
+    /// R13: the silence after which it resets a node unasked, if that is longer.
+    pub external_watchdog: Duration,
 }
 
 impl Config {
@@ -66,6 +68,7 @@ impl Config {
             baud,
             keepalive: Duration::from_millis(100),
             deadtime: Duration::from_millis(500),
+            external_watchdog: Duration::ZERO,
         }
     }
 }
@@ -108,7 +111,8 @@ pub enum Event {
         /// Whether it is heard.
         heard: bool,
     },
-    /// No node was heard for a lease: every group counts as promised to somebody unknown (R8).
+    /// Another arbiter was, or may have been, in this one's place: every group counts as promised to somebody
+    /// unknown (R8).
     Forgot,
     /// A node's reset line is pulled.
     Pulsed {
@@ -138,6 +142,8 @@ pub enum Event {
     },
 }
 
+/// Keys that an arbiter accepts at once: the old one, the new one, and one more. It has little memory.
+pub const MAX_ARBITER_KEYS: usize = 3;
 /// Events kept for the driver; beyond that they are lost.
 const MAX_EVENTS: usize = 16;
 
@@ -193,8 +199,9 @@ pub struct Decisions {
     /// Both nodes have answered since, in lives whose terms are known: what is left of those promises is
     /// on these terms.
     settled: bool,
-    /// When any node was last heard; at first the start.
-    heard_at: Instant,
+    /// When any node was last heard; at first the start, if power stayed. `None`: another arbiter may have
+    /// been in this one's place since.
+    heard_at: Option<Instant>,
     decided_at: Instant,
     keepalive: Duration,
     keepalive_at: Instant,
@@ -225,7 +232,7 @@ pub struct PortStatistics {
 #[derive(Clone)]
 pub struct Arbiter {
     config: Config,
-    keys: KeyRing,
+    keys: KeyRing<MAX_ARBITER_KEYS>,
     versions: Versions,
     d: Decisions,
     statistics: [PortStatistics; 2],
@@ -234,13 +241,14 @@ pub struct Arbiter {
 
 impl Arbiter {
     /// A life of the arbiter, beginning now. `boot` was stored before; `memory` is what the last life
-    /// stored, if it can be read; `reset` is why this life begins.
+    /// stored, if it can be read; `reset` is why this life begins. Of more keys than [`MAX_ARBITER_KEYS`] it
+    /// takes the one that signs and the first others.
     ///
     /// # Errors
     /// What is wrong with the configuration.
-    pub fn new(
+    pub fn new<const N: usize>(
         config: Config,
-        keys: KeyRing,
+        keys: KeyRing<N>,
         boot: BootId,
         memory: Option<Memory>,
         reset: ResetReason,
@@ -273,7 +281,7 @@ impl Arbiter {
             forgot_at: now,
             forgot_full: terms.full,
             settled: false,
-            heard_at: now,
+            heard_at: reset.kept_power().then_some(now),
             decided_at: now,
             keepalive,
             keepalive_at: now,
@@ -286,7 +294,7 @@ impl Arbiter {
             ports: Default::default(),
         };
         let statistics = [PortStatistics::default(); 2];
-        let versions = Versions::OURS;
+        let (keys, versions) = (keys.narrowed(), Versions::OURS);
         Ok(Self { config, keys, versions, d, statistics, events: Deque::new() })
     }
 
@@ -296,6 +304,18 @@ impl Arbiter {
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The keys that it accepts.
+    #[must_use]
+    pub const fn keys(&self) -> &KeyRing<MAX_ARBITER_KEYS> {
+        &self.keys
+    }
+
+    /// Why this life began.
+    #[must_use]
+    pub const fn reset_reason(&self) -> ResetReason {
+        self.d.reset
     }
 
     /// Its decision state.
@@ -351,6 +371,11 @@ impl Arbiter {
         }
     }
 
+    /// R13: another [`Config::external_watchdog`], from now on.
+    pub const fn set_external_watchdog(&mut self, silence: Duration) {
+        self.config.external_watchdog = silence;
+    }
+
     /// Whether a node feeds the arbiter with power.
     pub fn handle_feed(&mut self, node: Voter, feeds: bool) {
         if let Some(view) = self.d.nodes.get_mut(node.index()) {
@@ -365,9 +390,11 @@ impl Arbiter {
         self.watch_nodes(now);
         self.decide_fences(now);
         self.give_what_is_free(now);
+        // A reset must not bring back what an absence has made worthless.
+        let absent = self.is_absent(now);
         for group in memory::all_groups() {
             let promised = self.d.ledger.promises(group).promised_to(now);
-            self.d.memory.note(group, promised);
+            self.d.memory.note(group, if absent { Some(Promisee::Unknown) } else { promised });
         }
         self.prepare_frame(now);
     }
@@ -404,7 +431,13 @@ impl Arbiter {
             let fence = &self.d.nodes[node.index()].fence;
             let watch = fence.due(self.d.attentive_since, self.deadtime());
             let silent = self.silent_since(node);
-            [Some(silent + self.patience(node)), Some(silent + self.deadtime()), watch]
+            let unasked = silent + self.config.external_watchdog;
+            [
+                Some(silent + self.patience(node)),
+                Some(silent + self.deadtime()),
+                watch,
+                Some(unasked),
+            ]
         });
         let waits = self.d.ports.iter().map(PortState::due);
         let groups = self.d.ledger.groups();
@@ -450,12 +483,16 @@ impl Arbiter {
         heard.max(self.d.attentive_since)
     }
 
-    fn is_heard(&self, node: Voter, now: Instant) -> bool {
+    /// Whether a node was heard within deadtime, by whatever way.
+    #[must_use]
+    pub fn is_heard(&self, node: Voter, now: Instant) -> bool {
         let heard_at = self.d.nodes[node.index()].heard_at;
         heard_at.is_some_and(|at| now.since(at) < self.deadtime())
     }
 
-    fn hears_directly(&self, node: Voter, now: Instant) -> bool {
+    /// Whether a node was heard within deadtime on its own line.
+    #[must_use]
+    pub fn hears_directly(&self, node: Voter, now: Instant) -> bool {
         let direct_at = self.d.nodes[node.index()].direct_at;
         direct_at.is_some_and(|at| now.since(at) < self.deadtime())
     }
@@ -490,7 +527,7 @@ impl Decisions {
         self.started_at = self.started_at.rebased(by);
         self.attentive_since = self.attentive_since.rebased(by);
         self.forgot_at = self.forgot_at.rebased(by);
-        self.heard_at = self.heard_at.rebased(by);
+        self.heard_at = self.heard_at.map(|at| at.rebased(by));
         self.decided_at = self.decided_at.rebased(by);
         self.keepalive_at = self.keepalive_at.rebased(by);
         self.hello_at = self.hello_at.rebased(by);

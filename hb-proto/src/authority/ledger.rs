@@ -51,6 +51,8 @@ pub struct Ledger {
     terms: Terms,
     seq: u32,
     sent: Vec<(u32, Instant), MAX_SENT>,
+    /// Where the oldest of them is, once there are so many.
+    oldest: u8,
     voices: [Option<Voice>; Voter::COUNT],
     promises: Vec<Promises, MAX_GROUPS>,
     stances: Vec<Stance, MAX_GROUPS>,
@@ -77,6 +79,7 @@ impl Ledger {
             terms,
             seq: 0,
             sent: Vec::new(),
+            oldest: 0,
             voices: [None; Voter::COUNT],
             promises: homes.iter().map(|_| Promises::starting(to, until)).collect(),
             stances: homes.iter().map(|_| Stance::Idle).collect(),
@@ -406,11 +409,12 @@ impl Ledger {
     /// Numbers the next status, to be written after `now`; `None` when a new life must begin first.
     pub fn stamp(&mut self, now: Instant) -> Option<u32> {
         self.seq = next_seq(self.seq)?;
-        if self.sent.is_full() {
-            self.sent.remove(0);
+        let stamped = (self.seq, now);
+        if self.sent.push(stamped).is_err() {
+            let oldest = usize::from(self.oldest) % MAX_SENT;
+            self.sent[oldest] = stamped;
+            self.oldest = (oldest as u8 + 1) % MAX_SENT as u8;
         }
-        let pushed = self.sent.push((self.seq, now));
-        debug_assert!(pushed.is_ok(), "room was made");
         Some(self.seq)
     }
 

@@ -130,6 +130,8 @@ pub struct Decisions {
     pub(super) human: u16,
     /// The peer was heard after that vote: until when it may still stand.
     pub(super) human_until: Option<Instant>,
+    /// The life of the peer that an operator wants reset (R12).
+    pub(super) fence_wanted: Option<BootId>,
     pub(super) relays: Relays,
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod decisions;
 #[cfg(feature = "explore")]
 mod explore;
+mod fence;
 mod ground;
 mod keys;
 #[cfg(feature = "mutants")]
@@ -21,6 +22,7 @@ mod third;
 pub use commands::Refusal;
 pub use decisions::Decisions;
 use decisions::{PeerFacts, Plan, has};
+pub use fence::FenceRefused;
 pub use ground::Ground;
 pub use keys::KeysRefused;
 pub use receive::Accepted;
@@ -109,6 +111,7 @@ impl Node {
             peer_version: 0,
             human: 0,
             human_until: None,
+            fence_wanted: None,
             relays: Relays::default(),
         };
         let link_statistics = config.links.iter().map(|_| LinkStatistics::default()).collect();

@@ -300,7 +300,8 @@ impl Node {
     }
 
     /// R12: the life of the peer that the arbiter is asked to reset. Only while a promise to the peer
-    /// stands in the way of a group that this node would take, and the peer is silent for deadtime.
+    /// stands in the way of a group that this node would take, or an operator wants it, and the peer is silent for
+    /// deadtime.
     pub(super) fn fence_request(&self, now: Instant) -> Option<BootId> {
         let peer = self.config.me.peer();
         self.config.arbiter?;
@@ -315,7 +316,8 @@ impl Node {
                 && !here.has_failed()
                 && (promised == Some(Promisee::To(peer)) || self.withheld(group).is_some())
         };
-        (ready && self.d.ledger.groups().any(in_the_way)).then_some(boot)
+        let wanted = self.d.fence_wanted == Some(boot);
+        (ready && (wanted || self.d.ledger.groups().any(in_the_way))).then_some(boot)
     }
 
     /// What the arbiter's newest frame shows for a group, if that keeps this node from it.

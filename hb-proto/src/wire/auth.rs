@@ -78,19 +78,38 @@ impl Key {
     }
 }
 
-/// All accepted keys, and the one that signs.
+/// All accepted keys, up to `N`, and the one that signs.
 #[derive(Clone)]
-pub struct KeyRing {
-    keys: Vec<Key, MAX_KEYS>,
+pub struct KeyRing<const N: usize = MAX_KEYS> {
+    keys: Vec<Key, N>,
     signing: usize,
 }
 
-impl KeyRing {
+impl<const N: usize> KeyRing<N> {
     /// Keys to accept, and the number of the one that signs; `None` unless that one is among them.
     #[must_use]
-    pub fn new(keys: Vec<Key, MAX_KEYS>, signing: u8) -> Option<Self> {
+    pub fn new(keys: Vec<Key, N>, signing: u8) -> Option<Self> {
         let signing = keys.iter().position(|key| key.id == signing)?;
         Some(Self { keys, signing })
+    }
+
+    /// The same in a smaller ring: the key that signs, and of the others the first that find room.
+    pub(crate) fn narrowed<const M: usize>(self) -> KeyRing<M> {
+        let signing = self.signing_id();
+        let mut keys = Vec::new();
+        let (first, others) = (self.signing, self.keys.len());
+        for at in core::iter::once(first).chain((0..others).filter(|&at| at != first)) {
+            // What finds no room is not accepted.
+            let _ = keys.push(self.keys[at].clone());
+        }
+        debug_assert!(M > 0 && keys.first().is_some_and(|key: &Key| key.id == signing));
+        KeyRing { keys, signing: 0 }
+    }
+
+    /// Whether key `id` is accepted.
+    #[must_use]
+    pub fn accepts(&self, id: u8) -> bool {
+        self.keys.iter().any(|key| key.id == id)
     }
 
     /// All of them.

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod cobs;
 pub mod message;
 pub mod port;
+pub mod service;
 
 /// Longest frame, tag included, before line encoding. Asserted against the real encoder.
 pub const MAX_FRAME: usize = 112;

@@ -102,6 +102,8 @@ pub struct Dongle {
     pub keys: KeyRing,
     pub boot: u32,
     pub memory: Option<Memory>,
+    /// When it was put back into the line with its power on.
+    pub put_back_at: Option<Instant>,
     inbox: Vec<(Port, Vec<u8>)>,
     /// Which machine the reset line for A, and for B, really goes to.
     pub wired: [Option<usize>; 2],
@@ -218,6 +220,7 @@ impl Trio {
             keys: keys(),
             boot: 0,
             memory: None,
+            put_back_at: None,
             inbox: Vec::new(),
             wired: [None; 2],
             supervised: false,

@@ -39,13 +39,14 @@ pub fn ha_cf(cluster: &Cluster) -> String {
         text.push_str(&format!("serial /dev/ttyS{line}\n"));
     }
     if let Some(dongle) = cluster.arbiter {
-        let word = |said: bool, word| if said { word } else { "" };
-        let (wired, unasked) = (dongle.reset_lines, dongle.external_watchdog);
-        text.push_str(&format!(
-            "arbiter serial /dev/ttyS0{}{}\n",
-            word(wired, " reset_lines"),
-            word(unasked, " external_watchdog")
-        ));
+        text.push_str("arbiter serial /dev/ttyS0\n");
+        if dongle.reset_lines {
+            text.push_str("fence dongle\n");
+        }
+        if dongle.external_watchdog {
+            let silence = timing.deadtime.millis();
+            text.push_str(&format!("dongle_watchdog {silence}ms\n"));
+        }
         // The machines' watchdogs are the rig's, and ha.cf can't name those: guard is given.
         match timing.guard {
             Duration::MAX => text.push_str("guard unbounded\n"),

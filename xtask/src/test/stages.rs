@@ -4,13 +4,14 @@ use std::process::Command;
 
 use super::output::{self, capture};
 use super::{Outcome, prerequisites, qemu, tidy};
-use crate::{Place, fuzz, rig};
+use crate::{Place, firmware, fuzz, rig};
 
 /// A stage's name and what it does.
 type Stage = (&'static str, fn(&Place) -> Outcome);
 
 /// Targets without an operating system: hb-proto and hb-mcu build for them, so they use none.
-pub const FIRMWARE_TARGETS: [&str; 2] = ["thumbv6m-none-eabi", "thumbv7em-none-eabihf"];
+pub const FIRMWARE_TARGETS: [&str; 3] =
+    ["thumbv6m-none-eabi", "thumbv7em-none-eabihf", "thumbv7m-none-eabi"];
 
 pub const ALL: &[Stage] = &[
     ("prerequisites", prerequisites::check),
@@ -50,6 +51,8 @@ pub const ALL: &[Stage] = &[
     }),
     ("firmware target thumbv6m", |place| firmware(place, FIRMWARE_TARGETS[0])),
     ("firmware target thumbv7em", |place| firmware(place, FIRMWARE_TARGETS[1])),
+    ("firmware of every board", firmware_of_every_board),
+    ("firmware on an emulated board", emulated_board),
     ("release build", |place| {
         exits_zero(place.cargo().args(["build", "--locked", "--release", "-p", "hb-linux"]))
     }),
@@ -143,6 +146,46 @@ fn firmware(place: &Place, target: &str) -> Outcome {
         }
     }
     Outcome::passed("with and without defmt")
+}
+
+/// Formatted, without a clippy warning, and within its ceilings.
+fn firmware_of_every_board(place: &Place) -> Outcome {
+    let boards = place.root.join("hb-mcu/boards");
+    let mut format = place.cargo();
+    let formatted = exits_zero(format.current_dir(&boards).args(["fmt", "--all", "--check"]));
+    if formatted.counts.failed > 0 {
+        return formatted;
+    }
+    for (board, target) in firmware::BOARDS {
+        let mut command = place.cargo();
+        command.current_dir(&boards).args(["clippy", "--release", "--locked", "-p", board]);
+        command.args(["--target", target, "--target-dir"]).arg(firmware::directory(place));
+        let outcome = exits_zero(command.args(["--", "-D", "warnings"]));
+        if outcome.counts.failed > 0 {
+            return outcome;
+        }
+    }
+    let sizes = match firmware::build(place) {
+        Ok(sizes) => sizes,
+        Err(problem) => return Outcome::failed(problem),
+    };
+    let beyond = firmware::beyond(&sizes);
+    if !beyond.is_empty() {
+        return Outcome::failed(beyond.join("\n"));
+    }
+    let told: Vec<_> = sizes.iter().map(|(board, s)| format!("{board} {}", s.flash)).collect();
+    Outcome::passed(told.join(", "))
+}
+
+/// The tests of the real program. Without QEMU each of them is a skip.
+fn emulated_board(place: &Place) -> Outcome {
+    let mut command = place.cargo();
+    command.current_dir(place.root.join("hb-mcu/boards"));
+    command.args(["test", "--locked", "--no-fail-fast", "-p", "emulated", "--target-dir"]);
+    command.arg(firmware::directory(place).join("host"));
+    command.env("HB_FIRMWARE", firmware::directory(place));
+    // One at a time: they measure time.
+    tests(&mut command, &["--test-threads=1"])
 }
 
 /// Every fuzz target over its seeds and some thousand random inputs, on stable: needs no libFuzzer.

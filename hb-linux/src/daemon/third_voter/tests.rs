@@ -26,7 +26,7 @@ fn settings(name: &str) -> Settings {
     let dir = std::env::temp_dir().join(format!("hb-third-{name}-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("temporary");
     let ha_cf = "node linuxha1 linuxha2\nbcast eth9\nbaud 115200\nserial /dev/ttyS0\n\
-                 arbiter serial /dev/ttyS0 reset_lines\nguard_unsafe 2\n";
+                 arbiter serial /dev/ttyS0\nfence dongle\nguard_unsafe 2\n";
     for (file, text) in [
         ("ha.cf", ha_cf),
         ("haresources", "linuxha1 192.168.85.3\n"),
@@ -106,6 +106,7 @@ fn absent_until_it_is_heard() {
         "hears": {"linuxha1": null, "linuxha2": null}, "promises": {"192.168.85.3": null},
         "last_heard_ms": null, "direct": false, "agreed": false, "power_from": [],
         "reset_lines": {"linuxha1": null, "linuxha2": null},
+        "fences": {"linuxha1": null, "linuxha2": null},
     });
     assert_eq!(json(&shown), expected);
 }
@@ -121,6 +122,7 @@ fn present_it_tells_whom_it_hears_and_what_it_has_promised() {
         "hears": {"linuxha1": 30, "linuxha2": null}, "promises": {"192.168.85.3": "linuxha2"},
         "last_heard_ms": 30, "direct": true, "agreed": false, "power_from": ["linuxha1"],
         "reset_lines": {"linuxha1": "untested", "linuxha2": "tested"},
+        "fences": {"linuxha1": null, "linuxha2": "sent"},
     });
     assert_eq!(json(&shown), expected);
     // R8: this life began bound to its peer, for 420 ms + 2 s. Nobody votes for it.
@@ -158,6 +160,7 @@ fn lost_it_is_not_quoted_any_more() {
         "hears": {"linuxha1": null, "linuxha2": null}, "promises": {"192.168.85.3": null},
         "last_heard_ms": 700, "direct": false, "agreed": false, "power_from": [],
         "reset_lines": {"linuxha1": null, "linuxha2": null},
+        "fences": {"linuxha1": null, "linuxha2": null},
     });
     assert_eq!(json(&shown), expected);
     assert!(!votes(&node, &settings, WEB, at(700)).contains_key("arbiter"));

@@ -25,7 +25,7 @@ pub const WATCHDOG_S: u32 = 1;
 
 /// What ha.cf has for the dongle. Guard is twice the watchdogs' time-out and half a second; it is `_unsafe`
 /// because ha.cf can't name those watchdogs.
-const ARBITER: &str = "arbiter serial /dev/ttyS0 reset_lines\nguard_unsafe 2500ms\n";
+const ARBITER: &str = "arbiter serial /dev/ttyS0\nfence dongle\nguard_unsafe 2500ms\n";
 
 const HARESOURCES: &str = "linuxha1 192.168.85.3 demo-web\n";
 

@@ -173,6 +173,7 @@ impl Files {
         self.0.join(match area {
             Area::Flash => "flash",
             Area::Retained => "ram",
+            Area::Keys => "keys",
         })
     }
 }

@@ -17,15 +17,18 @@
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::rc::Rc;
 
-use hb_mcu::{Clock as _, Dongle, Parts, Wires};
+use hb_mcu::{Blank, Clock as _, Dongle, Parts, Wires, provisioned};
 use hb_proto::arbiter;
 use hb_proto::id::Voter;
 use hb_proto::time::{Duration, Instant};
+use hb_proto::wire::auth::KeyRing;
 use hb_proto::wire::message::arbiter::ResetReason;
+use hb_proto::wire::service::Board;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -47,8 +50,9 @@ pub struct Spec {
     pub ports: [PathBuf; 2],
     /// Its own directory.
     pub memory: PathBuf,
-    /// Where authkeys lies: it is provisioned with the pair's keys.
-    pub config_dir: PathBuf,
+    /// Where authkeys lies: it is provisioned with the pair's keys. `None`: it goes by the keys that it was given over
+    /// its line, and has none at first.
+    pub config_dir: Option<PathBuf>,
     /// A node's name in that ha.cf.
     pub node: String,
     /// Why this life begins, by its name in [`ResetReason`].
@@ -93,12 +97,6 @@ pub fn main(arguments: &[String]) -> ExitCode {
 
 fn live(spec: &Spec) -> Result<(), RigError> {
     set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "asking to die with it".into())?;
-    let loaded = Settings::load(&spec.config_dir, Some(&spec.node), &[]);
-    let settings = loaded.map_err(|diagnostics| RigError::Machine {
-        machine: "the dongle".into(),
-        reason: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-    })?;
-    let keys = key_ring(&settings.settings.keys, settings.settings.signing_key);
     let mut ports = Vec::with_capacity(2);
     let mut watched = Vec::with_capacity(2);
     for path in &spec.ports {
@@ -115,15 +113,63 @@ fn live(spec: &Spec) -> Result<(), RigError> {
         feed: Some(levels.feed[number].clone()),
     });
     let clock = HostClock(Rc::new(RefCell::new(Clock::new())));
-    let store = Files(spec.memory.clone());
-    let parts = Parts { one, two, wires, clock: clock.clone(), store, watchdog: Feeder::default() };
-    let config = arbiter::Config::new(spec.id, spec.baud);
-    let dongle = Dongle::start(config, keys, reason(&spec.reset), parts);
+    let mut store = Files(spec.memory.clone());
+    let given = spec.config_dir.as_ref().map(|dir| keys_of(dir, &spec.node)).transpose()?;
+    let stored = provisioned(&mut store).doing(|| "reading its keys".into())?;
+    let reset = reason(&spec.reset);
+    if given.is_none() && stored.is_none() {
+        let parts = (clock.clone(), store, Feeder::default());
+        let blank = Blank::new((one, two), parts, Board::Host, reset);
+        return wait_for_a_key(blank, clock, &watched);
+    }
+    let (board, watchdog) = (Board::Host, Feeder::default());
+    let parts = Parts { board, one, two, wires, clock: clock.clone(), store, watchdog };
+    let config = |id| arbiter::Config::new(id, spec.baud);
+    let dongle = match (given, stored) {
+        (None, Some((number, keys))) => Dongle::start(config(number), keys, reset, parts),
+        (Some(keys), _) => Dongle::start(config(spec.id), keys, reset, parts),
+        (None, None) => unreachable!("it is blank"),
+    };
     let dongle = dongle.map_err(|error| RigError::Machine {
         machine: "the dongle".into(),
         reason: format!("it can't begin a life: {error:?}"),
     })?;
-    serve(dongle, &levels, clock, &watched)
+    let ends = spec.config_dir.is_some();
+    let is_over = serve(dongle, &levels, clock, &watched)?;
+    if is_over && !ends { live_again() } else { Ok(()) }
+}
+
+fn keys_of(config_dir: &Path, node: &str) -> Result<KeyRing, RigError> {
+    let loaded = Settings::load(config_dir, Some(node), &[]);
+    let settings = loaded.map_err(|diagnostics| RigError::Machine {
+        machine: "the dongle".into(),
+        reason: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    })?;
+    Ok(key_ring(&settings.settings.keys, settings.settings.signing_key))
+}
+
+/// A dongle without keys, until it has one.
+fn wait_for_a_key(
+    mut blank: Blank<Tty, Tty, HostClock, Files, Feeder>,
+    mut clock: HostClock,
+    watched: &[OwnedFd],
+) -> Result<(), RigError> {
+    let mut pending = Vec::new();
+    loop {
+        let due = blank.turn();
+        if blank.is_over() {
+            return live_again();
+        }
+        if !wait(due, &mut clock, watched, &mut pending)? {
+            return Ok(());
+        }
+    }
+}
+
+/// The chip is reset: the same program from its beginning. Levels of inputs must be told again.
+fn live_again() -> Result<(), RigError> {
+    let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    Err(RigError::io("beginning a new life", error))
 }
 
 fn reason(name: &str) -> ResetReason {
@@ -136,15 +182,20 @@ fn reason(name: &str) -> ResetReason {
     }
 }
 
+/// Until the rig is gone; true: until this life is over.
 fn serve(
     mut dongle: HostDongle,
     levels: &Levels,
     mut clock: HostClock,
     watched: &[OwnedFd],
-) -> Result<(), RigError> {
+) -> Result<bool, RigError> {
     let (mut said, mut pending) = (None, Vec::new());
     loop {
         let due = dongle.turn();
+        if dongle.is_over() {
+            // Other keys: the process is the chip, and its end is told to the rig like any other.
+            return Ok(true);
+        }
         let boot = dongle.arbiter().boot();
         if said.replace(boot) != Some(boot) {
             parts::up(boot);
@@ -156,7 +207,7 @@ fn serve(
             parts::tested(node.index(), if proved { "proved" } else { "failed" });
         }
         if !wait(due, &mut clock, watched, &mut pending)? {
-            return Ok(());
+            return Ok(false);
         }
         while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();

@@ -94,6 +94,12 @@ impl Echo {
         life == boot.value() & 0xFF && newest <= ECHO_SEQ_MASK / 2 && seq > newest
     }
 
+    /// Whether this can echo a frame of `boot`: of a life's number only the low byte is told.
+    #[must_use]
+    pub const fn is_of(self, boot: BootId) -> bool {
+        self.0 >> ECHO_SEQ_BITS == boot.value() & 0xFF
+    }
+
     /// Whether this echoes frame `seq` of life `boot`.
     #[must_use]
     pub const fn names(self, boot: BootId, seq: u32) -> bool {
@@ -340,10 +346,10 @@ impl PackedStatus {
 /// # Panics
 /// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
 #[must_use]
-pub fn encode(
+pub fn encode<const N: usize>(
     header: &Header,
     message: &Message,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     encode_in(CURRENT_VERSION, header, message, keys, buf)
@@ -354,11 +360,11 @@ pub fn encode(
 /// # Panics
 /// Never, as [`encode`].
 #[must_use]
-pub fn encode_in(
+pub fn encode_in<const N: usize>(
     version: u8,
     header: &Header,
     message: &Message,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     let kind = match message {
@@ -401,12 +407,12 @@ fn append_invented(version: u8, hello: bool, len: usize, buf: &mut [u8; MAX_FRAM
 }
 
 /// Header and tag around the body of `body_len` bytes that stands in `buf`; the frame's length.
-fn seal(
+fn seal<const N: usize>(
     version: u8,
     header: &Header,
     kind: u8,
     body_len: usize,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     buf[0] = version << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
@@ -433,7 +439,7 @@ pub struct Opened<'f> {
 ///
 /// # Errors
 /// [`Reject::Length`], [`Reject::Key`], [`Reject::Tag`], [`Reject::Version`] or [`Reject::Meaning`].
-pub fn open<'f>(frame: &'f [u8], keys: &KeyRing) -> Result<Opened<'f>, Reject> {
+pub fn open<'f, const N: usize>(frame: &'f [u8], keys: &KeyRing<N>) -> Result<Opened<'f>, Reject> {
     open_in(Versions::OURS, frame, keys)
 }
 
@@ -441,10 +447,10 @@ pub fn open<'f>(frame: &'f [u8], keys: &KeyRing) -> Result<Opened<'f>, Reject> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_in<'f>(
+pub fn open_in<'f, const N: usize>(
     versions: Versions,
     frame: &'f [u8],
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
 ) -> Result<Opened<'f>, Reject> {
     if frame.len() < super::MIN_FRAME || frame.len() > MAX_FRAME {
         return Err(Reject::Length);

@@ -164,7 +164,9 @@ impl NodeSeen {
     /// The figure for a silence.
     #[must_use]
     pub fn silence(span: Option<Duration>) -> u8 {
-        span.map_or(u8::MAX, |span| u8::try_from(span.millis() / 10).unwrap_or(u8::MAX))
+        let tens =
+            span.and_then(|span| u32::try_from(span.millis()).ok()).map(|millis| millis / 10);
+        tens.and_then(|tens| u8::try_from(tens).ok()).unwrap_or(u8::MAX)
     }
 
     fn pack(&self) -> PackedNode {
@@ -231,7 +233,7 @@ impl ResetReason {
         matches!(self, Self::Watchdog | Self::Software | Self::Pin)
     }
 
-    const fn from_code(code: u8) -> Option<Self> {
+    pub(crate) const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             0 => Self::Unknown,
             1 => Self::PowerOn,
@@ -408,10 +410,10 @@ impl PackedStatus {
 /// # Panics
 /// Never: [`MAX_FRAME`] holds every message with worst-case values, which a test asserts.
 #[must_use]
-pub fn encode(
+pub fn encode<const N: usize>(
     header: &Header,
     message: &ArbiterMessage,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     encode_in(super::CURRENT_VERSION, header, message, keys, buf)
@@ -422,11 +424,11 @@ pub fn encode(
 /// # Panics
 /// Never, as [`encode`].
 #[must_use]
-pub fn encode_in(
+pub fn encode_in<const N: usize>(
     version: u8,
     header: &Header,
     message: &ArbiterMessage,
-    keys: &KeyRing,
+    keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     let body = &mut buf[super::HEADER_LEN..];

@@ -1,0 +1,15 @@
+//! The real firmware on an emulated board.
+//!
+//! [`Board`] is a QEMU that runs the ELF of `lm3s6965evb`: both UARTs are sockets, pins are seen and set
+//! through QEMU's qtest protocol (docs/devel/testing/qtest), memory through its monitor. Pulling the plug is
+//! killing QEMU; what is left is the EEPROM's file. [`Line`] is a node's end of a line.
+#![deny(missing_docs)]
+
+mod board;
+mod line;
+mod monitor;
+mod pair;
+
+pub use board::{Board, Firmware, PORT_C, PORT_E, Pin, Supply, firmware};
+pub use line::{Frames, Line, SECRET, Talker, keys, provision};
+pub use pair::Pair;

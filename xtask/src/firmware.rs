@@ -1,0 +1,126 @@
+//! `cargo xtask firmware`: every board's program, with its sizes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Place;
+use crate::test::output::capture;
+
+/// A board and its target.
+pub const BOARDS: [(&str, &str); 3] = [
+    ("lm3s6965evb", "thumbv7m-none-eabi"),
+    ("rp2040-pico", "thumbv6m-none-eabi"),
+    ("nucleo-l476rg", "thumbv7em-none-eabihf"),
+];
+/// What the flash of each board may hold, bytes. 24 KiB are wanted: docs/hardware/dongle, "Sizes", says
+/// what is in the way. Lowered whenever a program gets smaller, never raised.
+const FLASH_CEILING: u32 = 43 * 1024;
+/// The same for static RAM alone; the stack is measured on the emulated board.
+const STATIC_CEILING: u32 = 1536;
+
+/// One program's sizes, bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    pub flash: u32,
+    pub static_ram: u32,
+}
+
+/// Builds all boards, and the one with faults on demand for the tests.
+///
+/// # Errors
+/// What a compiler said.
+pub fn build(place: &Place) -> Result<Vec<(&'static str, Sizes)>, String> {
+    let mut sizes = Vec::new();
+    for (board, target) in BOARDS {
+        compile(place, board, target, None)?;
+        let elf = directory(place).join(target).join("release").join(board);
+        sizes.push((board, sizes_of(&elf)?));
+    }
+    compile(place, BOARDS[0].0, BOARDS[0].1, Some("faults"))?;
+    Ok(sizes)
+}
+
+/// Where programs come to lie: tests find them there.
+pub fn directory(place: &Place) -> PathBuf {
+    place.target.join("firmware")
+}
+
+fn compile(place: &Place, board: &str, target: &str, feature: Option<&str>) -> Result<(), String> {
+    let mut command = place.cargo();
+    // Its own configuration counts, which cargo looks for from where it is called.
+    command.current_dir(place.root.join("hb-mcu/boards"));
+    command.args(["build", "--release", "--locked", "-p", board, "--target", target]);
+    let into = feature.map_or_else(|| directory(place), |name| directory(place).join(name));
+    command.arg("--target-dir").arg(into);
+    if let Some(feature) = feature {
+        command.args(["--features", feature]);
+    }
+    match capture(&mut command) {
+        Ok((status, _)) if status.success() => Ok(()),
+        Ok((status, text)) => Err(format!("{text}{command:?}: {status}")),
+        Err(error) => Err(format!("can't run {command:?}: {error}")),
+    }
+}
+
+/// Which of the sizes are beyond their ceilings.
+pub fn beyond(sizes: &[(&str, Sizes)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (board, sizes) in sizes {
+        if sizes.flash > FLASH_CEILING {
+            found.push(format!("{board}: {} bytes of flash, at most {FLASH_CEILING}", sizes.flash));
+        }
+        if sizes.static_ram > STATIC_CEILING {
+            let ram = sizes.static_ram;
+            found.push(format!("{board}: {ram} bytes of static RAM, at most {STATIC_CEILING}"));
+        }
+    }
+    found
+}
+
+/// `cargo xtask firmware`.
+pub fn run(place: &Place) -> Result<(), String> {
+    let sizes = build(place)?;
+    println!("{:<16} {:>8} {:>11}", "board", "flash", "static RAM");
+    for (board, sizes) in &sizes {
+        println!("{board:<16} {:>8} {:>11}", sizes.flash, sizes.static_ram);
+    }
+    println!("\nwanted: 24576 of flash; 8192 of RAM with the stack (docs/hardware/dongle)");
+    println!("programs: {}", directory(place).display());
+    let beyond = beyond(&sizes);
+    if beyond.is_empty() { Ok(()) } else { Err(beyond.join("\n")) }
+}
+
+/// Sums the sections that are loaded or zeroed (ELF specification, 32 bits, little-endian).
+fn sizes_of(elf: &Path) -> Result<Sizes, String> {
+    const ALLOCATED: u32 = 2;
+    const WRITABLE: u32 = 1;
+    const NOTHING_IN_FILE: u32 = 8;
+    let bytes = fs::read(elf).map_err(|error| format!("{}: {error}", elf.display()))?;
+    let broken = || format!("{}: no ELF of 32 bits", elf.display());
+    let word = |at: usize| {
+        let four = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(four))
+    };
+    let half = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    if bytes.get(..6) != Some(&[0x7F, b'E', b'L', b'F', 1, 1]) {
+        return Err(broken());
+    }
+    let headers = word(0x20).ok_or_else(broken)? as usize;
+    let (size, count) = half(0x2E).zip(half(0x30)).ok_or_else(broken)?;
+    let mut sizes = Sizes { flash: 0, static_ram: 0 };
+    for number in 0..usize::from(count) {
+        let header = headers + number * usize::from(size);
+        let (kind, flags) = word(header + 4).zip(word(header + 8)).ok_or_else(broken)?;
+        let length = word(header + 0x14).ok_or_else(broken)?;
+        if flags & ALLOCATED == 0 {
+            continue;
+        }
+        if kind != NOTHING_IN_FILE {
+            sizes.flash += length;
+        }
+        if flags & WRITABLE != 0 {
+            sizes.static_ram += length;
+        }
+    }
+    Ok(sizes)
+}
