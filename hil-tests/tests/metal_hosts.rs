@@ -3,6 +3,7 @@
 //! way there, not a board or an outlet.
 
 use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use hil_tests::vm::image;
 
 /// All that is told here.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// Of a machine, until its dropbear answers.
+const BOOT: Duration = Duration::from_secs(20);
 /// The rig's own interface on the service's network, and the switch's end of it.
 const INTERFACE: &str = "metal0";
 const PLUG: &str = "metal0sw";
@@ -29,7 +32,8 @@ struct Kit {
 }
 
 impl Kit {
-    fn unpack() -> Result<Self, String> {
+    /// Debian's packages, in target/rig-vm: to be had outside only, where there is a network.
+    fn fetch() -> Result<PathBuf, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("dropbear lets root in only where it is root".into());
         }
@@ -48,6 +52,10 @@ impl Kit {
             }
         }
         Command::new("ssh").arg("-V").output().map_err(|error| format!("ssh: {error}"))?;
+        Ok(packages)
+    }
+
+    fn unpack(packages: &Path) -> Result<Self, String> {
         let place = std::env::temp_dir().join(format!("hb-hosts-{}", std::process::id()));
         let libraries = place.join("lib");
         fs::create_dir_all(&libraries).map_err(|error| error.to_string())?;
@@ -151,6 +159,12 @@ impl Hosts {
         let words = File::create(self.kit.place.join(format!("door{}", node.index())));
         command.stdout(Stdio::null()).stderr(words.expect("a file"));
         self.doors[node.index()] = Some(command.spawn().expect("hb runs"));
+        let door = SocketAddr::from((Network::Public.address(node), 22));
+        let began = Instant::now();
+        while TcpStream::connect_timeout(&door, Duration::from_millis(200)).is_err() {
+            assert!(began.elapsed() < BOOT, "dropbear doesn't answer at {door}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn off(&mut self, node: Node) {
@@ -239,10 +253,13 @@ impl Drop for Hosts {
 
 /// Inside, with two hosts; a skip where there can be none.
 fn with_hosts(name: &str, test: impl FnOnce(Hosts)) {
-    inside(name, || match Kit::unpack() {
-        Ok(kit) => test(Hosts::new(kit)),
-        Err(why) => println!("SKIP: {name}: {why}"),
-    });
+    match Kit::fetch() {
+        Ok(packages) => inside(name, || {
+            let kit = Kit::unpack(&packages).expect("it can be unpacked");
+            test(Hosts::new(kit));
+        }),
+        Err(why) => println!("SKIP: {name}: {}", why.replace('\n', "; ")),
+    }
 }
 
 #[test]

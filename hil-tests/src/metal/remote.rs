@@ -44,6 +44,19 @@ pub struct Remote {
     life: Option<Life>,
 }
 
+impl Remote {
+    /// Lets go of the connection to a machine that is gone.
+    pub fn forget(&mut self) {
+        self.life = None;
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.disconnect();
+    }
+}
+
 #[derive(Debug)]
 struct Life {
     agent: Agent,
@@ -141,8 +154,8 @@ impl Remote {
         let name = self.machine.name();
         let mut script = format!(
             "set -e; cd {PLACE}; mkdir -p etc/resource.d state log /etc/ha.d /var/lib/heartbeat /run/heartbeat\n\
-             for page in $(cat pages 2>/dev/null); do \
-             if [ \"$(readlink /proc/$page/exe)\" = {PLACE}/hb ]; then kill $page; fi; done; rm -f pages\n"
+             {}\n",
+            end_pages()
         );
         for network in [Network::Public, Network::Private] {
             let (interface, address) =
@@ -253,6 +266,10 @@ impl Remote {
 
     /// Lets go of the connection; what ran by it ends.
     pub fn disconnect(&mut self) {
+        if self.is_on() {
+            // The pages would outlive it. A machine that is gone has none.
+            let _ = self.shell(&end_pages());
+        }
         self.life = None;
     }
 
@@ -350,6 +367,15 @@ impl Names {
         let replaced = |line: String, (real, called): &(String, String)| line.replace(real, called);
         self.0.iter().fold(line.to_owned(), replaced)
     }
+}
+
+/// A shell's words that end the pages of an earlier connection: by number, if it is still that program's.
+fn end_pages() -> String {
+    format!(
+        "for page in $(cat {PLACE}/pages 2>/dev/null); do case \"$(readlink /proc/$page/exe)\" in \
+         '{PLACE}/hb'*) kill $page; while kill -0 $page 2>/dev/null; do sleep 0.1; done;; esac; done; \
+         rm -f {PLACE}/pages"
+    )
 }
 
 /// Runs one of rig.toml's power commands here.

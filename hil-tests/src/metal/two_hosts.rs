@@ -70,8 +70,8 @@ struct Up {
     views: [Option<(Instant, Option<View>)>; 2],
     /// When a machine went that no verb had taken, and when it was looked for last.
     lost: [Option<Instant>; 2],
-    /// When each power-on began, and how long it took.
-    boots: Vec<(Instant, Duration)>,
+    /// When the rig began to wait for a machine to come up, or to be off, and how long it did.
+    waits: Vec<(Instant, Duration)>,
     resets: Vec<(Instant, Machine)>,
 }
 
@@ -214,7 +214,7 @@ impl Rig for TwoHosts {
             complaints: Vec::new(),
             views: [None, None],
             lost: [None; 2],
-            boots: Vec::new(),
+            waits: Vec::new(),
             resets: Vec::new(),
         });
         Ok(())
@@ -245,11 +245,11 @@ impl Rig for TwoHosts {
         Duration::from_millis(50)
     }
 
-    /// A power-on returns when the machine is up: its boot is the rig's time, not the cluster's.
+    /// A power-on returns when the machine is up, a power-off when it is silent: that is the rig's time, not the cluster's.
     fn slack(&self, since: Instant) -> Duration {
         let Some(up) = &self.up else { return SLACK };
-        let boots = up.boots.iter().filter(|(at, _)| *at >= since);
-        boots.fold(SLACK, |sum, (_, took)| sum + *took) + up.stalls.since(since)
+        let waits = up.waits.iter().filter(|(at, _)| *at >= since);
+        waits.fold(SLACK, |sum, (_, took)| sum + *took) + up.stalls.since(since)
     }
 
     fn doubts(&self, since: Instant) -> Option<String> {
@@ -371,10 +371,10 @@ impl Rig for TwoHosts {
             source: Source::Dongle,
             text: format!("{machine} went, and no verb had taken it"),
         }));
-        moments.extend(up.boots.iter().map(|(at, took)| Moment {
+        moments.extend(up.waits.iter().map(|(at, took)| Moment {
             at: *at,
             source: Source::Host,
-            text: format!("begins to wait {} ms for a machine to boot", took.millis()),
+            text: format!("begins to wait {} ms for a machine to be up, or off", took.millis()),
         }));
         moments
     }

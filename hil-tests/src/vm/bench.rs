@@ -9,7 +9,6 @@ use hb_linux::rig::dongle::{self, Dongle};
 use hb_linux::rig::host::Scratch;
 use hb_linux::rig::line::Line;
 use hb_linux::rig::links;
-use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::{Outlet, Reset};
 use hb_linux::rig::probe::Probe;
 use hb_linux::rig::switch::{PortId, Switch};
@@ -128,7 +127,8 @@ fn words(error: impl ToString) -> String {
 
 impl Bench {
     /// Both machines without power, all wires in order, no client yet. Inside a rig's namespaces
-    /// (`hb rig-enter`). `disks` has what each machine's disk begins with: `etc`, which is /etc/ha.d.
+    /// (`hb rig-enter`). `files` is what each machine's /etc/ha.d begins with;
+    /// `dongle` the program that is started as `dongle rig-dongle SPEC` ([`hb_linux::rig::dongle::process`]).
     ///
     /// # Errors
     /// What couldn't be made.
@@ -138,7 +138,7 @@ impl Bench {
         clock: Clock,
         seen: Shared,
         files: &[Vec<(String, String, u32)>; 2],
-        programs: &Programs,
+        dongle: &Path,
     ) -> Result<Self, String> {
         let scratch = Scratch::new().map_err(words)?;
         let consoles = Consoles::follow(scratch.path().to_owned(), clock, seen.clone());
@@ -178,7 +178,7 @@ impl Bench {
             let directory = bench.directory().join("dongles");
             let (outlets, halves) = (bench.outlets.clone(), halves.clone());
             let dongle =
-                Dongle::new(build, programs.hb.clone(), directory, provision, outlets, halves);
+                Dongle::new(build, dongle.to_owned(), directory, provision, outlets, halves);
             bench.dongle = Some(dongle.map_err(words)?);
         }
         Ok(bench)

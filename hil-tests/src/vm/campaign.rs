@@ -100,6 +100,15 @@ const NOTICED: Duration = Duration::from_secs(15);
 /// What the client sees of a fault that moves nothing.
 const SETTLE: Duration = Duration::from_millis(2500);
 
+/// What a campaign ran on, for its report.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// The guests' kernel.
+    pub kernel: String,
+    /// What the dongle's brain was.
+    pub dongle: String,
+}
+
 /// A campaign's outcome.
 #[derive(Debug, Default)]
 pub struct Campaign {
@@ -222,16 +231,18 @@ impl Campaign {
 
     /// For a person: what happened, what the client saw.
     #[must_use]
-    pub fn report(&self, told: &Told, kernel: &str, took: StdDuration) -> String {
+    pub fn report(&self, told: &Told, on: &Circumstances, took: StdDuration) -> String {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC");
         let mut text = format!(
-            "# Campaign of {} faults, seed {}\n\n{now}, {:.0} minutes. {}Kernel {kernel} in the guests, {}\
-             Two guests under TCG (no KVM), the dongle's library as a host process with supervised reset lines.\n\n",
+            "# Campaign of {} faults, seed {}\n\n{now}, {:.0} minutes. {}Kernel {} in the guests, {}\
+             Two guests under TCG (no KVM), and with supervised reset lines the dongle: {}.\n\n",
             self.entries.len(),
             self.seed,
             took.as_secs_f64() / 60.0,
             commit_line().replace('\n', ". "),
+            on.kernel,
             versions().replace('\n', ". "),
+            on.dongle,
         );
         let verdict = match told {
             Ok(()) => {
@@ -315,10 +326,12 @@ mod tests {
             fenced: 1,
         };
         let campaign = Campaign { seed: 7, entries: vec![entry], stalls: 0 };
-        let report = campaign.report(&Ok(()), "6.1", StdDuration::from_secs(60));
+        let on = Circumstances { kernel: "6.1".into(), dongle: "its library".into() };
+        let report = campaign.report(&Ok(()), &on, StdDuration::from_secs(60));
+        assert!(report.contains("reset lines the dongle: its library."), "{report}");
         assert!(report.contains("| panic | holder | 1 | 1 | 1 | 780 | 780 |"), "{report}");
         assert!(report.contains("750 to 1000 ms    1 #\n"), "{report}");
-        let red = campaign.report(&Err(Stop::Failed("two".into())), "6.1", StdDuration::ZERO);
+        let red = campaign.report(&Err(Stop::Failed("two".into())), &on, StdDuration::ZERO);
         assert!(red.contains("**FAILED**: two"), "{red}");
     }
 }

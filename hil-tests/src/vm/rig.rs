@@ -1,11 +1,10 @@
 //! The virtual machines as a [`Rig`] of the scenario language.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
 
 use hb_linux::rig::dongle::Dongle;
-use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::Cause;
 use hb_linux::rig::probe::Record;
 use hb_proto::time::{Duration, Instant};
@@ -59,16 +58,17 @@ const UNTOLD: &[(&str, Missing)] = &[(
 #[derive(Debug)]
 pub struct Guests {
     image: Image,
-    programs: Programs,
+    dongle: PathBuf,
     clock: Clock,
     up: Option<Up>,
 }
 
 impl Guests {
-    /// Nothing is built yet; rig time begins. `programs` are the host's: the dongle is one of them.
+    /// Nothing is built yet; rig time begins. `dongle` is the program that is the dongle's brain: `hb`, or another one
+    /// that says and hears the same lines ([`hb_linux::rig::dongle::process`]).
     #[must_use]
-    pub fn new(image: Image, programs: Programs) -> Self {
-        Self { image, programs, clock: Clock::start(), up: None }
+    pub fn new(image: Image, dongle: PathBuf) -> Self {
+        Self { image, dongle, clock: Clock::start(), up: None }
     }
 
     /// The rig itself, once a cluster was built: for what the language has no words for.
@@ -81,7 +81,7 @@ impl Guests {
     /// # Errors
     /// The rig can't.
     pub fn build_special(&mut self, cluster: &Cluster, special: &Special) -> Done {
-        self.up = Some(Up::build(self.clock, &self.image, &self.programs, cluster, special)?);
+        self.up = Some(Up::build(self.clock, &self.image, &self.dongle, cluster, special)?);
         Ok(())
     }
 
@@ -356,11 +356,12 @@ impl Rig for Guests {
     fn keep(&mut self, directory: &Path) -> Result<(), String> {
         let told = |error: std::io::Error| error.to_string();
         let run = format!(
-            "rig {}\n{}kernel {}\n{}",
+            "rig {}\n{}kernel {}\n{}dongle {}\n",
             self.name(),
             commit_line(),
             self.image.version,
-            versions()
+            versions(),
+            self.dongle.display()
         );
         fs::write(directory.join("run"), run).map_err(told)?;
         let Some(up) = &mut self.up else { return Ok(()) };
@@ -393,4 +394,15 @@ pub fn versions() -> String {
     text.ok()
         .and_then(|text| text.lines().next().map(|line| format!("{line}\n")))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::stories;
+
+    #[test]
+    fn what_is_not_told_here_is_a_story() {
+        assert!(UNTOLD.iter().all(|(name, _)| stories::named(name).is_some()));
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use hb_linux::rig::machine::Programs;
 use hb_proto::time::Instant as RigInstant;
 
-use super::campaign::Campaign;
+use super::campaign::{Campaign, Circumstances};
 use super::image::{self, Image};
 use super::rig::Guests;
 use super::stories::{self as own, Stop};
@@ -24,12 +25,20 @@ cargo xtask rig vm --list                 their names
 cargo xtask rig vm --campaign N [--seed S] [--report FILE]
                                           N faults at random, with the dongle; the report goes to FILE too
 cargo xtask rig vm --quick                what `cargo xtask test` runs
+cargo xtask rig vm --dongle host|PROGRAM …   the dongle's brain: its library in a process of the host, or a program that
+                                          says and hears the same lines (`hb rig-dongle`): an emulated board, say
 HB_RIG_STORIES=N                          stories told at once (1)";
 
 /// The word that marks a campaign's own process.
 const FAULTS: &str = "--faults";
 /// Where `hb` and `heartbeatd` of the host lie.
 const PROGRAMS: &str = "HB_RIG_PROGRAMS";
+/// The dongle's brain, for the processes that tell stories: see [`dongle`].
+const DONGLE: &str = "HB_RIG_DONGLE";
+/// The one that is a process of the host.
+const HOST: &str = "host";
+/// What the command line chose.
+static CHOSEN: OnceLock<String> = OnceLock::new();
 /// Stories told at once: two guests of one processor each are all that a host of two processors has room for. In
 /// realtime, four of them let the kernel's own threads wait, which carry what is on ptys and networks.
 const AT_ONCE: usize = 1;
@@ -43,7 +52,7 @@ const CAMPAIGN: &str = "campaign";
 const FEW: usize = 5;
 /// Of the language's stories, those that the tests tell here: the others are told by the namespace rig's tests, and by
 /// `cargo xtask rig vm`.
-const QUICK: [&str; 8] = [
+const QUICK: [&str; 10] = [
     "power_loss_of_the_holder",
     "both_lose_power_and_return",
     "a_reset_holder_is_taken_over",
@@ -52,6 +61,8 @@ const QUICK: [&str; 8] = [
     "standby_and_takeover",
     "a_kernel_panic_is_a_death",
     "wall_clocks_jump",
+    "the_holder_dies_and_is_fenced",
+    "an_isolated_holder_gives_way",
 ];
 
 /// How a story of the language is told.
@@ -61,7 +72,14 @@ type Tell = fn(&stories::Story, &mut dyn Rig, &Path) -> Verdict;
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["--dongle", which, rest @ ..] = words.as_slice() {
+        if *which != HOST && !Path::new(which).is_file() {
+            return fail(&format!("--dongle {which}: expected `host`, or a program's file"));
+        }
+        let _ = CHOSEN.set((*which).to_owned());
+        words = rest.to_vec();
+    }
     match words.as_slice() {
         [TELL, name] => tell(name),
         [FAULTS, count, seed, report] => faults(count, seed, Path::new(report)),
@@ -129,6 +147,12 @@ fn binaries() -> PathBuf {
     std::env::var_os(PROGRAMS).map_or_else(|| target().join("release"), PathBuf::from)
 }
 
+/// The dongle's brain: who started this process has chosen.
+fn dongle() -> PathBuf {
+    let chosen = CHOSEN.get().cloned().or_else(|| std::env::var(DONGLE).ok());
+    chosen.filter(|which| which != HOST).map_or_else(|| programs().hb, PathBuf::from)
+}
+
 fn programs() -> Programs {
     let directory = binaries();
     Programs { hb: directory.join("hb"), heartbeatd: directory.join("heartbeatd") }
@@ -157,7 +181,7 @@ fn tell(name: &str) -> ExitCode {
         Err(why) => return fail(&why),
     };
     prefer_the_rig();
-    let mut rig = Guests::new(image, programs());
+    let mut rig = Guests::new(image, dongle());
     if let Some(story) = own::named(name) {
         let told = (story.tell)(&mut rig);
         return ended(name, &mut rig, told);
@@ -268,7 +292,7 @@ fn enter() -> Command {
     } else {
         Command::new(hb)
     };
-    command.arg("rig-enter").env(PROGRAMS, binaries());
+    command.arg("rig-enter").env(PROGRAMS, binaries()).env(DONGLE, dongle());
     command
 }
 
@@ -319,12 +343,18 @@ fn faults(count: &str, seed: &str, report: &Path) -> ExitCode {
         Err(why) => return fail(&why),
     };
     prefer_the_rig();
-    let kernel = image.version.clone();
-    let mut rig = Guests::new(image, programs());
+    let (kernel, brain) = (image.version.clone(), dongle());
+    let dongle = if brain == programs().hb {
+        "its library in a process of the host".to_owned()
+    } else {
+        brain.display().to_string()
+    };
+    let on = Circumstances { kernel, dongle };
+    let mut rig = Guests::new(image, brain);
     let began = Instant::now();
     let mut campaign = Campaign { seed, ..Campaign::default() };
     let told = campaign.run(&mut rig, count);
-    let text = campaign.report(&told, &kernel, began.elapsed());
+    let text = campaign.report(&told, &on, began.elapsed());
     println!("{text}");
     if let Err(error) = std::fs::write(report, &text) {
         return fail(&format!("{}: {error}", report.display()));

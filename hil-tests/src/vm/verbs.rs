@@ -1,11 +1,11 @@
 //! The verbs of the virtual machines: what the language says, done to guests and wires.
 
+use std::path::Path;
 use std::time::Duration as StdDuration;
 
 use hb_linux::control::snapshot::Snapshot;
 use hb_linux::rig::bench::Network;
 use hb_linux::rig::line::Line;
-use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::Cause;
 use hb_linux::rig::switch::Way as Direction;
 use hb_proto::time::{Duration, Instant};
@@ -83,7 +83,7 @@ impl Up {
     pub(super) fn build(
         clock: Clock,
         image: &Image,
-        programs: &Programs,
+        dongle: &Path,
         cluster: &Cluster,
         special: &Special,
     ) -> Result<Self, Cannot> {
@@ -110,7 +110,7 @@ impl Up {
             files
         });
         let seen = Shared::new(std::sync::Mutex::new(Seen::new(cluster.clone())));
-        let bench = Bench::new(options, image.clone(), clock, seen.clone(), &files, programs);
+        let bench = Bench::new(options, image.clone(), clock, seen.clone(), &files, dongle);
         let mut bench = bench.map_err(Cannot::Broken)?;
         for group in 0..cluster.groups.len() {
             bench.start_client(group).map_err(Cannot::Broken)?;

@@ -81,8 +81,11 @@ impl TwoHosts {
                 return Err(Cannot::Broken(why));
             }
         }
-        self.remotes[machine.index()].disconnect();
-        self.up()?.has_ended(machine, at);
+        self.remotes[machine.index()].forget();
+        let waited = self.clock.now().since(at);
+        let up = self.up()?;
+        up.waits.push((at, waited));
+        up.has_ended(machine, at);
         Ok(())
     }
 
@@ -136,7 +139,7 @@ impl TwoHosts {
         let took = clock.now().since(began);
         let up = self.up()?;
         up.lost[machine.index()] = None;
-        up.boots.push((began, took));
+        up.waits.push((began, took));
         self.daemon(machine, "start")
     }
 
@@ -154,7 +157,7 @@ impl TwoHosts {
                     up.complaints.push(format!("{machine} went, and nothing here may reset it"));
                 }
                 up.lost[machine.index()] = Some(now);
-                self.remotes[machine.index()].disconnect();
+                self.remotes[machine.index()].forget();
             } else if up.lost[machine.index()].is_some_and(|last| now.since(last) >= LOOK_EVERY) {
                 up.lost[machine.index()] = Some(now);
                 if self.remote(machine).is_there().is_ok()
