@@ -226,6 +226,22 @@ fn debians_pppd_knows_every_option_of_the_installed_file() {
     assert_eq!(pppd(&files.0.join("wrong")).status.code(), Some(2), "it does look");
 }
 
+/// A helper that is killed while its companion starts: who has no helper any more becomes nothing.
+#[test]
+fn a_companion_whose_helper_has_ended_is_not_started() {
+    let files = Files::new("companion", "");
+    let started = |helper: u32| {
+        let mark = files.0.join(format!("of-{helper}"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heartbeatd"));
+        command.args(["--resource-companion", &helper.to_string(), "/bin/touch"]).arg(&mark);
+        let output = command.output().unwrap();
+        (mark.exists(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(started(std::process::id()), (true, String::new()));
+    let (became, said) = started(1);
+    assert!(!became && said.contains("the helper has ended"), "{said}");
+}
+
 /// One node with its fake pppd.
 struct Node {
     name: &'static str,

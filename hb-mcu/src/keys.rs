@@ -1,4 +1,4 @@
-//! A dongle's number and keys, as bytes: the record of [`crate::Area::Keys`]. Written by [`crate::service`],
+//! A dongle's number and keys, as bytes: the record of [`crate::Area::Keys`]. Written by [`crate::desk`],
 //! read when a life begins, and never sent anywhere.
 
 use hb_proto::arbiter::MAX_ARBITER_KEYS;

@@ -45,7 +45,7 @@ mutants! {
         R7Earlier,
         /// A life begins without a promise.
         R8Free,
-        /// An arbiter that heard nobody for a lease goes on as if it had.
+        /// An arbiter goes on though another one was in its place, or may have been.
         R8Spare,
         /// A node speaks before every group is confirmed stopped.
         R9Unclean,

@@ -2,15 +2,17 @@
 
 mod bench;
 
-use bench::{Bench, ms};
+use bench::{Bench, boot, ms};
+use hb_proto::arbiter::{Action, Memory};
 use hb_proto::authority::Promisee;
-use hb_proto::id::Voter;
+use hb_proto::id::{GroupId, Voter};
 use hb_proto::time::Duration;
 use hb_proto::wire::message::GroupState;
-use hb_proto::wire::message::arbiter::Shown;
+use hb_proto::wire::message::arbiter::{ResetReason, Shown};
 
 const A: Voter = Voter::A;
 const B: Voter = Voter::B;
+const WEB: GroupId = GroupId(0);
 
 /// lease × 1.05 + the bench's guard of 1 s.
 const SHORT: Duration = ms(1420);
@@ -164,4 +166,130 @@ fn r14_unknown_without_end_ends_on_the_terms_of_those_who_answer() {
     assert_eq!(bench.promised(0), Some(Promisee::Unknown), "whose it is can't be told");
     bench.talk(&[A, B], SHORT);
     assert_eq!(bench.shown(0), Shown::A, "home");
+}
+
+/// The memory of a dongle that has served these nodes, with group 0 promised to A.
+fn remembered() -> Memory {
+    let mut bench = Bench::new();
+    bench.nodes[0].groups = vec![GroupState::Running];
+    bench.nodes[1].groups = vec![GroupState::Promised];
+    bench.talk(&[A, B], ms(2000));
+    assert_eq!(bench.promised(0), Some(Promisee::To(A)));
+    *bench.arbiter.memory()
+}
+
+/// R8. A dongle gets power on a charger, is put in within a lease, and another one promised until then: what it
+/// begins with lasts from the first contact, not from the start.
+#[test]
+fn r8_unknown_counts_from_the_first_contact_however_soon_that_is() {
+    let mut bench = Bench::with(Some(remembered()), ResetReason::PowerOn);
+    bench.pass(ms(350));
+    let contact = bench.now;
+    bench.nodes[1].groups = vec![GroupState::Asking];
+    bench.talk(&[B], ms(1320));
+    assert_eq!(bench.promised(0), Some(Promisee::Unknown), "{}", bench.now.since(contact));
+    bench.talk(&[B], ms(300));
+    assert_eq!(bench.promised(0), Some(Promisee::To(B)));
+}
+
+/// R8. B's frame answers another dongle's, though it has answered this one's before: that one was in this one's
+/// place since, and promised B what this one still has as A's.
+#[test]
+fn r8_who_answers_another_arbiter_has_been_promised_anything() {
+    let mut bench = Bench::new();
+    bench.nodes[0].groups = vec![GroupState::Running];
+    bench.nodes[1].groups = vec![GroupState::Promised];
+    bench.talk(&[A, B], ms(2000));
+    bench.pass(ms(250));
+    (bench.nodes[1].groups, bench.nodes[1].answers) =
+        (vec![GroupState::Running], Some((boot(12), 5)));
+    bench.tell(B, false);
+    let contact = bench.now;
+    assert_eq!(bench.promised(0), Some(Promisee::Unknown));
+    bench.nodes[0].groups = vec![GroupState::Asking];
+    while bench.now.since(contact) < ms(1320) {
+        bench.talk(&[A], ms(100));
+        assert_ne!(bench.shown(0), Shown::A, "{}", bench.now.since(contact));
+    }
+    bench.talk(&[A], ms(300));
+    assert_eq!(bench.shown(0), Shown::A);
+}
+
+/// R8. The same of a life that began after an earlier one had answered this dongle. One that may be older than the
+/// dongle's own life says nothing by it: it may answer that one's former life.
+#[test]
+fn r8_a_young_life_that_answers_another_arbiter_tells_as_well() {
+    let mut bench = Bench::with(Some(remembered()), ResetReason::Watchdog);
+    bench.nodes[0].groups = vec![GroupState::Running];
+    bench.nodes[0].answers = Some((boot(8), 700));
+    bench.tell(A, true);
+    assert_eq!(bench.promised(0), Some(Promisee::To(A)), "it answers the life before the reset");
+    bench.nodes[0].answers = None;
+    bench.talk(&[A], ms(300));
+    assert_eq!(bench.shown(0), Shown::A);
+    (bench.nodes[0].life, bench.nodes[0].answers) = (4, Some((boot(7), 5)));
+    bench.tell(A, true);
+    assert_eq!(bench.promised(0), Some(Promisee::Unknown));
+}
+
+/// R8, R9. Another dongle's life was numbered above this one's. The life that begins above it must not believe
+/// what this one stored of its promises, though power stayed.
+#[test]
+fn r8_a_life_above_another_ones_remembers_no_promise() {
+    let mut bench = Bench::new();
+    bench.nodes[0].groups = vec![GroupState::Running];
+    bench.talk(&[A], SHORT + ms(300));
+    assert_eq!(bench.promised(0), Some(Promisee::To(A)));
+    bench.nodes[0].knows = Some(50);
+    bench.actions.clear();
+    bench.tell(A, true);
+    let [Action::Store(memory), Action::Restart { above }] = bench.actions[..] else {
+        panic!("stored, then restarted: {:?}", bench.actions)
+    };
+    assert_eq!(above, boot(50));
+    assert_eq!(memory.starting_promisee(WEB, ResetReason::Software), Promisee::Unknown);
+}
+
+/// R8. A dongle that has heard nobody for a lease is reset, and put in soon after: its memory is of before.
+#[test]
+fn r8_an_absence_outlasts_a_reset() {
+    let mut bench = Bench::new();
+    bench.nodes[0].groups = vec![GroupState::Running];
+    bench.nodes[0].guard = Duration::MAX;
+    bench.talk(&[A, B], ms(2000));
+    bench.pass(ms(250));
+    let watchdog = ResetReason::Watchdog;
+    assert_eq!(bench.arbiter.memory().starting_promisee(WEB, watchdog), Promisee::To(A));
+    bench.pass(ms(200));
+    assert_eq!(bench.arbiter.memory().starting_promisee(WEB, watchdog), Promisee::Unknown);
+}
+
+/// A node that asks for a hello for ever gets one with each scheduled frame, and not one frame more than another.
+#[test]
+fn who_asks_for_hellos_for_ever_costs_no_frame() {
+    let frames = |asks: bool| {
+        let mut bench = Bench::new();
+        bench.talk(&[A, B], ms(3000));
+        bench.nodes[0].wants_hello = asks;
+        bench.frames = (0, 0);
+        bench.talk(&[A, B], ms(5000));
+        bench.frames
+    };
+    let ((asked, hellos), (unasked, few)) = (frames(true), frames(false));
+    assert!(asked <= unasked + 2, "{asked} and {unasked}: one at once, by both ports");
+    assert!(hellos >= 90 && few <= 12, "{hellos} and {few} of {asked} and {unasked}");
+}
+
+/// Each of this is gone without R8's look at who was there meanwhile.
+#[cfg(feature = "mutants")]
+#[test]
+fn each_sign_of_another_arbiter_is_needed() {
+    use bench::mutants::{by, each_is_noticed};
+    each_is_noticed(&[
+        by!(R8Spare, r8_unknown_counts_from_the_first_contact_however_soon_that_is),
+        by!(R8Spare, r8_who_answers_another_arbiter_has_been_promised_anything),
+        by!(R8Spare, r8_a_young_life_that_answers_another_arbiter_tells_as_well),
+        by!(R8Spare, r8_a_life_above_another_ones_remembers_no_promise),
+        by!(R8Spare, r8_an_absence_outlasts_a_reset),
+    ]);
 }

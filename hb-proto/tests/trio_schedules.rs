@@ -259,6 +259,61 @@ fn a_node_answers_the_arbiters_request_for_a_hello() {
     }
 }
 
+/// The first frame of the arbiter's that reaches A is lost, on a line that was silent when it was opened. It was the
+/// hello, which says what the arbiter's promises are good for. A asks, and gets the next one.
+#[test]
+fn the_arbiter_answers_a_nodes_request_for_a_hello() {
+    for offset in 0..10 {
+        let mut trio = Trio::new();
+        trio.plug_in(ResetReason::PowerOn);
+        trio.run(ms(3000 + offset * 100));
+        trio.down[A] = true;
+        trio.start(A);
+        trio.run_until(ms(100), "the arbiter hears A", |trio| {
+            trio.arbiter().ledger().voice(Voter::A).is_some()
+        });
+        trio.run(ms(20));
+        trio.down[A] = false;
+        trio.run(ms(300));
+        let now = trio.now;
+        let settings = trio.node(A).arbiter(now).and_then(|report| report.settings);
+        assert!(settings.is_some(), "offset {offset}");
+    }
+}
+
+/// A's dongle is swapped for a spare, and put back within a lease; neither ever loses its power. Meanwhile the
+/// spare promised B what the first one had promised A. B is cut off as it comes back, and hangs at the end of its
+/// authority; A hears nobody but the first dongle.
+#[test]
+fn r8_a_dongle_put_back_within_a_lease_has_forgotten_whom_it_promised_what() {
+    let mut trio = Trio::with(|config| {
+        config.timing.deadtime = ms(5000);
+        config.timing.lease = ms(4000);
+        config.auto_failback = false;
+    })
+    .started_up();
+    let first = trio.take_out();
+    put_in_a_spare(&mut trio);
+    trio.run(ms(400));
+    let now = trio.now;
+    trio.node(B).request_takeover(now, None).expect("A is there");
+    trio.run_until(ms(300), "B serves", |trio| trio.serves(B));
+    trio.run(ms(200));
+    trio.cut_net(true);
+    trio.own_only = [true; 2];
+    trio.run(ms(2600));
+    let _spare = trio.take_out();
+    trio.put_back(first);
+    let back = trio.now;
+    trio.isolate(B, true);
+    trio.run(ms(3900));
+    assert!(trio.holds_address(B), "by the spare's promise");
+    trio.freeze(B);
+    trio.run_until(ms(12_000), "A serves", |trio| trio.serves(A));
+    assert_eq!(trio.double, ms(0));
+    assert!(trio.now.since(back) >= ms(8700), "whatever the spare promised is over");
+}
+
 /// §3. A guard of 4500.5 ms on both nodes is long enough for either.
 #[test]
 fn a_guard_with_a_fraction_of_a_millisecond_suffices() {

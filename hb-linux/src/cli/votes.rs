@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::figures::span;
 use super::table::{Cell, Paint};
-use super::view::span;
 use crate::control::snapshot::{
     Arbiter, ArbiterState, Group, PeerState, ResetLine, Snapshot, Vote, Voter,
 };

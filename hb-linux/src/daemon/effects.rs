@@ -206,7 +206,7 @@ impl Effects {
     fn announce_one(&mut self, held: &Held, now: Instant) {
         info!("{}", announcing_line(held));
         if let Err(error) = self.announcer.announce(held, now) {
-            warn!("{} is not announced: {error}", held.ip);
+            warn!("{error}");
         }
     }
 

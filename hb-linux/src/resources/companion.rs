@@ -5,7 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::message::Companion as Described;
 use super::process::Process;
@@ -91,7 +91,7 @@ impl Companion {
 
     fn start(&mut self, now: Instant, logs: &mut Logs) {
         let mut command = Command::new("/proc/self/exe");
-        command.arg(COMPANION_ARGUMENT).args(&self.command);
+        command.arg(COMPANION_ARGUMENT).arg(std::process::id().to_string()).args(&self.command);
         command.env_clear().env("PATH", super::script::SCRIPT_PATH);
         let program = self.command.first().and_then(|path| path.rsplit('/').next());
         match Process::start(&mut command, program.unwrap_or_default().to_owned()) {
@@ -124,16 +124,22 @@ impl Companion {
 }
 
 /// The process that becomes the companion: it ends with the helper, however that ends (prctl(2),
-/// PR_SET_PDEATHSIG). Returns only if it can't.
+/// PR_SET_PDEATHSIG). The first argument is the helper's number. Returns only if it can't.
 #[must_use]
 pub fn companion_main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(2);
-    let Some(program) = arguments.next() else {
+    let helper = arguments.next().and_then(|number| number.to_str()?.parse().ok());
+    let (Some(helper), Some(program)) = (helper.and_then(Pid::from_raw), arguments.next()) else {
         eprintln!("{COMPANION_ARGUMENT} is for heartbeatd's own use");
         return ExitCode::FAILURE;
     };
     if let Err(errno) = set_parent_process_death_signal(Some(Signal::TERM)) {
         eprintln!("it would outlive heartbeatd: {errno}");
+        return ExitCode::FAILURE;
+    }
+    // A helper that ended before that call sends no signal any more.
+    if getppid() != Some(helper) {
+        eprintln!("not started: the helper has ended");
         return ExitCode::FAILURE;
     }
     let error = Command::new(&program).args(arguments).exec();

@@ -13,8 +13,9 @@ use super::dongle::{self, Dongle};
 use super::host::Scratch;
 use super::init::{self, Interface, Spec};
 use super::intruder::Intruder;
-use super::line::{Line, Side};
+use super::line::Line;
 use super::machine::{Machine, Programs, Verb};
+pub use super::node::Node;
 use super::outlet::Outlet;
 use super::probe::Probe;
 use super::switch::{PortId, Switch, Way};
@@ -32,45 +33,6 @@ pub use wires::{Net, Serial};
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 3);
 /// The first client's own address; others have the next ones.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 100);
-
-/// One of the two machines.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Node {
-    /// linuxha1.
-    One,
-    /// linuxha2.
-    Two,
-}
-
-impl Node {
-    /// Both, in order.
-    pub const BOTH: [Self; 2] = [Self::One, Self::Two];
-
-    /// 0 or 1.
-    #[must_use]
-    pub fn index(self) -> usize {
-        match self {
-            Self::One => 0,
-            Self::Two => 1,
-        }
-    }
-
-    /// The other one.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::One => Self::Two,
-            Self::Two => Self::One,
-        }
-    }
-
-    fn side(self) -> Side {
-        match self {
-            Self::One => Side::A,
-            Self::Two => Side::B,
-        }
-    }
-}
 
 /// One of the two networks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

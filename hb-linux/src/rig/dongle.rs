@@ -19,8 +19,8 @@ use hb_proto::id::BootId;
 use hb_proto::wire::message::arbiter::LineShown;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::bench::Node;
 use super::line::{Line, Port, Side};
+use super::node::Node;
 use super::outlet::{Cause, Outlet};
 use super::{Doing, RigError};
 

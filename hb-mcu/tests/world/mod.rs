@@ -252,7 +252,12 @@ fn config(me: Voter) -> Config {
         links: [LinkKind::Serial { baud: BAUD }, LinkKind::Broadcast].into_iter().collect(),
         groups: std::iter::once(GroupConfig { home: Voter::A, resources }).collect(),
         auto_failback: false,
-        arbiter: Some(ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None }),
+        arbiter: Some(ArbiterConfig {
+            link: LinkId(0),
+            external_watchdog: false,
+            fences: true,
+            fence: None,
+        }),
         patience: Patience::default(),
         digests: Digests { haresources: 1, settings: 1 },
     }

@@ -48,7 +48,7 @@ impl Decisions {
     fn level(&mut self, now: Instant, deadtime: Duration, lease: Duration) {
         self.ledger.level(now, deadtime);
         self.started_at = lately(self.started_at, now, deadtime);
-        self.heard_at = lately(self.heard_at, now, lease);
+        self.heard_at = self.heard_at.filter(|&at| now.since(at) < lease);
         // The watch after a pulse asks when exactly a node was last heard.
         let attentive = self.attentive_since;
         if self.nodes.iter().any(|node| node.fence.due(attentive, deadtime).is_some()) {

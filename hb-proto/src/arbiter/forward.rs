@@ -5,6 +5,7 @@ use heapless::Vec;
 use super::{Arbiter, Event};
 use crate::authority::FrameName;
 use crate::id::{BootId, Voter};
+use crate::mutant::Mutant;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{self, Header, Hello, Message, Status};
 use crate::wire::{MAX_FRAME, Reject};
@@ -127,7 +128,7 @@ impl Arbiter {
             let newer = header.boot == self.boot() && header.seq > self.d.ledger.newest_seq();
             if newer || header.boot > self.boot() {
                 // Its tag is the key's; what it says is of no interest.
-                self.heard_oneself(header.boot);
+                self.heard_oneself(now, header.boot);
             }
             return Err(Reject::Own);
         }
@@ -144,7 +145,7 @@ impl Arbiter {
         if known.is_some_and(|newest| newest >= name) && !direct {
             return if known == Some(name) { Ok(Accepted::Copy) } else { Err(Reject::Replay) };
         }
-        self.look_for_oneself(header.sender, &message);
+        self.look_for_oneself(now, header.sender, &message);
         if direct {
             self.pass_on(now, port, header, frame);
         }
@@ -175,24 +176,28 @@ impl Arbiter {
 
     /// The nodes may know a later life under this arbiter's name, or frames of this life that it never
     /// sent: that of the dongle which this one takes the place of. They take what it says for replays.
-    fn look_for_oneself(&mut self, sender: Voter, message: &Message) {
+    fn look_for_oneself(&mut self, now: Instant, sender: Voter, message: &Message) {
         let echo = message.status().echoes[Status::echo_slot(sender, Voter::Arbiter)];
         let newest = self.d.ledger.newest_seq();
         if echo.is_some_and(|echo| echo.is_ahead_of(self.boot(), newest)) {
-            self.heard_oneself(self.boot());
+            self.heard_oneself(now, self.boot());
         }
         if let Message::Hello(Hello { for_arbiter: Some(tail), .. }) = message
             && let Some(life) = tail.knows.filter(|&life| life > self.boot())
         {
-            self.heard_oneself(life);
+            self.heard_oneself(now, life);
         }
     }
 
     /// R9: whoever hears an id of its own, not below its present one, restarts above it. The driver does
-    /// on [`Action::Restart`](super::Action::Restart).
-    fn heard_oneself(&mut self, life: BootId) {
+    /// on [`Action::Restart`](super::Action::Restart). Somebody else lived under that id, and may have promised
+    /// anything: what this life promised is no memory for the next one (R8).
+    fn heard_oneself(&mut self, now: Instant, life: BootId) {
         if self.d.restart_above.is_none_or(|known| known < life) {
             self.d.restart_above = Some(life);
+            if !self.is_broken(Mutant::R8Spare) {
+                self.forget(now);
+            }
         }
     }
 }

@@ -130,7 +130,8 @@ pub enum Event {
         /// Whether it is heard.
         heard: bool,
     },
-    /// No node was heard for a lease: every group counts as promised to somebody unknown (R8).
+    /// Another arbiter was, or may have been, in this one's place: every group counts as promised to somebody
+    /// unknown (R8).
     Forgot,
     /// A node's reset line is pulled.
     Pulsed {
@@ -217,8 +218,9 @@ pub struct Decisions {
     /// Both nodes have answered since, in lives whose terms are known: what is left of those promises is
     /// on these terms.
     settled: bool,
-    /// When any node was last heard; at first the start.
-    heard_at: Instant,
+    /// When any node was last heard; at first the start, if power stayed. `None`: another arbiter may have
+    /// been in this one's place since.
+    heard_at: Option<Instant>,
     decided_at: Instant,
     keepalive: Duration,
     keepalive_at: Instant,
@@ -335,7 +337,7 @@ impl Arbiter {
             forgot_at: now,
             forgot_full: terms.full,
             settled: false,
-            heard_at: now,
+            heard_at: reset.kept_power().then_some(now),
             decided_at: now,
             keepalive,
             keepalive_at: now,
@@ -458,9 +460,11 @@ impl Arbiter {
         self.watch_nodes(now);
         self.decide_fences(now);
         self.give_what_is_free(now);
+        // A reset must not bring back what an absence has made worthless.
+        let absent = self.is_absent(now);
         for group in memory::all_groups() {
             let promised = self.d.ledger.promises(group).promised_to(now);
-            self.d.memory.note(group, promised);
+            self.d.memory.note(group, if absent { Some(Promisee::Unknown) } else { promised });
         }
         self.prepare_frame(now);
     }
@@ -596,7 +600,7 @@ impl Decisions {
         self.started_at = self.started_at.rebased(by);
         self.attentive_since = self.attentive_since.rebased(by);
         self.forgot_at = self.forgot_at.rebased(by);
-        self.heard_at = self.heard_at.rebased(by);
+        self.heard_at = self.heard_at.map(|at| at.rebased(by));
         self.decided_at = self.decided_at.rebased(by);
         self.keepalive_at = self.keepalive_at.rebased(by);
         self.hello_at = self.hello_at.rebased(by);

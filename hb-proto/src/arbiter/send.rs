@@ -20,6 +20,9 @@ use crate::wire::{MAX_FRAME, cobs};
 const HELLO_EVERY: u64 = 10;
 /// … but comes at least this often.
 const HELLO_AT_LEAST: Duration = Duration::from_secs(5);
+/// A node that has none of this life and asks for one gets it with the next scheduled frame; off the schedule
+/// only after so many keepalives without, so that one that asks for ever costs a slow line no frame more.
+const HELLO_AT_ONCE: u64 = 3;
 /// Frames off the schedule keep this between them.
 const SPACING: Duration = Duration::from_millis(2);
 
@@ -46,6 +49,7 @@ pub(super) struct Outbox {
     told: Option<Told>,
     sent_at: Instant,
     change_due: Option<Instant>,
+    hello_sent_at: Option<Instant>,
 }
 
 impl Outbox {
@@ -56,6 +60,7 @@ impl Outbox {
     pub(super) fn rebased(mut self, by: Duration) -> Self {
         self.sent_at = self.sent_at.rebased(by);
         self.change_due = self.change_due.map(|at| at.rebased(by));
+        self.hello_sent_at = self.hello_sent_at.map(|at| at.rebased(by));
         self
     }
 }
@@ -70,6 +75,7 @@ impl Arbiter {
             return;
         }
         let scheduled = now >= self.d.keepalive_at;
+        self.notice_hello_asked(now, scheduled);
         let seen = [Voter::A, Voter::B].map(|node| self.seen(node, now));
         let promisees = self.d.ledger.shown_promisees(now);
         let told = (promisees, seen.map(|node| (node.heard, node.direct, node.fence, node.line)));
@@ -104,6 +110,7 @@ impl Arbiter {
         if hello {
             let every = self.d.keepalive.times(HELLO_EVERY).min(HELLO_AT_LEAST);
             (self.d.hello_due, self.d.hello_at) = (false, now + every);
+            self.d.outbox.hello_sent_at = Some(now);
         }
         let message = if hello {
             ArbiterMessage::Hello(ArbiterHello { status, settings: self.settings() })
@@ -114,6 +121,18 @@ impl Arbiter {
         self.d.outbox.message = Some(message);
         (self.d.outbox.told, self.d.outbox.sent_at) = (Some(told), now);
         self.d.ports.iter_mut().for_each(|port| port.own_waits = true);
+    }
+
+    /// A node lacks a hello: of this arbiter, or of its peer, which its frame doesn't tell apart. The first one
+    /// after a node has opened its line is lost if the line was silent meanwhile (§5).
+    fn notice_hello_asked(&mut self, now: Instant, scheduled: bool) {
+        let keepalive = self.d.keepalive;
+        let wait = if scheduled { keepalive.percent(50) } else { keepalive.times(HELLO_AT_ONCE) };
+        let lately = self.d.outbox.hello_sent_at.is_some_and(|at| now.since(at) < wait);
+        let asks = |node| {
+            self.is_heard(node, now) && self.d.ledger.voice(node).is_some_and(|v| v.wants_hello)
+        };
+        self.d.hello_due |= !lately && (asks(Voter::A) || asks(Voter::B));
     }
 
     fn seen(&self, node: Voter, now: Instant) -> NodeSeen {

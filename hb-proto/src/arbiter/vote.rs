@@ -5,9 +5,10 @@ use super::{Arbiter, Event, terms_of};
 use crate::authority::{Promisee, Sender, Terms};
 use crate::config::full;
 use crate::id::{BootId, GroupId, Voter};
+use crate::mutant::Mutant;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
-use crate::wire::message::{Header, Hello, Message, duration_of_ms};
+use crate::wire::message::{Header, Hello, Message, Status, duration_of_ms};
 
 /// The longest times that a node is believed: a wrong figure must not bind everybody for ever.
 const TIME_CAP: Duration = Duration::from_secs(120);
@@ -62,15 +63,16 @@ impl Arbiter {
             view.young |= former.is_some_and(|voice| voice.echoed.is_some());
             self.d.hello_due = true;
         }
+        let status = message.status();
+        self.notice_another(now, header, status);
         self.fence_heard(now, from, header.boot);
         if let Message::Hello(hello) = message {
             self.learn(now, from, hello);
         }
         let went_on = self.d.ledger.is_fresh(from, now);
         let sender = self.as_sender(from, now);
-        let status = message.status();
         let processed = self.d.ledger.process(now, header, status, &sender)?;
-        self.d.heard_at = now;
+        self.d.heard_at = Some(now);
         let view = &mut self.d.nodes[from.index()];
         view.heard_at = Some(now);
         view.request = status.fence;
@@ -108,14 +110,34 @@ impl Arbiter {
         }
     }
 
-    /// R8: whoever has heard no node for a lease may have been a spare on a shelf, or between two cables,
-    /// and another arbiter in its place. What *that* one promised can last for full from now.
-    fn notice_absence(&mut self, now: Instant) {
+    /// R8: whoever has heard no node for a lease, or none since its power came, may have been a spare on a
+    /// shelf, or between two cables, and another arbiter in its place.
+    pub(super) fn is_absent(&self, now: Instant) -> bool {
         let lease = self.d.ledger.terms().lease;
-        if now.since(self.d.heard_at) < lease || self.is_broken(crate::mutant::Mutant::R8Spare) {
-            return;
+        self.d.heard_at.is_none_or(|at| now.since(at) >= lease) && !self.is_broken(Mutant::R8Spare)
+    }
+
+    /// What another one promised meanwhile can last for full from the contact, which is now.
+    fn notice_absence(&mut self, now: Instant) {
+        if self.is_absent(now) {
+            self.forget(now);
         }
-        self.forget(now);
+    }
+
+    /// R8: another arbiter was in this one's place, for less than a lease. A life of the node that has answered
+    /// this arbiter, or began after another one did, has heard the other one since: it echoes its frame. As after a
+    /// stall of its own, this one can't say who was silent meanwhile (R12).
+    fn notice_another(&mut self, now: Instant, header: &Header, status: &Status) {
+        let from = header.sender;
+        let voice = self.d.ledger.voice(from);
+        let answered = voice.is_some_and(|v| v.newest.boot == header.boot && v.echoed.is_some());
+        let began_since = self.d.nodes[from.index()].young;
+        let echo = status.echoes[Status::echo_slot(from, Voter::Arbiter)];
+        let another = echo.is_some_and(|echo| !echo.is_of(self.boot()));
+        if another && (answered || began_since) && !self.is_broken(Mutant::R8Spare) {
+            self.d.attentive_since = now;
+            self.forget(now);
+        }
     }
 
     /// Every group: promised to nobody knows whom, from now on (R8).

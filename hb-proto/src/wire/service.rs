@@ -2,7 +2,7 @@
 //!
 //! These frames travel on a serial line among the others, between a node and the dongle at its end: they are
 //! neither forwarded nor given to an arbiter or a node. Their version bits say 7, so that whoever doesn't know
-//! them counts them as [`Reject::Version`](super::Reject::Version). Numbers are little-endian.
+//! them counts them as [`Reject::Version`]. Numbers are little-endian.
 //!
 //! | bytes | what |
 //! |---|---|

@@ -8,11 +8,17 @@ use hb_proto::id::{BootId, GroupId, LinkId, Voter};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::{Key, KeyRing};
-use hb_proto::wire::message::arbiter::{ArbiterStatus, FenceShown, ResetReason, Shown};
+use hb_proto::wire::message::arbiter::{
+    ArbiterMessage, ArbiterStatus, FenceShown, ResetReason, Shown,
+};
 use hb_proto::wire::message::{
     self, Echo, ForArbiter, GroupState, GroupStates, Header, Hello, Life, Message, Settings,
     Status, ms_of_duration,
 };
+
+#[cfg(feature = "mutants")]
+#[path = "../mutants/mod.rs"]
+pub mod mutants;
 
 pub const LEASE: Duration = Duration::from_millis(400);
 const BAUD: u32 = 115_200;
@@ -39,6 +45,10 @@ pub struct Says {
     pub guard: Duration,
     pub deadtime: Duration,
     pub longest: Duration,
+    /// The newest life of the arbiter that it knows of.
+    pub knows: Option<u32>,
+    /// It has no hello of the arbiter's.
+    pub wants_hello: bool,
     pub haresources: u64,
     /// Hears its peer.
     pub hears: bool,
@@ -59,6 +69,8 @@ pub struct Bench {
     /// A and B.
     pub nodes: [Says; 2],
     pub actions: Vec<Action>,
+    /// Frames of the arbiter's own by each port, and those of them that were hellos.
+    pub frames: (u32, u32),
     /// The arbiter's newest frame.
     heard: Option<(Header, ArbiterStatus)>,
 }
@@ -74,6 +86,8 @@ impl Bench {
         let now = Instant::from_millis(1_000_000);
         let config = Config::new(7, BAUD);
         let mut arbiter = Arbiter::new(config, keys(), boot(9), memory, reset, now).expect("good");
+        #[cfg(feature = "mutants")]
+        arbiter.break_rule(mutants::BROKEN.get());
         NODES.into_iter().for_each(|node| arbiter.handle_commissioned(node, true));
         let node = Says {
             life: 3,
@@ -82,6 +96,8 @@ impl Bench {
             guard: ms(1000),
             deadtime: ms(500),
             longest: Duration::ZERO,
+            knows: None,
+            wants_hello: false,
             haresources: 1,
             hears: true,
             armed: false,
@@ -91,7 +107,8 @@ impl Bench {
             listens: true,
         };
         let nodes = [node.clone(), node];
-        let mut bench = Self { arbiter, now, nodes, actions: Vec::new(), heard: None };
+        let mut bench =
+            Self { arbiter, now, nodes, actions: Vec::new(), frames: (0, 0), heard: None };
         bench.turn();
         bench
     }
@@ -109,6 +126,8 @@ impl Bench {
                 let opened = message::open(&frame[..transmit.len], &keys).expect("genuine");
                 let message = opened.arbiter_message().expect("whole");
                 self.heard = Some((opened.header, *message.status()));
+                self.frames.0 += 1;
+                self.frames.1 += u32::from(matches!(message, ArbiterMessage::Hello(_)));
             }
         }
         while self.arbiter.poll_event().is_some() {}
@@ -150,6 +169,7 @@ impl Bench {
             life: if node.left { Life::Left } else { Life::Up },
             direct: true,
             hears_arbiter: true,
+            wants_hello: node.wants_hello,
             ..Status::default()
         };
         let digests =
@@ -162,7 +182,12 @@ impl Bench {
             arbiter: Some(7),
             ..Settings::new(digests)
         };
-        let tail = ForArbiter { homes_b: 0, knows: None, voteless: false, longest: node.longest };
+        let tail = ForArbiter {
+            homes_b: 0,
+            knows: node.knows.map(boot),
+            voteless: false,
+            longest: node.longest,
+        };
         let message = if hello {
             Message::Hello(Hello {
                 status,

@@ -43,15 +43,20 @@ pub fn hold(trio: &mut Trio) {
     trio.judged += judged;
 }
 
-/// What the giver has promised. None if it is off, or is an arbiter that knows no terms yet: it promises
-/// nothing, and what it is bound to begins at its first contact.
+/// What the giver has promised. None if it is off, or is an arbiter that knows no terms yet, or has heard nobody
+/// since it was put back: it promises nothing, and what it is bound to begins at its first contact.
 fn promises_of(trio: &Trio, giver: Voter, group: GroupId) -> Option<&Promises> {
     let machine = match giver {
         Voter::A => &trio.machines[A],
         Voter::B => &trio.machines[B],
         Voter::Arbiter => {
             let ledger = trio.dongle.arbiter.as_ref()?.ledger();
-            return (ledger.terms().lease > Duration::ZERO).then(|| ledger.promises(group));
+            let newest =
+                [Voter::A, Voter::B].iter().filter_map(|&of| ledger.voice(of)).map(|v| v.at);
+            let put_back_at = trio.dongle.put_back_at;
+            let heard = put_back_at.is_none() || newest.max() > put_back_at;
+            let judged = heard && ledger.terms().lease > Duration::ZERO;
+            return judged.then(|| ledger.promises(group));
         }
     };
     machine.node.as_ref().map(|node| node.promises(group))

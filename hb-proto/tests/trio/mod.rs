@@ -57,7 +57,12 @@ pub fn config(me: Voter) -> Config {
         links: [LinkKind::Serial { baud: BAUD }, LinkKind::Broadcast].into_iter().collect(),
         groups: std::iter::once(GroupConfig { home: Voter::A, resources }).collect(),
         auto_failback: true,
-        arbiter: Some(ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None }),
+        arbiter: Some(ArbiterConfig {
+            link: LinkId(0),
+            external_watchdog: false,
+            fences: true,
+            fence: None,
+        }),
         patience: Patience::default(),
         digests: Digests { haresources: 1, settings: 1 },
     }
@@ -102,6 +107,8 @@ pub struct Dongle {
     pub keys: KeyRing,
     pub boot: u32,
     pub memory: Option<Memory>,
+    /// When it was put back into the line with its power on.
+    pub put_back_at: Option<Instant>,
     inbox: Vec<(Port, Vec<u8>)>,
     /// Which machine the reset line for A, and for B, really goes to.
     pub wired: [Option<usize>; 2],
@@ -218,6 +225,7 @@ impl Trio {
             keys: keys(),
             boot: 0,
             memory: None,
+            put_back_at: None,
             inbox: Vec::new(),
             wired: [None; 2],
             supervised: false,

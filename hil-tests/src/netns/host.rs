@@ -1,5 +1,6 @@
 //! The host under the rig: wires that don't wait for it, and a record of when it made others wait.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -8,6 +9,7 @@ use std::time::Duration as StdDuration;
 use hb_linux::rig::machine::Machine;
 use hb_proto::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, set_parent_process_death_signal, setpriority_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::observer::Clock;
 
@@ -90,59 +92,86 @@ pub fn helper(machine: &Machine) -> Result<Pid, String> {
     }
 }
 
-type Noted = Arc<Mutex<Vec<(Instant, Duration)>>>;
+/// One wait of a thread that wanted to run.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    ended: Instant,
+    lasted: Duration,
+    processor: usize,
+}
 
-/// Records when this host kept an ordinary thread waiting that wanted to run: a limit that was
-/// missed meanwhile says nothing of heartbeat. Dropping it ends its thread.
+type Noted = Arc<Mutex<Vec<Wait>>>;
+
+/// Records when this host kept an ordinary thread waiting that wanted to run: a limit that was missed meanwhile says
+/// nothing of heartbeat. Dropping it ends its threads.
+///
+/// There is a thread for each processor: where the host is a guest itself, a hypervisor takes away one of its processors
+/// for hundreds of milliseconds (`steal` of proc_stat(5)), and whatever was on that one stands, whatever its priority,
+/// while threads of the others see nothing.
 #[derive(Debug)]
 pub struct Stalls {
     noted: Noted,
     end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Stalls {
     /// Records from now on.
     ///
     /// # Errors
-    /// No thread could be had.
+    /// No threads could be had.
     pub fn record(clock: Clock) -> std::io::Result<Self> {
-        let noted = Noted::default();
-        let end = Arc::new(AtomicBool::new(false));
-        let (its_noted, its_end) = (noted.clone(), end.clone());
-        let thread = std::thread::Builder::new().name("stalls".into()).spawn(move || {
-            while !its_end.load(Ordering::Relaxed) {
-                let asleep = std::time::Instant::now();
-                std::thread::sleep(EVERY);
-                let late = asleep.elapsed().saturating_sub(EVERY);
-                if late >= WORTH_NOTING {
-                    let mut noted = its_noted.lock().unwrap_or_else(PoisonError::into_inner);
-                    noted.push((clock.now(), late.into()));
+        let mut stalls = Self {
+            noted: Noted::default(),
+            end: Arc::new(AtomicBool::new(false)),
+            threads: vec![],
+        };
+        let allowed = sched_getaffinity(None)?;
+        for processor in (0..CpuSet::MAX_CPU).filter(|&number| allowed.is_set(number)) {
+            let (noted, end) = (stalls.noted.clone(), stalls.end.clone());
+            let watch = move || {
+                let mut one = CpuSet::new();
+                one.set(processor);
+                // Of a processor that was taken away since: then this is one more thread that goes where it may.
+                let _ = sched_setaffinity(None, &one);
+                while !end.load(Ordering::Relaxed) {
+                    let asleep = std::time::Instant::now();
+                    std::thread::sleep(EVERY);
+                    let lasted = asleep.elapsed().saturating_sub(EVERY);
+                    if lasted >= WORTH_NOTING {
+                        let wait = Wait { ended: clock.now(), lasted: lasted.into(), processor };
+                        noted.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
+                    }
                 }
-            }
-        })?;
-        Ok(Self { noted, end, thread: Some(thread) })
+            };
+            let thread = std::thread::Builder::new().name("stalls".into()).spawn(watch)?;
+            stalls.threads.push(thread);
+        }
+        Ok(stalls)
     }
 
     /// All of them: when it ended, how long it was.
     #[must_use]
     pub fn noted(&self) -> Vec<(Instant, Duration)> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.waits(Instant::ZERO).iter().map(|wait| (wait.ended, wait.lasted)).collect()
     }
 
-    /// Says so when this host kept our own thread waiting so much, from shortly before `since` until
-    /// `now`, that what was expected meanwhile may have failed by it. What others wait for is no
-    /// excuse: a story that fills the processors would always have one.
+    fn waits(&self, since: Instant) -> Vec<Wait> {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.iter().filter(|wait| wait.ended >= since).copied().collect()
+    }
+
+    /// Says so when this host kept our own threads waiting so much, from shortly before `since` until `now`, that what was
+    /// expected meanwhile may have failed by it. What others wait for is no excuse: a story that fills the processors
+    /// would always have one.
     #[must_use]
     pub fn doubts(&self, since: Instant, now: Instant) -> Option<String> {
         let from = Instant::from_micros(since.micros().saturating_sub(BEFORE.micros()));
-        let late = || self.noted().into_iter().filter(|(at, _)| *at >= from).map(|(_, late)| late);
-        let longest = late().max().unwrap_or_default();
-        let sum = late().fold(Duration::ZERO, |sum, late| sum + late);
+        let (longest, sum) = (self.longest_since(from), self.since(from));
         let share = sum.micros().saturating_mul(100) / now.since(from).micros().max(1);
         (longest >= LONG || share >= BUSY_PERCENT).then(|| {
             format!(
-                "this host kept our thread waiting for {share} % of {} ms, {} ms at worst",
+                "this host kept a thread of ours waiting for {share} % of {} ms, {} ms at worst",
                 now.since(from).millis(),
                 longest.millis()
             )
@@ -152,24 +181,68 @@ impl Stalls {
     /// The longest that this host kept a thread waiting since `since`.
     #[must_use]
     pub fn longest_since(&self, since: Instant) -> Duration {
-        let noted = self.noted();
-        noted.iter().filter(|(at, _)| *at >= since).map(|(_, late)| *late).max().unwrap_or_default()
+        self.waits(since).iter().map(|wait| wait.lasted).max().unwrap_or_default()
     }
 
-    /// How long this host kept a thread waiting since `since`.
+    /// How long this host kept a thread waiting since `since`, on the processor where it waited most.
     #[must_use]
     pub fn since(&self, since: Instant) -> Duration {
-        let noted = self.noted();
-        let lately = noted.iter().filter(|(at, _)| *at >= since);
-        lately.fold(Duration::ZERO, |sum, (_, late)| sum + *late)
+        let mut sums = BTreeMap::<usize, Duration>::new();
+        for wait in self.waits(since) {
+            let sum = sums.entry(wait.processor).or_default();
+            *sum = *sum + wait.lasted;
+        }
+        sums.into_values().max().unwrap_or_default()
     }
 }
 
 impl Drop for Stalls {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stalls(waits: &[(u64, u64, usize)]) -> Stalls {
+        let wait = |&(ended_ms, lasted_ms, processor): &(u64, u64, usize)| Wait {
+            ended: Instant::from_micros(ended_ms * 1000),
+            lasted: Duration::from_millis(lasted_ms),
+            processor,
+        };
+        let noted = Arc::new(Mutex::new(waits.iter().map(wait).collect()));
+        Stalls { noted, end: Arc::default(), threads: vec![] }
+    }
+
+    #[test]
+    fn each_processor_is_counted_by_itself() {
+        let stalls = stalls(&[(100, 30, 0), (200, 20, 1), (300, 30, 1)]);
+        assert_eq!(stalls.since(Instant::ZERO), Duration::from_millis(50));
+        assert_eq!(stalls.longest_since(Instant::ZERO), Duration::from_millis(30));
+        assert_eq!(stalls.since(Instant::from_micros(250_000)), Duration::from_millis(30));
+    }
+
+    #[test]
+    fn one_long_wait_or_a_fifth_of_the_time_is_a_reason_to_doubt() {
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        assert!(stalls(&[(5000, 99, 0)]).doubts(at(5000), at(9000)).is_none());
+        assert!(stalls(&[(5000, 100, 1)]).doubts(at(5000), at(9000)).is_some());
+        // What ended long before the limit began to run explains nothing.
+        assert!(stalls(&[(3000, 100, 1)]).doubts(at(5000), at(9000)).is_none());
+        let many: Vec<_> = (0..26).map(|n| (5000 + n, 39, 0)).collect();
+        assert!(stalls(&many).doubts(at(5000), at(9000)).is_some());
+        assert!(stalls(&many[..25]).doubts(at(5000), at(9000)).is_none());
+    }
+
+    #[test]
+    fn every_processor_has_its_witness() {
+        let stalls = Stalls::record(Clock::start()).expect("threads can be had");
+        let processors = std::thread::available_parallelism().expect("Linux says so").get();
+        assert_eq!(stalls.threads.len(), processors);
     }
 }

@@ -32,6 +32,7 @@ pub mod rig;
 pub mod runner;
 pub mod stories;
 mod tell;
+pub mod telling;
 pub mod verb;
 
 pub use cluster::{Cluster, Dongle, Evidence, Link, Machine, Resource, Supply};

@@ -76,6 +76,14 @@ pub struct Daemon {
     pub first_of_arbiter: (u32, u32),
 }
 
+/// What comes after carrying out, as in the daemon: nothing is decided, and nothing leaves, before what had
+/// arrived was taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    Drain,
+    Decide,
+}
+
 /// How a round of carrying out ended.
 enum Carried {
     All,
@@ -225,7 +233,7 @@ impl World {
                     if daemon.stamped.is_none() {
                         daemon.node.handle_wakeup(daemon.now);
                     }
-                    match self.carry_out(who, daemon) {
+                    match self.carry_out(who, daemon, Then::Drain) {
                         Carried::All => {}
                         other => return other,
                     }
@@ -264,7 +272,7 @@ impl World {
                     }
                 }
                 Stage::Decided => {
-                    match self.carry_out(who, daemon) {
+                    match self.carry_out(who, daemon, Then::Decide) {
                         Carried::All => {}
                         other => return other,
                     }

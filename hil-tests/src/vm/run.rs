@@ -1,50 +1,58 @@
 //! The rig's program: makes the image, tells stories and runs campaigns, each in a process and namespaces of its own.
 
-use std::collections::VecDeque;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use hb_linux::rig::machine::Programs;
 use hb_proto::time::Instant as RigInstant;
 
-use super::campaign::Campaign;
+use super::campaign::{Campaign, Circumstances};
 use super::image::{self, Image};
 use super::rig::Guests;
 use super::stories::{self as own, Stop};
 use super::{power, snapshot};
-use crate::inside::TOLD_TWICE;
 use crate::scenario::rig::Rig;
 use crate::scenario::runner::{self, Verdict};
 use crate::scenario::stories;
+use crate::scenario::telling::{self, TELL, Teller};
 
 const HELP: &str = "\
 cargo xtask rig vm [NAME…]                two QEMU guests tell the stories whose names contain one of the words
+cargo xtask rig vm dongle                 those of the third voter, and the others with a dongle in the line (dongle.NAME)
 cargo xtask rig vm --list                 their names
 cargo xtask rig vm --campaign N [--seed S] [--report FILE]
                                           N faults at random, with the dongle; the report goes to FILE too
 cargo xtask rig vm --quick                what `cargo xtask test` runs
+cargo xtask rig vm --dongle host|PROGRAM …   the dongle's brain: its library in a process of the host, or a program that
+                                          says and hears the same lines (`hb rig-dongle`): an emulated board, say
 HB_RIG_STORIES=N                          stories told at once (1)";
 
-/// The exit code of a story that this rig can't tell, as Automake's test drivers have it.
-const SKIPPED: u8 = 77;
-/// The exit code of a story that failed on a host that was too busy for it (EX_TEMPFAIL of sysexits.h).
-const DOUBTFUL: u8 = 75;
-/// The words that mark a story's, and a campaign's, own process.
-const TELL: &str = "--tell";
+/// The word that marks a campaign's own process.
 const FAULTS: &str = "--faults";
 /// Where `hb` and `heartbeatd` of the host lie.
 const PROGRAMS: &str = "HB_RIG_PROGRAMS";
+/// The dongle's brain, for the processes that tell stories: see [`dongle`].
+const DONGLE: &str = "HB_RIG_DONGLE";
+/// The one that is a process of the host.
+const HOST: &str = "host";
+/// What the command line chose.
+static CHOSEN: OnceLock<String> = OnceLock::new();
 /// Stories told at once: two guests of one processor each are all that a host of two processors has room for. In
 /// realtime, four of them let the kernel's own threads wait, which carry what is on ptys and networks.
 const AT_ONCE: usize = 1;
+/// A story that fails on a starved host is told once more, alone.
+const MORE_TRIES: usize = 1;
+/// Begins the name of a story of two voters that is told with a dongle.
+const WITH_DONGLE: &str = "dongle.";
+/// The campaign's name among the stories, and where its report lies.
+const CAMPAIGN: &str = "campaign";
 /// Faults of the campaign that is among the tests.
 const FEW: usize = 5;
 /// Of the language's stories, those that the tests tell here: the others are told by the namespace rig's tests, and by
-/// `cargo xtask rig vm`. A holder that thaws is not among them: see docs/testing/vm.md.
-const QUICK: [&str; 8] = [
+/// `cargo xtask rig vm`.
+const QUICK: [&str; 10] = [
     "power_loss_of_the_holder",
     "both_lose_power_and_return",
     "a_reset_holder_is_taken_over",
@@ -53,13 +61,25 @@ const QUICK: [&str; 8] = [
     "standby_and_takeover",
     "a_kernel_panic_is_a_death",
     "wall_clocks_jump",
+    "the_holder_dies_and_is_fenced",
+    "an_isolated_holder_gives_way",
 ];
+
+/// How a story of the language is told.
+type Tell = fn(&stories::Story, &mut dyn Rig, &Path) -> Verdict;
 
 /// See the module.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["--dongle", which, rest @ ..] = words.as_slice() {
+        if *which != HOST && !Path::new(which).is_file() {
+            return fail(&format!("--dongle {which}: expected `host`, or a program's file"));
+        }
+        let _ = CHOSEN.set((*which).to_owned());
+        words = rest.to_vec();
+    }
     match words.as_slice() {
         [TELL, name] => tell(name),
         [FAULTS, count, seed, report] => faults(count, seed, Path::new(report)),
@@ -111,9 +131,13 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
+fn myself() -> PathBuf {
+    std::env::current_exe().expect("Linux names a running program (/proc/self/exe)")
+}
+
 /// `target`: this program lies in `target/PROFILE` or `target/PROFILE/deps`.
 fn target() -> PathBuf {
-    let myself = std::env::current_exe().unwrap_or_default();
+    let myself = myself();
     let up = if myself.parent().is_some_and(|parent| parent.ends_with("deps")) { 3 } else { 2 };
     myself.ancestors().nth(up).unwrap_or(Path::new("target")).to_owned()
 }
@@ -121,6 +145,12 @@ fn target() -> PathBuf {
 /// Where the programs of the host lie.
 fn binaries() -> PathBuf {
     std::env::var_os(PROGRAMS).map_or_else(|| target().join("release"), PathBuf::from)
+}
+
+/// The dongle's brain: who started this process has chosen.
+fn dongle() -> PathBuf {
+    let chosen = CHOSEN.get().cloned().or_else(|| std::env::var(DONGLE).ok());
+    chosen.filter(|which| which != HOST).map_or_else(|| programs().hb, PathBuf::from)
 }
 
 fn programs() -> Programs {
@@ -151,52 +181,28 @@ fn tell(name: &str) -> ExitCode {
         Err(why) => return fail(&why),
     };
     prefer_the_rig();
-    let mut rig = Guests::new(image, programs());
+    let mut rig = Guests::new(image, dongle());
     if let Some(story) = own::named(name) {
         let told = (story.tell)(&mut rig);
         return ended(name, &mut rig, told);
     }
-    let Some(story) = stories::named(name) else {
-        return fail(&format!("no story is called {name}"));
+    let (plain, tell): (_, Tell) = match name.strip_prefix(WITH_DONGLE) {
+        Some(plain) => (plain, runner::tell_with_dongle),
+        None => (name, runner::tell),
     };
-    match runner::tell(story, &mut rig, &evidence(name)) {
-        Verdict::Passed => ExitCode::SUCCESS,
-        Verdict::Skipped(reason) => {
-            println!("{reason}");
-            ExitCode::from(SKIPPED)
-        }
-        Verdict::Failed { why, timeline, kept, doubts } => {
-            println!("{why}\n\n{timeline}");
-            say_kept(kept);
-            doubtful(doubts)
-        }
-    }
-}
-
-fn say_kept(kept: Result<PathBuf, String>) {
-    match kept {
-        Ok(kept) => println!("evidence: {}", kept.display()),
-        Err(problem) => println!("evidence: could not be kept: {problem}"),
-    }
-}
-
-fn doubtful(doubts: Option<String>) -> ExitCode {
-    let Some(doubts) = doubts else { return ExitCode::FAILURE };
-    println!("{doubts}");
-    ExitCode::from(DOUBTFUL)
+    let Some(story) = stories::named(plain) else {
+        return fail(&format!("no story is called {plain}"));
+    };
+    telling::end(tell(story, &mut rig, &evidence(name)))
 }
 
 /// A story of this rig alone has ended; if it went wrong everything is kept.
 fn ended(name: &str, rig: &mut Guests, told: own::Told) -> ExitCode {
-    match told {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Stop::Missing(reason)) => {
-            println!("rig vm: story {name}: {reason}");
-            ExitCode::from(SKIPPED)
-        }
+    telling::end(match told {
+        Ok(()) => Verdict::Passed,
+        Err(Stop::Missing(reason)) => Verdict::Skipped(format!("rig vm: story {name}: {reason}")),
         Err(Stop::Failed(why)) => {
             let timeline = runner::merged(rig.timeline());
-            println!("{why}\n\n{timeline}");
             let place = evidence(name);
             let kept = std::fs::create_dir_all(&place)
                 .and_then(|()| {
@@ -204,39 +210,32 @@ fn ended(name: &str, rig: &mut Guests, told: own::Told) -> ExitCode {
                 })
                 .map_err(|error| error.to_string())
                 .and_then(|()| rig.keep(&place));
-            say_kept(kept.map(|()| place));
-            doubtful(rig.doubts(RigInstant::ZERO))
+            let kept = kept.map(|()| place);
+            Verdict::Failed { why, timeline, kept, doubts: rig.doubts(RigInstant::ZERO) }
         }
-    }
+    })
 }
 
-fn names() -> Vec<&'static str> {
-    let own = own::ALL.iter().map(|story| story.name);
-    let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name);
-    own.chain(language).collect()
+/// All of them: this rig's own, the language's, and those of two voters with a dongle in the line, which begin as on the
+/// namespace rig.
+fn names() -> Vec<String> {
+    let own = own::ALL.iter().map(|story| story.name.to_owned());
+    let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name.to_owned());
+    let alone = |name| stories::WITHOUT_DONGLE.iter().any(|(story, _)| *story == name);
+    let with = stories::ALL.iter().filter(|story| !alone(story.name));
+    let with = with.map(|story| format!("{WITH_DONGLE}{}", story.name));
+    own.chain(language).chain(with).collect()
 }
 
 /// The stories that the tests tell: this rig's own, and some of the language's.
-fn quick_names() -> Vec<&'static str> {
-    own::ALL.iter().map(|story| story.name).chain(QUICK).collect()
+fn quick_names() -> Vec<String> {
+    own::ALL.iter().map(|story| story.name).chain(QUICK).map(str::to_owned).collect()
 }
 
-/// How a process ended.
-struct Ended {
-    name: String,
-    code: Option<i32>,
-    text: String,
-    took: Duration,
-}
-
-impl Ended {
-    fn is(&self, code: u8) -> bool {
-        self.code == Some(i32::from(code))
-    }
-
-    fn failed(&self) -> bool {
-        !self.is(0) && !self.is(SKIPPED)
-    }
+/// Whether a word of the command line means the story: a part of its name, or `dongle` for those of the third voter.
+fn means(word: &str, name: &str) -> bool {
+    let third = || stories::DONGLE.iter().any(|story| story.name == name);
+    name.contains(word) || (word == "dongle" && third())
 }
 
 fn prepare() -> Result<(), String> {
@@ -251,7 +250,7 @@ fn prepare() -> Result<(), String> {
 fn tell_all(words: &[&str]) -> ExitCode {
     let quick = words == ["--quick"];
     let mut chosen = if quick { quick_names() } else { names() };
-    chosen.retain(|name| quick || words.is_empty() || words.iter().any(|word| name.contains(word)));
+    chosen.retain(|name| quick || words.is_empty() || words.iter().any(|word| means(word, name)));
     if chosen.is_empty() {
         return fail(&format!(
             "no story's name contains {}; --list names them",
@@ -261,57 +260,26 @@ fn tell_all(words: &[&str]) -> ExitCode {
     if let Err(why) = prepare() {
         return fail(&why);
     }
-    let waiting = Mutex::new(chosen.into_iter().collect::<VecDeque<_>>());
-    let ended = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..at_once() {
-            scope.spawn(|| {
-                loop {
-                    let Some(name) = waiting.lock().expect("no panic").pop_front() else { break };
-                    let one = in_rig(name, &[TELL, name]);
-                    report(&one);
-                    ended.lock().expect("no panic").push(one);
-                }
-            });
-        }
-    });
-    let mut ended = ended.into_inner().expect("no panic");
+    let stories = Teller {
+        rig: "vm",
+        at_once: telling::at_once(AT_ONCE),
+        more_tries: MORE_TRIES,
+        evidence: &evidence,
+        start: &|name| in_rig(&[TELL, name]),
+    };
+    let mut told = stories.tell_all(chosen);
     if quick {
-        let few = FEW.to_string();
-        let place = evidence("campaign");
-        let _ = std::fs::create_dir_all(&place);
-        let file = place.join("report.md").display().to_string();
-        let one = in_rig("a_campaign_of_a_few_faults", &[FAULTS, &few, &seed().to_string(), &file]);
-        report(&one);
-        ended.push(one);
+        let few = |name: &str| {
+            let place = evidence(name);
+            let _ = std::fs::create_dir_all(&place);
+            let file = place.join("report.md").display().to_string();
+            in_rig(&[FAULTS, &FEW.to_string(), &seed().to_string(), &file])
+        };
+        // Another one is another campaign, and no answer to what this one showed.
+        let campaign = Teller { more_tries: 0, start: &few, ..stories };
+        told = told.and(campaign.tell_all(vec![CAMPAIGN.to_owned()]));
     }
-    let again: Vec<String> = ended.iter_mut().filter_map(tell_again).collect();
-    summary(&ended, &again)
-}
-
-fn at_once() -> usize {
-    let Some(text) = std::env::var_os("HB_RIG_STORIES") else { return AT_ONCE };
-    let number = text.to_str().and_then(|text| text.parse().ok()).filter(|&number| number > 0);
-    number.unwrap_or_else(|| {
-        panic!(
-            "HB_RIG_STORIES={}: expected how many stories to tell at once: 1 or more",
-            text.display()
-        )
-    })
-}
-
-/// A story that failed while the host was starved is told once more, alone; why it was, if it passed then.
-fn tell_again(one: &mut Ended) -> Option<String> {
-    let name = names().into_iter().find(|name| *name == one.name)?;
-    if !one.is(DOUBTFUL) {
-        return None;
-    }
-    let mut lines = one.text.trim_end().lines();
-    let why = format!("{}; {}", lines.next().unwrap_or_default(), lines.last().unwrap_or_default());
-    println!("test vm::{name}: told again, alone: {why}");
-    *one = in_rig(name, &[TELL, name]);
-    report(one);
-    (!one.failed()).then(|| format!("vm::{name}: {why}"))
+    told.summary("vm")
 }
 
 /// A process in namespaces of its own, before the guests and before what else the host does.
@@ -324,62 +292,15 @@ fn enter() -> Command {
     } else {
         Command::new(hb)
     };
-    command.arg("rig-enter").env(PROGRAMS, binaries());
+    command.arg("rig-enter").env(PROGRAMS, binaries()).env(DONGLE, dongle());
     command
 }
 
-fn in_rig(name: &str, arguments: &[&str]) -> Ended {
-    let began = Instant::now();
-    let _ = std::fs::remove_dir_all(evidence(name));
-    let output = std::env::current_exe()
-        .and_then(|myself| enter().arg(myself).args(arguments).stdin(Stdio::null()).output());
-    let (code, text) = match output {
-        Ok(output) => {
-            let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-            text.push_str(&String::from_utf8_lossy(&output.stderr));
-            (output.status.code(), text)
-        }
-        Err(error) => (None, format!("{}: {error}", programs().hb.display())),
-    };
-    Ended { name: name.to_owned(), code, text, took: began.elapsed() }
-}
-
-fn report(ended: &Ended) {
-    let word = match ended {
-        _ if ended.is(SKIPPED) => "skipped",
-        _ if ended.is(DOUBTFUL) => "failed on a busy host",
-        _ if ended.failed() => "FAILED",
-        _ => "ok",
-    };
-    println!("test vm::{} ... {word} ({:.1} s)", ended.name, ended.took.as_secs_f32());
-    let _ = std::io::stdout().flush();
-}
-
-/// As libtest ends, so that whoever reads its output reads this too: a skip counts as passed there, and says so in a line
-/// of its own.
-fn summary(ended: &[Ended], told_again: &[String]) -> ExitCode {
-    let red: Vec<&Ended> = ended.iter().filter(|one| one.failed()).collect();
-    if !red.is_empty() {
-        println!("\nfailures:\n");
-        for one in &red {
-            println!("---- vm::{} stdout ----\n{}\n", one.name, one.text.trim_end());
-        }
-        // Ends the last one's words.
-        println!("failures:");
-        red.iter().for_each(|one| println!("    vm::{}", one.name));
-    }
-    told_again.iter().for_each(|line| println!("{TOLD_TWICE}{line}"));
-    ended
-        .iter()
-        .filter(|one| one.is(SKIPPED))
-        .for_each(|one| println!("SKIP: {}", one.text.trim()));
-    let word = if red.is_empty() { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {word}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out",
-        ended.len() - red.len(),
-        red.len()
-    );
-    if red.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// This program in such a process.
+fn in_rig(arguments: &[&str]) -> Command {
+    let mut command = enter();
+    command.arg(myself()).args(arguments);
+    command
 }
 
 /// Another one each time, and said.
@@ -398,14 +319,13 @@ fn campaign(count: &str, rest: &[&str]) -> ExitCode {
             _ => return fail(&format!("{word}: expected --seed S or --report FILE")),
         }
     }
-    let place = evidence("campaign");
+    let place = evidence(CAMPAIGN);
     let report = file.unwrap_or_else(|| place.join("report.md"));
     let made = std::fs::create_dir_all(&place).map_err(|error| error.to_string());
     if let Err(why) = made.and_then(|()| prepare()) {
         return fail(&why);
     }
-    let Ok(myself) = std::env::current_exe() else { return fail("this program has no path") };
-    match enter().arg(myself).args([FAULTS, count, &from]).arg(&report).status() {
+    match in_rig(&[FAULTS, count, &from]).arg(&report).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(&error.to_string()),
@@ -423,21 +343,27 @@ fn faults(count: &str, seed: &str, report: &Path) -> ExitCode {
         Err(why) => return fail(&why),
     };
     prefer_the_rig();
-    let kernel = image.version.clone();
-    let mut rig = Guests::new(image, programs());
+    let (kernel, brain) = (image.version.clone(), dongle());
+    let dongle = if brain == programs().hb {
+        "its library in a process of the host".to_owned()
+    } else {
+        brain.display().to_string()
+    };
+    let on = Circumstances { kernel, dongle };
+    let mut rig = Guests::new(image, brain);
     let began = Instant::now();
     let mut campaign = Campaign { seed, ..Campaign::default() };
     let told = campaign.run(&mut rig, count);
-    let text = campaign.report(&told, &kernel, began.elapsed());
+    let text = campaign.report(&told, &on, began.elapsed());
     println!("{text}");
     if let Err(error) = std::fs::write(report, &text) {
         return fail(&format!("{}: {error}", report.display()));
     }
     println!("report: {}", report.display());
     // A campaign that went well is evidence, too.
-    let timeline = evidence("campaign").join("timeline");
+    let timeline = evidence(CAMPAIGN).join("timeline");
     if let Err(error) = std::fs::write(&timeline, runner::merged(rig.timeline())) {
         return fail(&format!("{}: {error}", timeline.display()));
     }
-    ended("campaign", &mut rig, told)
+    ended(CAMPAIGN, &mut rig, told)
 }

@@ -1,6 +1,6 @@
 //! How a dongle is built in.
 
-use super::super::bench::Node;
+use super::super::node::Node;
 
 /// What confirms a pulse to the dongle (R12).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -94,6 +94,12 @@ impl Echo {
         life == boot.value() & 0xFF && newest <= ECHO_SEQ_MASK / 2 && seq > newest
     }
 
+    /// Whether this can echo a frame of `boot`: of a life's number only the low byte is told.
+    #[must_use]
+    pub const fn is_of(self, boot: BootId) -> bool {
+        self.0 >> ECHO_SEQ_BITS == boot.value() & 0xFF
+    }
+
     /// Whether this echoes frame `seq` of life `boot`.
     #[must_use]
     pub const fn names(self, boot: BootId, seq: u32) -> bool {

@@ -7,7 +7,7 @@ use hb_proto::group::Phase;
 use hb_proto::id::{BootId, GroupId, LinkId};
 use hb_proto::wire::MAX_FRAME;
 
-use super::{Carried, Daemon, ROUNDS_A_TURN};
+use super::{Carried, Daemon, ROUNDS_A_TURN, Then};
 use crate::sim::fault::{Point, Who};
 use crate::sim::machine::What;
 use crate::sim::plant::Plant;
@@ -15,8 +15,8 @@ use crate::sim::wire::{Bytes, Port};
 use crate::sim::world::{Happening, World};
 
 impl World {
-    /// Drains every output of the node, as `Daemon::carry_out` does.
-    pub(super) fn carry_out(&mut self, who: Who, daemon: &mut Daemon) -> Carried {
+    /// Drains every output of the node, as `Daemon::carry_out` does: frames not before what arrived was read.
+    pub(super) fn carry_out(&mut self, who: Who, daemon: &mut Daemon, then: Then) -> Carried {
         if let Some((link, frame)) = daemon.stamped.take() {
             self.write(who, daemon, link, frame.get());
         }
@@ -37,14 +37,16 @@ impl World {
                     Action::Depart { restart_above } => return Carried::Departed(restart_above),
                 }
             }
-            if self.transmit(who, daemon) {
+            if then == Then::Decide && self.transmit(who, daemon) {
                 return Carried::LostProcessor;
             }
             self.hear_events(who, daemon);
             if !decide {
                 break;
             }
-            daemon.node.handle_timeout(daemon.now);
+            if then == Then::Decide {
+                daemon.node.handle_timeout(daemon.now);
+            }
         }
         self.keep_standing_order(who, daemon);
         Carried::All

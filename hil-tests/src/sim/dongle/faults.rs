@@ -97,7 +97,7 @@ impl World {
                 self.reset_dongle(reason);
             }
             DongleFault::Hang => self.hang(),
-            DongleFault::Remove => self.remove(),
+            DongleFault::Remove => self.remove(false),
             DongleFault::Insert { spare } => self.insert(spare),
             DongleFault::Half(who, cut) => self.half(who, |half| half.cut = cut),
             DongleFault::Deaf(who, deaf) => self.half(who, |half| half.deaf = deaf),
@@ -194,16 +194,21 @@ impl World {
         }
     }
 
-    fn remove(&mut self) {
+    /// It is taken out; `charged`: from one feed to another, its loop goes on.
+    fn remove(&mut self, charged: bool) {
         let line = self.line_kind();
         let (now, knobs) = (self.now, self.knobs.arbiter);
         let (Some(knobs), Some(dongle)) = (knobs, self.dongle.as_deref_mut()) else { return };
         if !std::mem::replace(&mut dongle.plugged, false) {
             return;
         }
+        let goes_on = charged && dongle.powered && !dongle.hung;
         dongle.powered = false;
-        dongle.unit.lose_power(knobs.keeps);
+        if !goes_on {
+            dongle.unit.lose_power(knobs.keeps);
+        }
         dongle.unit.shelved_at = now;
+        dongle.unit.known = (dongle.started_at, dongle.heard);
         dongle.lose_loop(now, line);
     }
 
@@ -211,8 +216,10 @@ impl World {
         if self.dongle.as_deref().is_none_or(|one| one.plugged && !spare) {
             return;
         }
-        self.remove();
         let charged = self.knobs.arbiter.is_some_and(|knobs| knobs.spare_charged);
+        // On its way to the charger it loses its power or doesn't: the clock's last bit is the die, so that all
+        // others of a seed fall as they did.
+        self.remove(charged && spare && self.now & 1 == 0);
         let Some(dongle) = self.dongle.as_deref_mut() else { return };
         dongle.plugged = true;
         if spare {
@@ -232,7 +239,13 @@ impl World {
         dongle.powered = true;
         let (since, now) = (dongle.unit.clock.clone(), self.now);
         let shelved_at = dongle.unit.shelved_at;
-        self.start_arbiter_at(shelved_at);
+        if dongle.unit.arbiter.is_some() {
+            // It never stopped; whatever it is bound to, it is bound to of itself.
+            (dongle.started_at, dongle.heard) = dongle.unit.known;
+            (dongle.bound_at, dongle.put_back_at) = (0, Some(now));
+        } else {
+            self.start_arbiter_at(shelved_at);
+        }
         let Some(dongle) = self.dongle.as_deref_mut() else { return };
         let Some(mut arbiter) = dongle.unit.arbiter.take() else { return };
         let mut frame = [0; MAX_FRAME];
@@ -255,7 +268,6 @@ impl World {
             while arbiter.poll_event().is_some() {}
         }
         dongle.unit.arbiter = Some(arbiter);
-        dongle.started_at = dongle.unit.shelved_at;
     }
 
     fn start_arbiter_at(&mut self, at: At) {

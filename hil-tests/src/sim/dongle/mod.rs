@@ -42,6 +42,8 @@ pub struct Unit {
     pub clock: Clock,
     /// When it was put on the shelf, or the world began.
     pub(super) shelved_at: At,
+    /// What the checks knew of its life when it was taken out.
+    pub(super) known: (At, [Heard; 2]),
     /// The newest life of each node that it has pulsed, for the checks.
     pub(super) pulsed: [u32; 2],
 }
@@ -49,7 +51,17 @@ pub struct Unit {
 impl Unit {
     fn new(id: u32, boot: u32, tested: bool, ppm: i64, rng: &mut Rng) -> Self {
         let clock = Clock::new(0, 1 + rng.between(0, 1 << 40), ppm);
-        Self { id, boot, memory: None, tested, arbiter: None, clock, shelved_at: 0, pulsed: [0; 2] }
+        Self {
+            id,
+            boot,
+            memory: None,
+            tested,
+            arbiter: None,
+            clock,
+            shelved_at: 0,
+            known: Default::default(),
+            pulsed: [0; 2],
+        }
     }
 
     /// What is left of what it stored when its power goes.
@@ -139,6 +151,9 @@ pub struct Dongle {
     /// header without power has no pull-up to read, and a sense input doesn't fall twice.
     pub(super) pulsed: [Option<(At, bool)>; 2],
     pub(super) provable: [bool; 2],
+    /// When it was put back in, if it never lost its power: until it has heard a node since, it need not know what
+    /// another one promised that node.
+    pub(in crate::sim) put_back_at: Option<At>,
     /// When what it is bound to began: its life, or an absence that it noticed (R8).
     pub(super) bound_at: At,
     pub(super) turns: (At, u32),
@@ -169,6 +184,7 @@ impl Dongle {
             heard: [Heard::default(); 2],
             pulsed: [None; 2],
             provable: [true; 2],
+            put_back_at: None,
             bound_at: 0,
             turns: (0, 0),
         }
