@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use crate::Place;
 use crate::test::output::capture;
@@ -88,6 +89,26 @@ pub fn run(place: &Place) -> Result<(), String> {
     println!("programs: {}", directory(place).display());
     let beyond = beyond(&sizes);
     if beyond.is_empty() { Ok(()) } else { Err(beyond.join("\n")) }
+}
+
+/// `cargo xtask bench dongle`: the program of the emulated board, built and measured. Exit codes as of the other
+/// benches.
+pub fn bench(place: &Place) -> ExitCode {
+    if let Err(problem) = build(place) {
+        eprintln!("xtask: {problem}");
+        return ExitCode::from(2);
+    }
+    let mut command = place.cargo();
+    command.current_dir(&place.root).env("HB_FIRMWARE", directory(place));
+    command.args(["run", "--release", "--locked", "--manifest-path", "hb-mcu/boards/Cargo.toml"]);
+    command.args(["-p", "emulated", "--bin", "bench", "--target-dir"]);
+    match command.arg(directory(place).join("host")).status() {
+        Ok(status) => status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::from(2), ExitCode::from),
+        Err(error) => crate::fail(&place.cargo, &error),
+    }
 }
 
 /// Sums the sections that are loaded or zeroed (ELF specification, 32 bits, little-endian).
