@@ -1,8 +1,8 @@
-//! What an arbiter is told before it starts.
+//! What an arbiter is told, and what of it can't be used.
 
 use crate::time::Duration;
 
-/// Its number, its lines, its times.
+/// What an arbiter is told before it starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Its number, not 0: by it two nodes agree that they have the same arbiter.
