@@ -2,7 +2,7 @@
 
 mod bench;
 
-use bench::{Bench, ms};
+use bench::{Bench, boot, ms};
 use hb_proto::arbiter::Action;
 use hb_proto::authority::Promisee;
 use hb_proto::id::Voter;
@@ -115,6 +115,20 @@ fn r12_the_arbiters_own_attention_counts() {
     bench.nodes[1].fence = Some(3);
     bench.talk(&[B], ms(400));
     assert_eq!(bench.pulses(), [], "it slept");
+    bench.talk(&[B], ms(300));
+    assert_eq!(bench.pulses(), [A]);
+}
+
+/// One that another arbiter stood in for doesn't know who was silent meanwhile (R8).
+#[test]
+fn r12_what_was_silent_while_another_arbiter_listened_says_nothing() {
+    let mut bench = a_is_silent(false);
+    bench.nodes[1].fence = Some(3);
+    bench.nodes[1].answers = Some((boot(12), 5));
+    bench.tell(B, true);
+    bench.nodes[1].answers = None;
+    bench.talk(&[B], ms(400));
+    assert_eq!(bench.pulses(), [], "it has listened again for less than deadtime");
     bench.talk(&[B], ms(300));
     assert_eq!(bench.pulses(), [A]);
 }

@@ -8,3 +8,4 @@ pub mod netns;
 pub mod scenario;
 pub mod sim;
 pub mod vm;
+pub mod wires;

@@ -12,6 +12,7 @@ use hb_linux::serial::tty;
 use hil_tests::inside::programs;
 use hil_tests::metal::config;
 use hil_tests::metal::guest::{self, Guest};
+use hil_tests::netns::host::prefer_wires;
 use serde_json::Value;
 
 /// A boot under TCG, and a test at three speeds, on a host that has other work.
@@ -94,6 +95,8 @@ fn adapters_in_a_guest_are_detected_tested_and_followed_by_their_path() {
         SCRIPT,
     )
     .unwrap_or_else(|why| panic!("{why}"));
+    // The wires are threads of this process.
+    prefer_wires();
     let told = story(&mut guest, &line, &far);
     drop(guest);
     match told {

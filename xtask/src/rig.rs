@@ -12,7 +12,7 @@ pub fn run(args: &[String]) -> ExitCode {
             become_program("failure_table", rest)
         }
         [rig, rest @ ..] if rig == "vm" => machines(rest),
-        [rig, rest @ ..] if rig == "metal" => become_program("metal", rest),
+        [rig, rest @ ..] if rig == "metal" => ports(rest),
         _ => {
             eprintln!(
                 "xtask: expected `cargo xtask rig netns --failure-table`, `cargo xtask rig vm` or `cargo xtask rig \
@@ -42,6 +42,23 @@ fn machines(args: &[String]) -> ExitCode {
         Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(&place.cargo, &error),
     }
+}
+
+/// Real ports. Two hosts get programs that need no library of theirs; whether rig.toml has two is told by its words here,
+/// and judged by the rig.
+fn ports(args: &[String]) -> ExitCode {
+    let place = Place::here();
+    let named = args.iter().skip_while(|word| *word != "--config").nth(1);
+    let file = place.root.join(named.map_or("rig.toml", String::as_str));
+    let hosts = std::fs::read_to_string(file).is_ok_and(|text| text.contains("ssh"));
+    if hosts && !args.iter().any(|word| word == "--detect") {
+        match build_guests(&place).status() {
+            Ok(status) if status.success() => {}
+            Ok(_) => return ExitCode::FAILURE,
+            Err(error) => return fail(&place.cargo, &error),
+        }
+    }
+    become_program("metal", args)
 }
 
 /// Builds the release binaries and one of hil-tests, which replaces this process.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::faults::{Noise, Noisy};
+use super::trace::{Chunk, Fate, Trace};
 pub use super::tty::{Port, RECEIVE_BUFFER};
 
 /// What a 16550A holds.
@@ -93,6 +94,7 @@ struct Wire {
     ports: [Option<Port>; 2],
     /// `directions[i]` carries what side i sends.
     directions: [Direction; 2],
+    trace: Trace,
 }
 
 /// A line with its thread. Dropping it ends the thread and closes both ptys.
@@ -120,7 +122,11 @@ impl Line {
             in_frame: false,
             carried: Carried::default(),
         };
-        let wire = Wire { ports: [None, None], directions: [direction(), direction()] };
+        let wire = Wire {
+            ports: [None, None],
+            directions: [direction(), direction()],
+            trace: Trace::default(),
+        };
         let wire = Arc::new(Mutex::new(wire));
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let end = Arc::new(AtomicBool::new(false));
@@ -142,7 +148,8 @@ impl Line {
             wire.ports[side.index()] = None;
             let direction = &mut wire.directions[side.index()];
             direction.carried.lost += direction.fifo.len() as u64;
-            direction.fifo.clear();
+            let lost: Vec<u8> = direction.fifo.drain(..).map(|(_, byte)| byte).collect();
+            wire.trace.note(side.index(), Fate::Lost, &lost, false);
         });
     }
 
@@ -200,6 +207,17 @@ impl Line {
     #[must_use]
     pub fn carried(&self, from: Side) -> Carried {
         lock(&self.wire).directions[from.index()].carried
+    }
+
+    /// From here on, what is on the line is kept for [`Self::trace`].
+    pub fn record(&self) {
+        lock(&self.wire).trace.begin();
+    }
+
+    /// What was on the line since [`Self::record`], by time.
+    #[must_use]
+    pub fn trace(&self) -> Vec<Chunk> {
+        lock(&self.wire).trace.chunks()
     }
 
     fn change(&self, change: impl FnOnce(&mut Wire)) {
@@ -262,6 +280,7 @@ impl Wire {
         let mut taken = port.take(&mut bytes[..FIFO - direction.fifo.len()]);
         direction.carried.sent += taken as u64;
         direction.count_frames(&bytes[..taken]);
+        self.trace.note(from, Fate::Sent, &bytes[..taken], false);
         if taken == 0 {
             taken = direction.take_injected(&mut bytes);
         }
@@ -271,6 +290,7 @@ impl Wire {
         let baud = port.baud();
         if baud == 0 {
             direction.carried.lost += taken as u64;
+            self.trace.note(from, Fate::Lost, &bytes[..taken], false);
             return;
         }
         let byte_time = Duration::from_secs(1) * BITS_PER_BYTE / baud;
@@ -294,26 +314,34 @@ impl Wire {
         }
         let (Some(port), false) = (&self.ports[1 - from], direction.cut) else {
             direction.carried.lost += bytes.len() as u64;
+            self.trace.note(from, Fate::Lost, &bytes, false);
             return;
         };
         if direction.break_until.is_some_and(|until| Instant::now() < until) {
             direction.carried.spoilt += bytes.len() as u64;
+            self.trace.note(from, Fate::Broken, &bytes, false);
             return;
         }
         direction.break_until = None;
+        let mut harmed = false;
         if let Some(noisy) = &mut direction.noisy {
             let (spoilt, hit) = noisy.spoil(&bytes);
             direction.carried.spoilt += hit;
+            harmed = hit > 0;
             bytes = spoilt;
         }
         let sender = self.ports[from].as_ref().map_or(0, Port::baud);
         if let Some(garbage) = garbled(&bytes, sender, port.baud()) {
             direction.carried.garbled += bytes.len() as u64;
+            harmed = true;
             bytes = garbage;
         }
         let lost = port.give(&bytes);
         direction.carried.overrun += lost as u64;
         direction.carried.delivered += (bytes.len() - lost) as u64;
+        let (arrived, overrun) = bytes.split_at(bytes.len() - lost);
+        self.trace.note(from, Fate::Arrived, arrived, harmed);
+        self.trace.note(from, Fate::Overrun, overrun, harmed);
     }
 
     /// When the next burst is complete.

@@ -50,6 +50,15 @@ pub fn index(name: &str) -> io::Result<u32> {
     link.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+/// An interface's hardware address.
+///
+/// # Errors
+/// `NotFound`: there is no such interface, or it has none; and what else the kernel answers.
+pub fn mac(name: &str) -> io::Result<Mac> {
+    let link = Netlink::open()?.link_named(name)?;
+    link.and_then(|link| link.mac).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 fn set_flags(name: &str, flags: LinkFlags) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index(name)?;

@@ -34,6 +34,7 @@ pub mod probe;
 pub mod run;
 pub mod switch;
 pub mod sys;
+pub mod trace;
 mod tty;
 pub mod watchdog;
 pub mod web;

@@ -113,6 +113,32 @@ impl Probe {
         Ok(probe)
     }
 
+    /// Asks from an interface of this machine, by its own address: for machines that are really elsewhere. Captures
+    /// frames, so as root.
+    ///
+    /// # Errors
+    /// The interface can't be listened on, or the thread can't be made.
+    pub fn start_on(
+        interface: &str,
+        own: Ipv4Addr,
+        service: Ipv4Addr,
+        every: Duration,
+    ) -> Result<Self, RigError> {
+        let doing = || format!("listening on {interface}");
+        let index = links::index(interface).doing(doing)?;
+        let mac = links::mac(interface).doing(doing)?;
+        let socket = PacketSocket::listen(index, ETH_P_ALL).doing(doing)?;
+        let capture = Capture { mac, index, socket };
+        let record = Arc::new(Mutex::new(Record::default()));
+        let end = Arc::new(AtomicBool::new(false));
+        let (its_record, its_end) = (record.clone(), end.clone());
+        let thread = std::thread::Builder::new()
+            .name("client".into())
+            .spawn(move || ask::run(own, service, every, &capture, &its_record, &its_end))
+            .doing(|| "starting the client".into())?;
+        Ok(Self { record, end, thread: Some(thread) })
+    }
+
     /// Reads the record; the client waits meanwhile, so be quick.
     pub fn read<T>(&self, read: impl FnOnce(&Record) -> T) -> T {
         read(&lock(&self.record))

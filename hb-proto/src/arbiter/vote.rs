@@ -47,6 +47,7 @@ impl NodeFacts {
 }
 
 impl Arbiter {
+    #[inline(never)] // A small stack holds either this or what it takes to read a frame.
     pub(super) fn process(
         &mut self,
         now: Instant,
@@ -124,7 +125,8 @@ impl Arbiter {
     }
 
     /// R8: another arbiter was in this one's place, for less than a lease. A life of the node that has answered
-    /// this arbiter, or began after another one did, has heard the other one since: it echoes its frame.
+    /// this arbiter, or began after another one did, has heard the other one since: it echoes its frame. As after a
+    /// stall of its own, this one can't say who was silent meanwhile (R12).
     fn notice_another(&mut self, now: Instant, header: &Header, status: &Status) {
         let from = header.sender;
         let voice = self.d.ledger.voice(from);
@@ -133,6 +135,7 @@ impl Arbiter {
         let echo = status.echoes[Status::echo_slot(from, Voter::Arbiter)];
         let another = echo.is_some_and(|echo| !echo.is_of(self.boot()));
         if another && (answered || began_since) && !self.is_broken(Mutant::R8Spare) {
+            self.d.attentive_since = now;
             self.forget(now);
         }
     }

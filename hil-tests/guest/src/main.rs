@@ -1,6 +1,9 @@
 //! The rig's hand inside a virtual machine: does what the host says over a virtio port, and tells
 //! what happens there: addresses that come and go, lines that files grow by, how the daemon ended.
 //!
+//! With `-` instead of a port it talks over its standard input and output, which ssh(1) carries: it ends with them, and the
+//! daemon with it. `HIL_HEARTBEATD` names another program than /usr/sbin/heartbeatd.
+//!
 //! One JSON object a line, each way. An order has an `id` and a `do`; its answer has the same number as
 //! `re`. Everything from here has `up`, the machine's CLOCK_MONOTONIC in microseconds: the host makes true time of
 //! it, and a frozen machine's clock stands still.
@@ -43,7 +46,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// The port, towards the host: one line at a time.
 #[derive(Clone)]
-pub struct Host(Arc<Mutex<File>>);
+pub struct Host(Arc<Mutex<dyn Write + Send>>);
 
 impl Host {
     /// Sends an object, with the time.
@@ -52,16 +55,22 @@ impl Host {
         object["up"] = json!(now.tv_sec * 1_000_000 + now.tv_nsec / 1000);
         let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The host is gone when this fails, and this machine with it.
-        let _ = port.write_all(format!("{object}\n").as_bytes());
+        let _ = port.write_all(format!("{object}\n").as_bytes()).and_then(|()| port.flush());
     }
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [port] = arguments.as_slice() else {
-        eprintln!("hil-guest: for the rig only: hil-guest PORT");
+        eprintln!("hil-guest: for the rig only: hil-guest PORT, or -");
         return ExitCode::from(2);
     };
+    if port == "-" {
+        let host = Host(Arc::new(Mutex::new(std::io::stdout())));
+        addresses::follow(&host);
+        serve(std::io::stdin().lock(), &host, true);
+        return ExitCode::SUCCESS;
+    }
     let opened =
         File::open(port).and_then(|from| Ok((from, File::options().write(true).open(port)?)));
     let (from, to) = match opened {
@@ -82,17 +91,18 @@ fn main() -> ExitCode {
     };
     let host = Host(Arc::new(Mutex::new(to)));
     addresses::follow(&host);
-    serve(BufReader::new(from), &host);
+    serve(BufReader::new(from), &host, false);
     ExitCode::SUCCESS
 }
 
-/// Never ends: the machine does.
-fn serve(mut from: impl BufRead, host: &Host) {
+/// Never ends, the machine does; unless `ends`: with its input, and the daemon with it.
+fn serve(mut from: impl BufRead, host: &Host, ends: bool) {
     let daemon: Daemon = Arc::default();
     let mut line = String::new();
     loop {
         match from.read_line(&mut line) {
             Ok(1..) if line.ends_with('\n') => {}
+            Ok(0) if ends => break,
             // A line in parts, or nobody there.
             _ => {
                 std::thread::sleep(AGAIN);
@@ -111,6 +121,10 @@ fn serve(mut from: impl BufRead, host: &Host) {
             answer["re"] = order["id"].clone();
             host.tell(answer);
         });
+    }
+    let running = *daemon.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pid) = running {
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 
@@ -186,13 +200,14 @@ fn start(host: &Host, daemon: &Daemon) -> Result<Pid, String> {
     let told = |error: std::io::Error| error.to_string();
     let words = File::options().create(true).append(true).open(WORDS).map_err(told)?;
     let errors = words.try_clone().map_err(told)?;
-    let mut child = Command::new("/usr/sbin/heartbeatd")
+    let program = std::env::var_os("HIL_HEARTBEATD").unwrap_or("/usr/sbin/heartbeatd".into());
+    let mut child = Command::new(&program)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(words)
         .stderr(errors)
         .spawn()
-        .map_err(|error| format!("/usr/sbin/heartbeatd: {error}"))?;
+        .map_err(|error| format!("{}: {error}", program.display()))?;
     let pid = Pid::from_child(&child);
     let (host, daemon) = (host.clone(), daemon.clone());
     std::thread::spawn(move || {

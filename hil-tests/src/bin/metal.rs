@@ -13,10 +13,13 @@ use hil_tests::metal::config::{self, Config};
 use hil_tests::metal::detect::{self, Cable, Found};
 use hil_tests::metal::one_host::OneHost;
 use hil_tests::metal::person::{AtTerminal, Nobody, Person};
+use hil_tests::metal::two_hosts::TwoHosts;
 use hil_tests::netns::host::prefer_this_session;
+use hil_tests::scenario::rig::Rig;
 use hil_tests::scenario::runner;
 use hil_tests::scenario::stories::{self, Story};
 use hil_tests::scenario::telling::{self, SKIPPED};
+use hil_tests::vm::image;
 
 /// The stories on real serial ports. What a program can't do is asked of you.
 #[derive(Parser)]
@@ -56,17 +59,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if config.hosts.is_some() {
-        eprintln!(
-            "{}: [a] and [b]: this rig doesn't play on two machines over ssh yet; without them it plays two \
-             daemons on this one",
-            cli.config.display()
-        );
-        return ExitCode::from(2);
-    }
     match &cli.tell {
         Some(name) => tell(name, &config, cli.unattended),
-        None => finish(run(&cli)),
+        None => finish(run(&cli, &config)),
     }
 }
 
@@ -151,11 +146,11 @@ fn show(found: &Found) {
 }
 
 /// Every chosen story in a process of its own, one after the other: there is one set of ports.
-fn run(cli: &Cli) -> Result<bool, String> {
+fn run(cli: &Cli, config: &Config) -> Result<bool, String> {
     let words = &cli.stories;
     let wanted =
         |story: &&Story| words.is_empty() || words.iter().any(|word| story.name.contains(word));
-    let chosen: Vec<_> = stories::ALL.iter().filter(wanted).collect();
+    let chosen: Vec<_> = stories::ALL.iter().chain(stories::DONGLE).filter(wanted).collect();
     if chosen.is_empty() {
         return Err(format!("no story's name contains {}", words.join(" or ")));
     }
@@ -163,7 +158,7 @@ fn run(cli: &Cli) -> Result<bool, String> {
     for story in chosen {
         print!("story metal::{} ... ", story.name);
         let _ = std::io::stdout().flush();
-        let (code, text) = in_rig(cli, story)?;
+        let (code, text) = in_rig(cli, config, story)?;
         if code == Some(0) {
             passed += 1;
             println!("ok");
@@ -182,11 +177,18 @@ fn run(cli: &Cli) -> Result<bool, String> {
 }
 
 /// stdin and stderr stay the person's; what the story says is kept.
-fn in_rig(cli: &Cli, story: &Story) -> Result<(Option<i32>, String), String> {
+fn in_rig(cli: &Cli, config: &Config, story: &Story) -> Result<(Option<i32>, String), String> {
     let hb = &programs().hb;
     let myself = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut command = Command::new(hb);
-    command.arg("rig-enter").arg(myself).arg("--config").arg(&cli.config);
+    // Two hosts are where they are; two daemons on this one get namespaces.
+    let mut command = if config.hosts.is_some() {
+        Command::new(myself)
+    } else {
+        let mut command = Command::new(hb);
+        command.arg("rig-enter").arg(myself);
+        command
+    };
+    command.arg("--config").arg(&cli.config);
     command.args(["--tell", story.name]);
     if cli.unattended {
         command.arg("--unattended");
@@ -208,8 +210,13 @@ fn tell(name: &str, config: &Config, unattended: bool) -> ExitCode {
     };
     prefer_this_session();
     let person: Box<dyn Person> = if unattended { Box::new(Nobody) } else { Box::new(AtTerminal) };
-    let mut rig = OneHost::new(programs().clone(), config.lines.clone(), person);
     let target = programs().hb.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
+    let mut rig: Box<dyn Rig> = if config.hosts.is_some() {
+        let programs = target.join(image::TARGET).join("release");
+        Box::new(TwoHosts::new(config.clone(), &programs, person))
+    } else {
+        Box::new(OneHost::new(programs().clone(), config.lines.clone(), person))
+    };
     let evidence = target.join("rig-evidence/metal").join(name);
-    telling::end(runner::tell(story, &mut rig, &evidence))
+    telling::end(runner::tell(story, rig.as_mut(), &evidence))
 }

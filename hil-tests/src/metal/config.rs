@@ -27,6 +27,8 @@ pub struct Config {
     pub hosts: Option<[Host; 2]>,
     /// A dongle is in the first line.
     pub dongle: bool,
+    /// This machine's interface on the service's network, where two hosts serve: the client asks from there.
+    pub client: String,
 }
 
 /// A machine of its own.
@@ -34,6 +36,10 @@ pub struct Config {
 pub struct Host {
     /// `[USER@]HOST` for ssh(1).
     pub ssh: String,
+    /// The machine's interface on the service's network.
+    pub public: String,
+    /// Its interface to the other machine alone.
+    pub private: String,
     /// Shell commands, run on the machine that runs the rig.
     pub power: Power,
 }
@@ -77,6 +83,16 @@ struct File {
     b: Option<Spanned<HostTable>>,
     #[serde(default)]
     dongle: bool,
+    #[serde(default = "public")]
+    client: String,
+}
+
+fn public() -> String {
+    "eth0".into()
+}
+
+fn private() -> String {
+    "eth1".into()
 }
 
 #[derive(Deserialize)]
@@ -90,6 +106,10 @@ struct LineTable {
 #[serde(deny_unknown_fields)]
 struct HostTable {
     ssh: Spanned<String>,
+    #[serde(default = "public")]
+    public: String,
+    #[serde(default = "private")]
+    private: String,
     #[serde(default)]
     power: Power,
 }
@@ -155,8 +175,8 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let hosts = match (table.a, table.b) {
         (Some(a), Some(b)) => {
             let host = |table: Spanned<HostTable>| {
-                let HostTable { ssh, power } = table.into_inner();
-                Host { ssh: ssh.into_inner(), power }
+                let HostTable { ssh, public, private, power } = table.into_inner();
+                Host { ssh: ssh.into_inner(), public, private, power }
             };
             Some([a, b].map(host))
         }
@@ -168,17 +188,31 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
             None
         }
     };
+    let interfaces = |host: &Host| [host.public.clone(), host.private.clone()];
+    for interface in hosts.iter().flatten().flat_map(interfaces).chain([table.client.clone()]) {
+        if !is_interface(&interface) {
+            let what =
+                format!("{interface:?}: expected the name of a network interface, such as eth0");
+            problems.push(at(None, what));
+        }
+    }
     for ssh in hosts.iter().flatten().map(|host| &host.ssh) {
         if ssh.is_empty() || ssh.starts_with('-') || ssh.contains(char::is_whitespace) {
             problems.push(at(None, format!("ssh = {ssh:?}: expected [USER@]HOST")));
         }
     }
     if problems.is_empty() {
-        Ok(Config { lines, hosts, dongle: table.dongle })
+        Ok(Config { lines, hosts, dongle: table.dongle, client: table.client })
     } else {
         problems.sort_by_key(|problem| problem.line);
         Err(problems)
     }
+}
+
+/// As the kernel has them (IFNAMSIZ); a shell reads it, too.
+fn is_interface(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+    (1..16).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-')
 }
 
 /// A rig.toml for lines that were found on this machine; each with a remark.
@@ -242,6 +276,9 @@ mod tests {
         assert!(said[0].contains("no [[line]]: expected at least one"), "{said:#?}");
         let said = wrong("[[line]]\na = \"/dev/ttyS0\"\nb = \"/dev/ttyS1\"\n[a]\nssh = \"one\"\n");
         assert!(said[0].starts_with("rig.toml:4: one of [a] and [b] alone"), "{said:#?}");
+        let said =
+            wrong("client = \"eth0; reboot\"\n[[line]]\na = \"/dev/ttyS0\"\nb = \"/dev/ttyS1\"\n");
+        assert!(said[0].contains("expected the name of a network interface"), "{said:#?}");
         let said = wrong("[[line]\n");
         assert!(said[0].starts_with("rig.toml:1: "), "{said:#?}");
     }

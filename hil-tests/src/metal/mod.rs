@@ -9,3 +9,5 @@ pub mod detect;
 pub mod guest;
 pub mod one_host;
 pub mod person;
+pub mod remote;
+pub mod two_hosts;

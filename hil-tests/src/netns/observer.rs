@@ -30,7 +30,7 @@ const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// A file that grows, read from where it was left.
 #[derive(Debug)]
-struct Growing {
+pub(crate) struct Growing {
     path: PathBuf,
     at: u64,
     /// A line whose end hasn't been written.
@@ -38,11 +38,11 @@ struct Growing {
 }
 
 impl Growing {
-    fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, at: 0, begun: String::new() }
     }
 
-    fn lines(&mut self) -> Vec<String> {
+    pub(crate) fn lines(&mut self) -> Vec<String> {
         let mut text = String::new();
         let read = File::open(&self.path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.at))?;

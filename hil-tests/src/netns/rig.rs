@@ -278,7 +278,8 @@ impl Namespaces {
         for group in 0..up.cluster.groups.len() {
             let Some(client) = up.bench.client_number(group) else { continue };
             let name = up.cluster.groups[group].name;
-            client.read(|record| moments.extend(client_lines(self.clock, name, record, GAP)));
+            client
+                .read(|record| moments.extend(client_lines(self.clock, name, record, GAP, owner)));
         }
         moments
     }
@@ -291,6 +292,7 @@ pub(crate) fn client_lines(
     name: &str,
     record: &hb_linux::rig::probe::Record,
     gap: StdDuration,
+    owner: impl Fn(hb_linux::rig::Mac) -> Option<Machine>,
 ) -> Vec<Moment> {
     let mut moments = Vec::new();
     let mut note = |at: std::time::Instant, text: String| {
@@ -305,7 +307,7 @@ pub(crate) fn client_lines(
             note(before.done, silence(answer.done - before.done));
         }
         if last.is_none_or(|before| before.mac != answer.mac) {
-            let who = answer.mac.and_then(owner).map_or("a stranger", Machine::name);
+            let who = answer.mac.and_then(&owner).map_or("a stranger", Machine::name);
             note(answer.done, format!("{name}: {who} answers"));
         }
         last = Some(*answer);

@@ -150,6 +150,10 @@ pub enum Source {
     Client,
     /// The dongle, and what its outputs did.
     Dongle,
+    /// A machine's console: what its kernel says.
+    Console(Machine),
+    /// What was on the wires.
+    Wire,
     /// The host that the rig runs on.
     Host,
 }
@@ -176,6 +180,16 @@ pub trait Rig {
     /// The cluster as this rig's machines can be: theirs may not have a watchdog as quick as a story asks for.
     fn fit(&self, cluster: Cluster) -> Cluster {
         cluster
+    }
+
+    /// Whether a story makes sense here at all. A rig whose verbs are there, but whose machines are not what the story
+    /// is about, says so.
+    ///
+    /// # Errors
+    /// Why it doesn't.
+    fn tells(&self, story: &str) -> Result<(), Missing> {
+        let _ = story;
+        Ok(())
     }
 
     /// Makes the cluster: configured, without power, with the client asking. Called once.

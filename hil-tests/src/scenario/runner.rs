@@ -30,6 +30,9 @@ pub enum Verdict {
 
 /// Tells a story and checks the invariants. `evidence` is made and filled when it fails.
 pub fn tell(story: &Story, rig: &mut dyn Rig, evidence: &Path) -> Verdict {
+    if let Err(missing) = rig.tells(story.name) {
+        return Verdict::Skipped(format!("rig {}: story {}: {missing}", rig.name(), story.name));
+    }
     tell_as(story.name, rig, evidence, |scenario| {
         (story.tell)(scenario).and_then(|()| scenario.finish())
     })
@@ -97,6 +100,8 @@ pub fn merged(mut moments: Vec<Moment>) -> String {
             Source::Resources(machine) => format!("{machine} has"),
             Source::Client => "client".to_owned(),
             Source::Dongle => "dongle".to_owned(),
+            Source::Console(machine) => format!("{machine} kern"),
+            Source::Wire => "wire".to_owned(),
             Source::Host => "host".to_owned(),
         };
         format!("{:>4}.{:03} {who:<13} {}\n", millis / 1000, millis % 1000, moment.text)

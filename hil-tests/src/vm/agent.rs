@@ -1,8 +1,8 @@
-//! The host's end of the hand inside a guest (`hil-tests/guest`): orders, answers, and what it tells.
+//! The host's end of the hand inside a machine (`hil-tests/guest`): orders, answers, and what it tells.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,9 +37,9 @@ pub struct Ran {
     pub err: String,
 }
 
-/// The connection to one life of a guest.
+/// The connection to one life of a machine.
 pub struct Agent {
-    to: Mutex<UnixStream>,
+    to: Mutex<Box<dyn Write + Send>>,
     heard: Arc<(Mutex<Heard>, Condvar)>,
     next: AtomicU64,
 }
@@ -73,13 +73,31 @@ impl Agent {
         };
         stream.set_nonblocking(false).map_err(told)?;
         let from = stream.try_clone().map_err(told)?;
+        Self::over(stream, from, clock, sink).map_err(told)
+    }
+
+    /// Over whatever carries its lines, and listens on a thread.
+    ///
+    /// # Errors
+    /// No thread could be had.
+    pub fn over(
+        to: impl Write + Send + 'static,
+        from: impl Read + Send + 'static,
+        clock: Clock,
+        sink: Sink,
+    ) -> std::io::Result<Self> {
         let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
         let its = heard.clone();
         std::thread::Builder::new()
             .name("agent".into())
-            .spawn(move || listen(BufReader::new(from), clock, &its, &sink))
-            .map_err(told)?;
-        Ok(Self { to: Mutex::new(stream), heard, next: AtomicU64::new(1) })
+            .spawn(move || listen(BufReader::new(from), clock, &its, &sink))?;
+        Ok(Self { to: Mutex::new(Box::new(to)), heard, next: AtomicU64::new(1) })
+    }
+
+    /// Whether the other end is gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        lock(&self.heard.0).gone
     }
 
     /// Waits until the guest is up.
@@ -116,6 +134,7 @@ impl Agent {
         {
             let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
             writeln!(to, "{order}")
+                .and_then(|()| to.flush())
                 .map_err(|error| format!("{what}: the guest is gone: {error}"))?;
         }
         let answer = self.wait(patience, |heard| heard.answers.remove(&id));

@@ -7,8 +7,8 @@ use std::time::Duration as StdDuration;
 use hb_linux::rig::bench::{CLIENT, Cable, Half, Network, Node};
 use hb_linux::rig::dongle::{self, Dongle};
 use hb_linux::rig::host::Scratch;
+use hb_linux::rig::line::Line;
 use hb_linux::rig::links;
-use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::{Outlet, Reset};
 use hb_linux::rig::probe::Probe;
 use hb_linux::rig::switch::{PortId, Switch};
@@ -20,6 +20,7 @@ mod plugs;
 
 use super::agent::Ran;
 use super::capture::Capture;
+use super::consoles::Consoles;
 use super::image::Image;
 use super::power::Power;
 use super::relay::Relay;
@@ -27,6 +28,7 @@ use super::seen::Shared;
 use crate::netns::files;
 use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
+use crate::wires::Wire;
 
 /// As often as two emulated machines can be asked without being kept busy by it.
 pub const ASK_EVERY: StdDuration = StdDuration::from_millis(40);
@@ -84,6 +86,7 @@ pub struct Bench {
     probes: Vec<Probe>,
     relays: [Vec<Relay>; 2],
     capture: Capture,
+    _consoles: Consoles,
     image: Image,
     options: Options,
     clock: Clock,
@@ -124,7 +127,8 @@ fn words(error: impl ToString) -> String {
 
 impl Bench {
     /// Both machines without power, all wires in order, no client yet. Inside a rig's namespaces
-    /// (`hb rig-enter`). `disks` has what each machine's disk begins with: `etc`, which is /etc/ha.d.
+    /// (`hb rig-enter`). `files` is what each machine's /etc/ha.d begins with;
+    /// `dongle` the program that is started as `dongle rig-dongle SPEC` ([`hb_linux::rig::dongle::process`]).
     ///
     /// # Errors
     /// What couldn't be made.
@@ -134,9 +138,10 @@ impl Bench {
         clock: Clock,
         seen: Shared,
         files: &[Vec<(String, String, u32)>; 2],
-        programs: &Programs,
+        dongle: &Path,
     ) -> Result<Self, String> {
         let scratch = Scratch::new().map_err(words)?;
+        let consoles = Consoles::follow(scratch.path().to_owned(), clock, seen.clone());
         let switch = || Switch::new().map(Arc::new).map_err(words);
         let cable = |number| Cable::new(number == 0 && options.dongle.is_some());
         let cables = (0..options.serial_lines).map(cable).collect::<Result<Vec<_>, _>>();
@@ -151,6 +156,7 @@ impl Bench {
             probes: Vec::new(),
             relays: [Vec::new(), Vec::new()],
             capture: Capture::start(clock).map_err(words)?,
+            _consoles: consoles.map_err(words)?,
             image,
             options,
             clock,
@@ -160,6 +166,7 @@ impl Bench {
             launched: [None; 2],
             scratch,
         };
+        bench.stretches().for_each(|(_, _, line)| line.record());
         for machine in Machine::BOTH {
             bench.make_disk(machine, &files[machine.index()])?;
         }
@@ -171,7 +178,7 @@ impl Bench {
             let directory = bench.directory().join("dongles");
             let (outlets, halves) = (bench.outlets.clone(), halves.clone());
             let dongle =
-                Dongle::new(build, programs.hb.clone(), directory, provision, outlets, halves);
+                Dongle::new(build, dongle.to_owned(), directory, provision, outlets, halves);
             bench.dongle = Some(dongle.map_err(words)?);
         }
         Ok(bench)
@@ -353,6 +360,24 @@ impl Bench {
         for machine in Machine::BOTH {
             dongle.half_cut(node(machine), cable.is_cut(node(machine)));
         }
+    }
+
+    /// What was on the serial lines, for evidence.
+    #[must_use]
+    pub fn wires(&self) -> Vec<Wire> {
+        self.stretches().map(|(name, ends, line)| Wire::of(name, ends, line, self.clock)).collect()
+    }
+
+    /// Each line, or each half of it, with its name and who is at its ends.
+    fn stretches(&self) -> impl Iterator<Item = (String, [&'static str; 2], &Arc<Line>)> {
+        let [a, b] = Machine::BOTH.map(Machine::name);
+        self.cables.iter().enumerate().flat_map(move |(number, cable)| match cable.halves() {
+            None => vec![(format!("ttyS{number}"), [a, b], cable.end(Node::One).0)],
+            Some([one, two]) => vec![
+                (format!("ttyS{number}.{a}"), [a, "dongle"], one),
+                (format!("ttyS{number}.{b}"), [b, "dongle"], two),
+            ],
+        })
     }
 
     /// How many there are.

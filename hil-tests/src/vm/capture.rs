@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use hb_linux::net::packet::PacketSocket;
-use hb_proto::time::Instant;
+use hb_linux::net::packet::{ETHERTYPE_ARP, PacketSocket};
+use hb_proto::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::netns::observer::{Clock, gratuitous};
 use crate::scenario::cluster::Machine;
+use crate::scenario::rig::{Moment, Source};
+use crate::wires::silences;
 
 /// Every protocol (linux/if_ether.h).
 pub const ETH_P_ALL: u16 = 3;
@@ -22,6 +24,10 @@ pub const ETH_P_ALL: u16 = 3;
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Frames kept, the newest: minutes of a story.
 const KEPT: usize = 60_000;
+/// Heartbeat's, in the rig's ha.cf.
+const PORT: u16 = 694;
+/// Frames of one announcement are no further apart.
+const ANNOUNCEMENT: Duration = Duration::from_secs(2);
 /// Of each frame this much: a whole heartbeat.
 const SNAP: usize = 400;
 
@@ -73,6 +79,36 @@ impl Capture {
         let state = lock(&self.state);
         let its = state.announced.iter().filter(|one| (one.1, one.2) == (machine, ip));
         its.map(|one| one.0).collect()
+    }
+
+    /// For the merged timeline, up to `end`: who sends no heartbeat for `gap` and longer, and announcements.
+    #[must_use]
+    pub fn moments(&self, gap: Duration, end: Instant) -> Vec<Moment> {
+        let state = lock(&self.state);
+        let mut moments = Vec::new();
+        for (network, name) in ["eth0", "eth1"].into_iter().enumerate() {
+            for machine in Machine::BOTH {
+                let its = state.frames.iter().filter(|(_, of, frame)| {
+                    *of == network && sender(frame) == Some(machine) && is_heartbeat(frame)
+                });
+                let words = format!("{name}: {machine} sends no heartbeat");
+                moments.extend(silences(its.map(|(at, ..)| *at), gap, end, &words));
+            }
+        }
+        let mut before: Option<&(Instant, Machine, Ipv4Addr)> = None;
+        for one in &state.announced {
+            let (at, machine, ip) = *one;
+            // An announcement is several frames, at once and again some time later.
+            let again = before.is_some_and(|last| {
+                (last.1, last.2) == (machine, ip) && at.since(last.0) < ANNOUNCEMENT
+            });
+            if !again {
+                let text = format!("eth0: {machine} announces {ip}");
+                moments.push(Moment { at, source: Source::Wire, text });
+            }
+            before = Some(one);
+        }
+        moments
     }
 
     /// A pcap file for each network, as the file format has it (draft-ietf-opsawg-pcap): times are the rig's.
@@ -137,19 +173,37 @@ fn run(clock: Clock, state: &Mutex<State>, end: &AtomicBool) {
     }
 }
 
+/// UDP over IPv4, to heartbeat's port; without fragments (RFC 791, RFC 768).
+fn is_heartbeat(frame: &[u8]) -> bool {
+    const IPV4: [u8; 2] = [0x08, 0x00];
+    const UDP: u8 = 17;
+    let Some(header) = frame.get(14).map(|first| usize::from(first & 0x0F) * 4) else {
+        return false;
+    };
+    frame.get(12..14) == Some(&IPV4)
+        && frame.get(14 + 9) == Some(&UDP)
+        && frame.get(14 + header + 2..14 + header + 4) == Some(&PORT.to_be_bytes())
+}
+
+/// The guest whose own address the frame comes from (see `bench`).
+fn sender(frame: &[u8]) -> Option<Machine> {
+    let number = usize::from(frame.get(10).copied()?);
+    Machine::BOTH.into_iter().find(|machine| machine.index() + 1 == number)
+}
+
 fn note(state: &mut State, at: Instant, machine: Machine, network: usize, frame: &[u8]) {
     if network == 0
+        && frame.get(12..14) == Some(&ETHERTYPE_ARP.to_be_bytes())
         && let Some(ip) = gratuitous(frame)
         // What the switch brings from elsewhere passes here too: byte 10 of a guest's own address is its
         // number (see `bench`).
-        && frame.get(10) == Some(&(machine.index() as u8 + 1))
+        && sender(frame) == Some(machine)
     {
         state.announced.push((at, machine, ip));
     }
     // A frame is on two cables: each machine's own are taken from its cable, everybody else's from A's.
-    let sender = frame.get(10).copied().unwrap_or_default();
-    let is_guest = (1..=2).contains(&sender);
-    if usize::from(sender) == machine.index() + 1 || (!is_guest && machine == Machine::A) {
+    let sender = sender(frame);
+    if sender.unwrap_or(Machine::A) == machine {
         if state.frames.len() == KEPT {
             state.frames.pop_front();
         }

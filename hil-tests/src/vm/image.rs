@@ -42,6 +42,8 @@ pub struct Image {
     pub key: String,
     /// Where all of this lies.
     pub directory: PathBuf,
+    /// Where what is built for [`TARGET`] lies.
+    pub programs: PathBuf,
 }
 
 impl Image {
@@ -83,7 +85,8 @@ pub fn make(directory: &Path, binaries: &Path) -> Result<Image, String> {
     if !initramfs.exists() {
         write_whole(&initramfs, &archive)?;
     }
-    Ok(Image { kernel, initramfs, version, key, directory: directory.to_owned() })
+    let (directory, programs) = (directory.to_owned(), binaries.to_owned());
+    Ok(Image { kernel, initramfs, version, key, directory, programs })
 }
 
 /// A file that another run may be making too is there whole, or not at all.

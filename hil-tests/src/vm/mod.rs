@@ -11,13 +11,14 @@
 //! | kernel, initramfs | [`image`], [`mod@cpio`], [`modules`] |
 //! | a guest with power | [`power`], [`qmp`], [`agent`] |
 //! | both of them, and their wires | [`mod@bench`] |
-//! | what is seen of them | [`seen`], [`capture`] |
+//! | what is seen of them | [`seen`], [`capture`], [`consoles`], [`crate::wires`] |
 //! | the scenario language | [`rig`] |
 
 pub mod agent;
 pub mod bench;
 pub mod campaign;
 pub mod capture;
+pub mod consoles;
 pub mod cpio;
 pub mod image;
 pub mod modules;
@@ -29,4 +30,4 @@ pub mod run;
 pub mod seen;
 pub mod snapshot;
 pub mod stories;
-mod verbs;
+pub(crate) mod verbs;

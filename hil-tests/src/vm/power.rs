@@ -80,7 +80,7 @@ pub fn realtime() -> bool {
 }
 
 /// The guests' realtime priority, and the rig's.
-const GUESTS: &str = "1";
+pub const GUESTS: &str = "1";
 /// See [`GUESTS`].
 pub const RIG: &str = "2";
 

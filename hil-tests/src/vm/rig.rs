@@ -1,11 +1,10 @@
 //! The virtual machines as a [`Rig`] of the scenario language.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration as StdDuration;
 
 use hb_linux::rig::dongle::Dongle;
-use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::Cause;
 use hb_linux::rig::probe::Record;
 use hb_proto::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{Cannot, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 use crate::scenario::verb::Verb;
+use crate::wires;
 
 /// heartbeatd's least, in seconds.
 pub const WATCHDOG_S: u32 = 10;
@@ -45,20 +45,30 @@ const SILENT: StdDuration = StdDuration::from_millis(400);
 /// A gap in the client's answers that is worth a line of the timeline.
 const GAP: StdDuration = StdDuration::from_millis(300);
 
+/// Stories that are not told here, and what they would need.
+const UNTOLD: &[(&str, Missing)] = &[(
+    "a_frozen_holder_thaws",
+    Missing {
+        verb: "freeze with a clock that goes on",
+        why: "a paused guest's clock stands, so that it has noticed nothing when it thaws",
+    },
+)];
+
 /// Two guests. Build it inside `hb rig-enter`.
 #[derive(Debug)]
 pub struct Guests {
     image: Image,
-    programs: Programs,
+    dongle: PathBuf,
     clock: Clock,
     up: Option<Up>,
 }
 
 impl Guests {
-    /// Nothing is built yet; rig time begins. `programs` are the host's: the dongle is one of them.
+    /// Nothing is built yet; rig time begins. `dongle` is the program that is the dongle's brain: `hb`, or another one
+    /// that says and hears the same lines ([`hb_linux::rig::dongle::process`]).
     #[must_use]
-    pub fn new(image: Image, programs: Programs) -> Self {
-        Self { image, programs, clock: Clock::start(), up: None }
+    pub fn new(image: Image, dongle: PathBuf) -> Self {
+        Self { image, dongle, clock: Clock::start(), up: None }
     }
 
     /// The rig itself, once a cluster was built: for what the language has no words for.
@@ -71,8 +81,14 @@ impl Guests {
     /// # Errors
     /// The rig can't.
     pub fn build_special(&mut self, cluster: &Cluster, special: &Special) -> Done {
-        self.up = Some(Up::build(self.clock, &self.image, &self.programs, cluster, special)?);
+        self.up = Some(Up::build(self.clock, &self.image, &self.dongle, cluster, special)?);
         Ok(())
+    }
+
+    /// How many resources a group has.
+    #[must_use]
+    pub fn resources(&self, group: usize) -> usize {
+        self.up.as_ref().map_or(0, |up| up.cluster.groups[group].resources.len())
     }
 
     /// What reset a machine, and when, other than a verb.
@@ -137,6 +153,11 @@ impl Rig for Guests {
             }
         }
         cluster
+    }
+
+    fn tells(&self, story: &str) -> Result<(), Missing> {
+        let untold = UNTOLD.iter().find(|(name, _)| *name == story);
+        untold.map_or(Ok(()), |(_, missing)| Err(*missing))
     }
 
     fn build(&mut self, cluster: &Cluster) -> Done {
@@ -299,7 +320,8 @@ impl Rig for Guests {
         moments.extend(seen.journal.iter().map(|entry| resource_line(&up.cluster, entry)));
         for group in 0..up.cluster.groups.len() {
             let name = up.cluster.groups[group].name;
-            let lines = self.client(group, |record| client_lines(self.clock, name, record, GAP));
+            let lines =
+                self.client(group, |record| client_lines(self.clock, name, record, GAP, owner));
             moments.extend(lines.unwrap_or_default());
         }
         moments.extend(up.resets.iter().map(|&(at, machine, cause)| Moment {
@@ -317,6 +339,11 @@ impl Rig for Guests {
             text: format!("begins a boot that takes {} ms", took.as_millis()),
         });
         moments.extend(boots);
+        // Half of what makes a peer dead.
+        let gap = Duration::from_micros(up.cluster.timing.deadtime.micros() / 2);
+        let end = self.clock.now();
+        moments.extend(up.bench.wires().iter().flat_map(|wire| wire.moments(gap, end)));
+        moments.extend(up.bench.capture().moments(gap, end));
         let stalls = up.stalls.noted().into_iter().filter(|(_, late)| *late >= STALL);
         moments.extend(stalls.map(|(at, late)| Moment {
             at,
@@ -329,15 +356,17 @@ impl Rig for Guests {
     fn keep(&mut self, directory: &Path) -> Result<(), String> {
         let told = |error: std::io::Error| error.to_string();
         let run = format!(
-            "rig {}\n{}kernel {}\n{}",
+            "rig {}\n{}kernel {}\n{}dongle {}\n",
             self.name(),
             commit_line(),
             self.image.version,
-            versions()
+            versions(),
+            self.dongle.display()
         );
         fs::write(directory.join("run"), run).map_err(told)?;
         let Some(up) = &mut self.up else { return Ok(()) };
         up.bench.capture().keep(directory).map_err(told)?;
+        wires::keep(&up.bench.wires(), directory).map_err(told)?;
         for entry in fs::read_dir(up.bench.directory()).map_err(told)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let worth = [".console", ".qemu", ".disk"].iter().any(|kind| name.ends_with(kind));
@@ -365,4 +394,15 @@ pub fn versions() -> String {
     text.ok()
         .and_then(|text| text.lines().next().map(|line| format!("{line}\n")))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::stories;
+
+    #[test]
+    fn what_is_not_told_here_is_a_story() {
+        assert!(UNTOLD.iter().all(|(name, _)| stories::named(name).is_some()));
+    }
 }

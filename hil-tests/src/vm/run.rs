@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use hb_linux::rig::machine::Programs;
 use hb_proto::time::Instant as RigInstant;
 
-use super::campaign::Campaign;
+use super::campaign::{Campaign, Circumstances};
 use super::image::{self, Image};
 use super::rig::Guests;
 use super::stories::{self as own, Stop};
@@ -19,28 +20,39 @@ use crate::scenario::telling::{self, TELL, Teller};
 
 const HELP: &str = "\
 cargo xtask rig vm [NAME…]                two QEMU guests tell the stories whose names contain one of the words
+cargo xtask rig vm dongle                 those of the third voter, and the others with a dongle in the line (dongle.NAME)
 cargo xtask rig vm --list                 their names
 cargo xtask rig vm --campaign N [--seed S] [--report FILE]
                                           N faults at random, with the dongle; the report goes to FILE too
 cargo xtask rig vm --quick                what `cargo xtask test` runs
+cargo xtask rig vm --dongle host|PROGRAM …   the dongle's brain: its library in a process of the host, or a program that
+                                          says and hears the same lines (`hb rig-dongle`): an emulated board, say
 HB_RIG_STORIES=N                          stories told at once (1)";
 
 /// The word that marks a campaign's own process.
 const FAULTS: &str = "--faults";
 /// Where `hb` and `heartbeatd` of the host lie.
 const PROGRAMS: &str = "HB_RIG_PROGRAMS";
+/// The dongle's brain, for the processes that tell stories: see [`dongle`].
+const DONGLE: &str = "HB_RIG_DONGLE";
+/// The one that is a process of the host.
+const HOST: &str = "host";
+/// What the command line chose.
+static CHOSEN: OnceLock<String> = OnceLock::new();
 /// Stories told at once: two guests of one processor each are all that a host of two processors has room for. In
 /// realtime, four of them let the kernel's own threads wait, which carry what is on ptys and networks.
 const AT_ONCE: usize = 1;
 /// A story that fails on a starved host is told once more, alone.
 const MORE_TRIES: usize = 1;
+/// Begins the name of a story of two voters that is told with a dongle.
+const WITH_DONGLE: &str = "dongle.";
 /// The campaign's name among the stories, and where its report lies.
 const CAMPAIGN: &str = "campaign";
 /// Faults of the campaign that is among the tests.
 const FEW: usize = 5;
 /// Of the language's stories, those that the tests tell here: the others are told by the namespace rig's tests, and by
-/// `cargo xtask rig vm`. A holder that thaws is not among them: see docs/testing/vm.md.
-const QUICK: [&str; 8] = [
+/// `cargo xtask rig vm`.
+const QUICK: [&str; 10] = [
     "power_loss_of_the_holder",
     "both_lose_power_and_return",
     "a_reset_holder_is_taken_over",
@@ -49,13 +61,25 @@ const QUICK: [&str; 8] = [
     "standby_and_takeover",
     "a_kernel_panic_is_a_death",
     "wall_clocks_jump",
+    "the_holder_dies_and_is_fenced",
+    "an_isolated_holder_gives_way",
 ];
+
+/// How a story of the language is told.
+type Tell = fn(&stories::Story, &mut dyn Rig, &Path) -> Verdict;
 
 /// See the module.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["--dongle", which, rest @ ..] = words.as_slice() {
+        if *which != HOST && !Path::new(which).is_file() {
+            return fail(&format!("--dongle {which}: expected `host`, or a program's file"));
+        }
+        let _ = CHOSEN.set((*which).to_owned());
+        words = rest.to_vec();
+    }
     match words.as_slice() {
         [TELL, name] => tell(name),
         [FAULTS, count, seed, report] => faults(count, seed, Path::new(report)),
@@ -123,6 +147,12 @@ fn binaries() -> PathBuf {
     std::env::var_os(PROGRAMS).map_or_else(|| target().join("release"), PathBuf::from)
 }
 
+/// The dongle's brain: who started this process has chosen.
+fn dongle() -> PathBuf {
+    let chosen = CHOSEN.get().cloned().or_else(|| std::env::var(DONGLE).ok());
+    chosen.filter(|which| which != HOST).map_or_else(|| programs().hb, PathBuf::from)
+}
+
 fn programs() -> Programs {
     let directory = binaries();
     Programs { hb: directory.join("hb"), heartbeatd: directory.join("heartbeatd") }
@@ -151,15 +181,19 @@ fn tell(name: &str) -> ExitCode {
         Err(why) => return fail(&why),
     };
     prefer_the_rig();
-    let mut rig = Guests::new(image, programs());
+    let mut rig = Guests::new(image, dongle());
     if let Some(story) = own::named(name) {
         let told = (story.tell)(&mut rig);
         return ended(name, &mut rig, told);
     }
-    let Some(story) = stories::named(name) else {
-        return fail(&format!("no story is called {name}"));
+    let (plain, tell): (_, Tell) = match name.strip_prefix(WITH_DONGLE) {
+        Some(plain) => (plain, runner::tell_with_dongle),
+        None => (name, runner::tell),
     };
-    telling::end(runner::tell(story, &mut rig, &evidence(name)))
+    let Some(story) = stories::named(plain) else {
+        return fail(&format!("no story is called {plain}"));
+    };
+    telling::end(tell(story, &mut rig, &evidence(name)))
 }
 
 /// A story of this rig alone has ended; if it went wrong everything is kept.
@@ -182,15 +216,26 @@ fn ended(name: &str, rig: &mut Guests, told: own::Told) -> ExitCode {
     })
 }
 
-fn names() -> Vec<&'static str> {
-    let own = own::ALL.iter().map(|story| story.name);
-    let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name);
-    own.chain(language).collect()
+/// All of them: this rig's own, the language's, and those of two voters with a dongle in the line, which begin as on the
+/// namespace rig.
+fn names() -> Vec<String> {
+    let own = own::ALL.iter().map(|story| story.name.to_owned());
+    let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name.to_owned());
+    let alone = |name| stories::WITHOUT_DONGLE.iter().any(|(story, _)| *story == name);
+    let with = stories::ALL.iter().filter(|story| !alone(story.name));
+    let with = with.map(|story| format!("{WITH_DONGLE}{}", story.name));
+    own.chain(language).chain(with).collect()
 }
 
 /// The stories that the tests tell: this rig's own, and some of the language's.
-fn quick_names() -> Vec<&'static str> {
-    own::ALL.iter().map(|story| story.name).chain(QUICK).collect()
+fn quick_names() -> Vec<String> {
+    own::ALL.iter().map(|story| story.name).chain(QUICK).map(str::to_owned).collect()
+}
+
+/// Whether a word of the command line means the story: a part of its name, or `dongle` for those of the third voter.
+fn means(word: &str, name: &str) -> bool {
+    let third = || stories::DONGLE.iter().any(|story| story.name == name);
+    name.contains(word) || (word == "dongle" && third())
 }
 
 fn prepare() -> Result<(), String> {
@@ -205,7 +250,7 @@ fn prepare() -> Result<(), String> {
 fn tell_all(words: &[&str]) -> ExitCode {
     let quick = words == ["--quick"];
     let mut chosen = if quick { quick_names() } else { names() };
-    chosen.retain(|name| quick || words.is_empty() || words.iter().any(|word| name.contains(word)));
+    chosen.retain(|name| quick || words.is_empty() || words.iter().any(|word| means(word, name)));
     if chosen.is_empty() {
         return fail(&format!(
             "no story's name contains {}; --list names them",
@@ -222,7 +267,7 @@ fn tell_all(words: &[&str]) -> ExitCode {
         evidence: &evidence,
         start: &|name| in_rig(&[TELL, name]),
     };
-    let mut told = stories.tell_all(chosen.into_iter().map(str::to_owned).collect());
+    let mut told = stories.tell_all(chosen);
     if quick {
         let few = |name: &str| {
             let place = evidence(name);
@@ -247,7 +292,7 @@ fn enter() -> Command {
     } else {
         Command::new(hb)
     };
-    command.arg("rig-enter").env(PROGRAMS, binaries());
+    command.arg("rig-enter").env(PROGRAMS, binaries()).env(DONGLE, dongle());
     command
 }
 
@@ -298,12 +343,18 @@ fn faults(count: &str, seed: &str, report: &Path) -> ExitCode {
         Err(why) => return fail(&why),
     };
     prefer_the_rig();
-    let kernel = image.version.clone();
-    let mut rig = Guests::new(image, programs());
+    let (kernel, brain) = (image.version.clone(), dongle());
+    let dongle = if brain == programs().hb {
+        "its library in a process of the host".to_owned()
+    } else {
+        brain.display().to_string()
+    };
+    let on = Circumstances { kernel, dongle };
+    let mut rig = Guests::new(image, brain);
     let began = Instant::now();
     let mut campaign = Campaign { seed, ..Campaign::default() };
     let told = campaign.run(&mut rig, count);
-    let text = campaign.report(&told, &kernel, began.elapsed());
+    let text = campaign.report(&told, &on, began.elapsed());
     println!("{text}");
     if let Err(error) = std::fs::write(report, &text) {
         return fail(&format!("{}: {error}", report.display()));

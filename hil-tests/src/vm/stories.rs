@@ -11,6 +11,7 @@ use crate::scenario::rig::{Cannot, Entry, Rig};
 use crate::scenario::verb::Verb;
 
 mod machines;
+mod software;
 mod watchdogs;
 
 /// Why a story ended before its end.
@@ -68,6 +69,8 @@ pub const ALL: &[Own] = stories![
     machines::a_full_disk_under_the_log,
     machines::ppp_over_the_serial_line,
     machines::usb_adapters_are_unplugged_and_replugged,
+    software::software_and_settings_change_one_node_after_the_other,
+    software::keys_are_read_again_without_a_restart,
 ];
 
 /// The story of this name.
@@ -143,6 +146,11 @@ impl Guests {
         Ok(bench.shell(machine, text)?)
     }
 
+    pub(super) fn write(&mut self, machine: Machine, path: &str, text: &str, mode: u32) -> Told {
+        let Some(bench) = self.bench() else { return fail("nothing is built yet") };
+        Ok(bench.write(machine, path, text, mode)?)
+    }
+
     fn until_log(&mut self, machine: Machine, text: &str, since: Instant) -> Told {
         let what = format!("the log of {machine} says \"{text}\"");
         self.until(&what, PATIENCE, |guests| guests.log_has(machine, text, since))
@@ -172,11 +180,21 @@ impl Guests {
         }
     }
 
-    /// What must be true of every story: nobody saw two holders from `since` on, no daemon ended unasked.
+    /// What must be true of every story: from `since` on neither the client nor the guests' own records saw two holders;
+    /// no daemon ended unasked, and none took a frame twice.
     pub(super) fn all_is_well(&mut self, since: Instant) -> Told {
-        let complaints = self.complaints();
+        let mut complaints = self.complaints();
+        complaints.extend(self.accepted_twice().map_err(|missing| missing.to_string())?);
         if !complaints.is_empty() {
             return fail(complaints.join("\n"));
+        }
+        let count = self.resources(0);
+        if let Some((from, to)) = two_holders(&self.journal(), since, self.resolution(), count) {
+            return fail(format!(
+                "by the guests' own records both had the group from {} ms to {} ms",
+                from.micros() / 1000,
+                to.micros() / 1000
+            ));
         }
         match self.overlap(0, since).map_err(|missing| missing.to_string())? {
             Some(at) => fail(format!("{at:?}: the client saw two machines with the address")),
@@ -192,10 +210,11 @@ fn guarded() -> Cluster {
     web().watchdog_s(Some(WATCHDOG_S))
 }
 
-/// Both machines have one of the first group's `count` resources, by the guests' own records, for longer than two guests'
+/// From `after` on both machines have one of the first group's `count` resources, by the guests' own records, for longer than two guests'
 /// records may be apart: from, to (`NEVER` while it lasts).
 pub(super) fn two_holders(
     journal: &[Entry],
+    after: Instant,
     resolution: Duration,
     count: usize,
 ) -> Option<(Instant, Instant)> {
@@ -206,7 +225,7 @@ pub(super) fn two_holders(
         let both = (0..count).any(|at| holdings.has(A, 0, at) && holdings.has(B, 0, at));
         match (both, since) {
             (true, None) => since = Some(entry.at),
-            (false, Some(from)) if entry.at.since(from) > resolution => {
+            (false, Some(from)) if entry.at.since(from.max(after)) > resolution => {
                 return Some((from, entry.at));
             }
             (false, _) => since = None,
@@ -234,14 +253,21 @@ mod tests {
                 entry(1000, B, Deed::Held),
                 entry(released, A, Deed::Released),
             ];
-            two_holders(&journal, resolution, 2)
+            two_holders(&journal, Instant::ZERO, resolution, 2)
                 .map(|(from, to)| (from.micros() / 1000, to.micros() / 1000))
         };
         assert_eq!(story(1100), None, "the guests' clocks are not that exact");
         assert_eq!(story(1200), Some((1000, 1200)));
+        let early =
+            [entry(0, A, Deed::Held), entry(1000, B, Deed::Held), entry(3000, A, Deed::Released)];
+        let after = |ms: u64| two_holders(&early, Instant::from_micros(ms * 1000), resolution, 2);
+        assert!(
+            after(2800).is_some() && after(2900).is_none(),
+            "what was over by then may be a split"
+        );
         let lasting = [entry(0, A, Deed::Held), entry(1000, B, Deed::Held)];
         assert_eq!(
-            two_holders(&lasting, resolution, 2),
+            two_holders(&lasting, Instant::ZERO, resolution, 2),
             Some((Instant::from_micros(1_000_000), Instant::NEVER))
         );
     }

@@ -1,11 +1,11 @@
 //! The verbs of the virtual machines: what the language says, done to guests and wires.
 
+use std::path::Path;
 use std::time::Duration as StdDuration;
 
 use hb_linux::control::snapshot::Snapshot;
 use hb_linux::rig::bench::Network;
 use hb_linux::rig::line::Line;
-use hb_linux::rig::machine::Programs;
 use hb_linux::rig::outlet::Cause;
 use hb_linux::rig::switch::Way as Direction;
 use hb_proto::time::{Duration, Instant};
@@ -26,6 +26,9 @@ use crate::scenario::rig::{Cannot, Done, View};
 use crate::scenario::verb::{Noise, Verb, Way, Weather};
 
 mod dongle;
+mod software;
+
+pub(super) use software::PLACE;
 
 /// A node is asked this often at most: each question costs an emulated machine milliseconds.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -48,6 +51,8 @@ pub struct Special {
     pub spare_lines: usize,
     /// The first line ends in emulated FTDI adapters (`/dev/ttyUSB0`), not in 16550s.
     pub usb: bool,
+    /// Another authkeys than a scenario's.
+    pub authkeys: Option<String>,
     /// More files below /etc/ha.d: name, text, mode.
     pub files: Vec<(String, String, u32)>,
 }
@@ -78,7 +83,7 @@ impl Up {
     pub(super) fn build(
         clock: Clock,
         image: &Image,
-        programs: &Programs,
+        dongle: &Path,
         cluster: &Cluster,
         special: &Special,
     ) -> Result<Self, Cannot> {
@@ -92,19 +97,20 @@ impl Up {
             devices: [special.devices.clone(), special.devices.clone()],
             ..Options::default()
         };
+        let authkeys = special.authkeys.clone().unwrap_or_else(|| files::AUTHKEYS.to_owned());
         let files = Machine::BOTH.map(|machine| {
             let file = |name: &str, text: String, mode| (name.to_owned(), text, mode);
             let mut files = vec![
                 file("ha.cf", format!("{}{}", ha_cf(cluster), special.ha_cf), 0o644),
                 file("haresources", files::haresources(cluster, machine), 0o644),
-                file("authkeys", files::AUTHKEYS.to_owned(), 0o600),
+                file("authkeys", authkeys.clone(), 0o600),
                 file("resource.d/rec", files::SCRIPT.to_owned(), 0o755),
             ];
             files.extend(special.files.iter().cloned());
             files
         });
         let seen = Shared::new(std::sync::Mutex::new(Seen::new(cluster.clone())));
-        let bench = Bench::new(options, image.clone(), clock, seen.clone(), &files, programs);
+        let bench = Bench::new(options, image.clone(), clock, seen.clone(), &files, dongle);
         let mut bench = bench.map_err(Cannot::Broken)?;
         for group in 0..cluster.groups.len() {
             bench.start_client(group).map_err(Cannot::Broken)?;
@@ -237,7 +243,9 @@ impl Up {
         // Asked after the daemon was: what is sent meanwhile only adds to them.
         let sent = self.sent_to(machine);
         let before = &self.sent_before[machine.index()];
-        for ((link, sent), before) in snapshot.links.iter().zip(sent).zip(before) {
+        let names = self.cluster.links().into_iter().map(link_name);
+        for ((name, sent), before) in names.zip(sent).zip(before) {
+            let Some(link) = snapshot.links.iter().find(|link| link.name == name) else { continue };
             let sent = sent - before + UNDER_WAY;
             if link.received > sent {
                 self.taken_twice.push(format!(
@@ -407,6 +415,8 @@ impl Up {
                 self.shell(at, &format!("stty -F /dev/ttyS{number} {baud}"))?;
             }
             Verb::Disturb(link, weather) => self.disturb(link, weather)?,
+            Verb::Reload(at) => self.reload(at)?,
+            Verb::Upgrade(at) => self.upgrade(clock, at)?,
             other => return self.act_on_dongle(clock, other),
         }
         Ok(())
@@ -431,10 +441,19 @@ impl Up {
     }
 }
 
+/// As `hb status` calls it.
+fn link_name(link: Link) -> String {
+    match link {
+        Link::Serial(number) => format!("/dev/ttyS{number}"),
+        Link::Private => "eth1".into(),
+        Link::Public => "eth0".into(),
+    }
+}
+
 /// The helper is the one of the daemon's processes that says so on its command line.
-const KILL_HELPER: &str = "for pid in $(pidof heartbeatd); do \
+pub(crate) const KILL_HELPER: &str = "for pid in $(pidof heartbeatd); do \
                            if grep -q resource-helper /proc/$pid/cmdline; then kill -9 $pid; exit; fi; done; exit 1";
-const FILL_CPU: &str =
+pub(crate) const FILL_CPU: &str =
     "for i in 1 2; do (while [ ! -e /run/free-cpu ]; do :; done) </dev/null >/dev/null 2>&1 & done";
 
 /// ha.cf for a guest: its watchdog is a real one. Where guard rests on it, it is `guard_unsafe` all the same: a guest can

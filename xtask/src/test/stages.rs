@@ -234,7 +234,7 @@ fn simulator(place: &Place) -> Outcome {
 }
 
 /// Tests in QEMU guests: they have a stage of their own, which builds what guests run.
-const MACHINES_TESTS: [&str; 2] = ["vm", "metal_guest"];
+const MACHINES_TESTS: [&str; 3] = ["vm", "metal_guest", "metal_hosts"];
 
 /// Two QEMU guests tell stories. Where there can be none, that is a skip with its reason.
 fn virtual_machines(place: &Place) -> Outcome {

@@ -482,6 +482,7 @@ impl Opened<'_> {
     ///
     /// # Errors
     /// [`Reject::Decode`], [`Reject::Trailing`] or [`Reject::Meaning`].
+    #[inline(never)] // Its temporaries are large, and gone when the message is processed.
     pub fn message(&self) -> Result<Message, Reject> {
         match self.kind {
             KIND_STATUS => Ok(Message::Status(decode::<PackedStatus>(self.body)?.unpack()?)),

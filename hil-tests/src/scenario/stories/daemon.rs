@@ -107,6 +107,18 @@ pub fn a_pause_shorter_than_deadtime_moves_nothing(s: &mut Scenario<'_>) -> Told
     s.expect_holder_stays(0, A, Duration::from_millis(100))
 }
 
+/// The same for longer than a lease, at the standby: what it says first promises nothing, and yet it hears the
+/// runner and leaves it alone.
+pub fn a_standby_pauses_for_longer_than_a_lease(s: &mut Scenario<'_>) -> Told {
+    s.begin(Cluster::two_nodes().group("web", A).times_ms(100, 3000, 6000))?;
+    s.stop_daemon(B)?;
+    // The lease is 4.8 s.
+    s.run_for_ms(5300);
+    s.continue_daemon(B)?;
+    s.expect_no_takeover(Duration::from_millis(500))?;
+    s.expect_holder_stays(0, A, Duration::from_millis(100))
+}
+
 /// The standby's daemon stands still and goes on: it never had anything to drop.
 pub fn a_stopped_standby_changes_nothing(s: &mut Scenario<'_>) -> Told {
     s.begin(Cluster::two_nodes().group("web", A))?;

@@ -47,6 +47,7 @@ pub const ALL: &[Story] = stories![
     daemon::a_stopped_daemon_drops_its_address_first,
     daemon::a_pause_shorter_than_deadtime_moves_nothing,
     daemon::a_stopped_standby_changes_nothing,
+    daemon::a_standby_pauses_for_longer_than_a_lease,
     links::each_link_is_cut_and_healed,
     links::one_of_two_serial_lines_dies,
     links::one_way_links_are_named_and_harmless,

@@ -208,6 +208,7 @@ impl World {
             dongle.unit.lose_power(knobs.keeps);
         }
         dongle.unit.shelved_at = now;
+        dongle.unit.known = (dongle.started_at, dongle.heard);
         dongle.lose_loop(now, line);
     }
 
@@ -240,8 +241,8 @@ impl World {
         let shelved_at = dongle.unit.shelved_at;
         if dongle.unit.arbiter.is_some() {
             // It never stopped; whatever it is bound to, it is bound to of itself.
-            (dongle.heard, dongle.bound_at) = (Default::default(), 0);
-            dongle.put_back_at = Some(now);
+            (dongle.started_at, dongle.heard) = dongle.unit.known;
+            (dongle.bound_at, dongle.put_back_at) = (0, Some(now));
         } else {
             self.start_arbiter_at(shelved_at);
         }
@@ -267,7 +268,6 @@ impl World {
             while arbiter.poll_event().is_some() {}
         }
         dongle.unit.arbiter = Some(arbiter);
-        dongle.started_at = dongle.unit.shelved_at;
     }
 
     fn start_arbiter_at(&mut self, at: At) {

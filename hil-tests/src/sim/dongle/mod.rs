@@ -42,6 +42,8 @@ pub struct Unit {
     pub clock: Clock,
     /// When it was put on the shelf, or the world began.
     pub(super) shelved_at: At,
+    /// What the checks knew of its life when it was taken out.
+    pub(super) known: (At, [Heard; 2]),
     /// The newest life of each node that it has pulsed, for the checks.
     pub(super) pulsed: [u32; 2],
 }
@@ -49,7 +51,17 @@ pub struct Unit {
 impl Unit {
     fn new(id: u32, boot: u32, tested: bool, ppm: i64, rng: &mut Rng) -> Self {
         let clock = Clock::new(0, 1 + rng.between(0, 1 << 40), ppm);
-        Self { id, boot, memory: None, tested, arbiter: None, clock, shelved_at: 0, pulsed: [0; 2] }
+        Self {
+            id,
+            boot,
+            memory: None,
+            tested,
+            arbiter: None,
+            clock,
+            shelved_at: 0,
+            known: Default::default(),
+            pulsed: [0; 2],
+        }
     }
 
     /// What is left of what it stored when its power goes.

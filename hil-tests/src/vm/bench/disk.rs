@@ -59,15 +59,28 @@ impl Bench {
         Err(format!("mke2fs: {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
 
+    /// Writes a file of a machine that runs.
+    ///
+    /// # Errors
+    /// The guest's own words.
+    pub fn write(
+        &mut self,
+        machine: Machine,
+        path: &str,
+        text: &str,
+        mode: u32,
+    ) -> Result<(), String> {
+        let order = json!({"do": "write", "path": path, "text": text, "mode": mode});
+        self.power(machine)?.agent.order(order, PATIENCE).map(drop)
+    }
+
     /// Writes a file into a machine's /var/log, whether it has power or not.
     ///
     /// # Errors
     /// The guest's own words, or debugfs(8)'s.
     pub fn write_log(&mut self, machine: Machine, name: &str, text: &str) -> Result<(), String> {
         if self.is_on(machine) {
-            let path = format!("/var/log/{name}");
-            let order = json!({"do": "write", "path": path, "text": text, "mode": 0o644});
-            return self.power(machine)?.agent.order(order, PATIENCE).map(drop);
+            return self.write(machine, &format!("/var/log/{name}"), text, 0o644);
         }
         let file = self.directory().join("written");
         fs::write(&file, text).map_err(words)?;

@@ -129,7 +129,9 @@ impl Bench {
             "set -e\nhostname {machine}\ndate -s @{seconds} >/dev/null\nmodprobe crc32c_generic\nmodprobe ext4\nmodprobe virtio_blk\n\
              modprobe virtio_net\nmount -t ext4 /dev/vda /disk\nmkdir -p /etc/ha.d\n\
              mount --bind /disk/etc /etc/ha.d\nmount --bind /disk/state /var/lib/heartbeat\n\
-             mount --bind /disk/log /var/log\necho 127.0.0.1 localhost >/etc/hosts\nip link set lo up\n"
+             mount --bind /disk/log /var/log\n\
+             if [ -e /disk/sbin/heartbeatd ]; then mount --bind /disk/sbin/heartbeatd /usr/sbin/heartbeatd; fi\n\
+             echo 127.0.0.1 localhost >/etc/hosts\nip link set lo up\n"
         );
         for one in Machine::BOTH {
             let address = Network::Public.address(node(one));

@@ -20,7 +20,7 @@ const TEST_PATIENCE: Duration = Duration::from_secs(90);
 impl Up {
     pub(super) fn act_on_dongle(&mut self, clock: Clock, verb: Verb) -> Done {
         let Some(dongle) = &self.bench.dongle else {
-            return Err(missing(verb.name(), why_missing(&verb)));
+            return Err(missing(verb.name(), "the cluster has no dongle"));
         };
         let half = |at, what, on| self.bench.half(at, what, on);
         match verb {
@@ -47,7 +47,7 @@ impl Up {
                 },
             ),
             Verb::TestReset(at) => return self.test_reset(clock, at),
-            other => return Err(missing(other.name(), why_missing(&other))),
+            other => return Err(missing(other.name(), "not done here")),
         }
         Ok(())
     }
@@ -68,13 +68,5 @@ impl Up {
             }
         }
         Err(Cannot::Broken(format!("the test of {at}'s reset line has no outcome")))
-    }
-}
-
-fn why_missing(verb: &Verb) -> &'static str {
-    match verb {
-        Verb::Reload(_) => "heartbeatd doesn't read its files again yet",
-        Verb::Upgrade(_) => "there is only one version yet",
-        _ => "the cluster has no dongle",
     }
 }

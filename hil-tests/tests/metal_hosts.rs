@@ -1,0 +1,326 @@
+//! The rig `metal` on two hosts over a real ssh. The hosts are machines of the namespace rig with Debian's dropbear in
+//! them, their serial line is the line model, and what rig.toml's power commands switch is the rig: what is proved is the
+//! way there, not a board or an outlet.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hb_linux::rig::bench::{Bench, Network, Node, Options};
+use hb_linux::rig::{init, links, sys};
+use hil_tests::inside::{inside, programs};
+use hil_tests::vm::image;
+
+/// All that is told here.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Of a machine, until its dropbear answers.
+const BOOT: Duration = Duration::from_secs(20);
+/// The rig's own interface on the service's network, and the switch's end of it.
+const INTERFACE: &str = "metal0";
+const PLUG: &str = "metal0sw";
+const PACKAGES: [&str; 3] = ["dropbear-bin", "libtomcrypt1", "libtommath1"];
+
+/// What a host needs to be one, or why there is none here.
+struct Kit {
+    place: PathBuf,
+    dropbear: PathBuf,
+    libraries: PathBuf,
+}
+
+impl Kit {
+    /// Debian's packages, in target/rig-vm: to be had outside only, where there is a network.
+    fn fetch() -> Result<PathBuf, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("dropbear lets root in only where it is root".into());
+        }
+        let target = programs().hb.ancestors().nth(2).ok_or("no target directory")?.to_owned();
+        let hand = target.join(image::TARGET).join("release/hil-guest");
+        if !hand.exists() {
+            return Err(format!(
+                "{}: not built; `cargo xtask rig vm --list` builds it",
+                hand.display()
+            ));
+        }
+        let packages = target.join("rig-vm/packages");
+        for name in PACKAGES {
+            if !packages.join(name).is_dir() {
+                image::unpack(&packages, name, &packages.join(name))?;
+            }
+        }
+        Command::new("ssh").arg("-V").output().map_err(|error| format!("ssh: {error}"))?;
+        Ok(packages)
+    }
+
+    fn unpack(packages: &Path) -> Result<Self, String> {
+        let place = std::env::temp_dir().join(format!("hb-hosts-{}", std::process::id()));
+        let libraries = place.join("lib");
+        fs::create_dir_all(&libraries).map_err(|error| error.to_string())?;
+        for name in &PACKAGES[1..] {
+            let from = packages.join(name).join("usr/lib/x86_64-linux-gnu");
+            for file in fs::read_dir(from).map_err(|error| error.to_string())?.flatten() {
+                let to = libraries.join(file.file_name());
+                fs::copy(file.path(), to).map_err(|error| error.to_string())?;
+            }
+        }
+        let programs = packages.join("dropbear-bin/usr");
+        let kit = Self { place, dropbear: programs.join("sbin/dropbear"), libraries };
+        kit.keys(&programs.join("bin/dropbearkey"))?;
+        Ok(kit)
+    }
+
+    fn keys(&self, dropbearkey: &Path) -> Result<(), String> {
+        let done = |command: &mut Command| -> Result<(), String> {
+            let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
+        };
+        let (host, own) = (self.place.join("host"), self.place.join("own"));
+        let mut command = Command::new(dropbearkey);
+        command.args(["-t", "ed25519", "-f"]).arg(host);
+        done(command.env("LD_LIBRARY_PATH", &self.libraries))?;
+        done(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&own))?;
+        let mut config = String::new();
+        for (number, name) in ["linuxha1", "linuxha2"].iter().enumerate() {
+            config.push_str(&format!("Host {name}\nHostName 192.168.85.{}\n", number + 1));
+        }
+        config.push_str(&format!(
+            "Host *\nUser root\nIdentityFile {}\nIdentitiesOnly yes\nStrictHostKeyChecking no\n\
+             UserKnownHostsFile /dev/null\nLogLevel ERROR\n",
+            own.display()
+        ));
+        let file = self.place.join("config");
+        fs::write(&file, config).map_err(|error| error.to_string())?;
+        // The real ssh, with an administrator's ~/.ssh/config.
+        let script = format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", file.display());
+        self.program("ssh", &script)
+    }
+
+    fn program(&self, name: &str, script: &str) -> Result<(), String> {
+        let path = self.place.join("bin").join(name);
+        fs::create_dir_all(self.place.join("bin"))
+            .and_then(|()| fs::write(&path, script))
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .map_err(|error| error.to_string())
+    }
+
+    fn path(&self) -> String {
+        format!(
+            "{}:{}",
+            self.place.join("bin").display(),
+            std::env::var("PATH").unwrap_or_default()
+        )
+    }
+}
+
+/// Two machines with dropbear, the rig's own interface beside them, and what the power commands switch.
+struct Hosts {
+    bench: Bench,
+    kit: Kit,
+    doors: [Option<Child>; 2],
+}
+
+impl Hosts {
+    fn new(kit: Kit) -> Self {
+        let options = Options::of_the_guide(programs().clone());
+        let bench = Bench::new(&options).expect("the rig can be made");
+        let here = File::open("/proc/thread-self/ns/net").expect("it is there");
+        links::veth(PLUG, INTERFACE, [2, 0, 0, 0, 0x64, 9], here.as_fd()).expect("a veth pair");
+        sys::checksums_in_software(INTERFACE).expect("a veth can");
+        bench.switch(Network::Public).plug(PLUG).expect("the switch has room");
+        links::up(INTERFACE).expect("it is there");
+        links::add_address(INTERFACE, [192, 168, 85, 90].into(), 24).expect("it is free");
+        let mut hosts = Self { bench, kit, doors: [None, None] };
+        Node::BOTH.into_iter().for_each(|node| hosts.on(node));
+        hosts
+    }
+
+    /// The machine boots, and its sshd. What is on its disk lies in /var/log.
+    fn on(&mut self, node: Node) {
+        self.bench.power_on_without_daemon(node).expect("it boots");
+        let inside = |path: &Path| init::inside(path).display().to_string();
+        let hb = programs().hb.parent().expect("it lies somewhere");
+        let script = format!(
+            "set -e; rm -f /root; mkdir -p /root/.ssh /var/log/disk /var/lib/heartbeat-rig; chmod 700 /root /root/.ssh; \
+             cp {}.pub /root/.ssh/authorized_keys; echo 'PATH={}:$PATH' >/root/.bashrc; \
+             mount --bind /var/log/disk /var/lib/heartbeat-rig; \
+             export LD_LIBRARY_PATH={}; exec {} -F -E -s -r {} -p 22",
+            inside(&self.kit.place.join("own")),
+            inside(hb),
+            inside(&self.kit.libraries),
+            inside(&self.kit.dropbear),
+            inside(&self.kit.place.join("host")),
+        );
+        let machine = self.bench.machine(node);
+        let mut command = machine.command("/bin/sh", &["-c", &script]).expect("it is on");
+        let words = File::create(self.kit.place.join(format!("door{}", node.index())));
+        command.stdout(Stdio::null()).stderr(words.expect("a file"));
+        self.doors[node.index()] = Some(command.spawn().expect("hb runs"));
+        let door = SocketAddr::from((Network::Public.address(node), 22));
+        let began = Instant::now();
+        while TcpStream::connect_timeout(&door, Duration::from_millis(200)).is_err() {
+            assert!(began.elapsed() < BOOT, "dropbear doesn't answer at {door}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn off(&mut self, node: Node) {
+        self.bench.power_off(node);
+        if let Some(mut door) = self.doors[node.index()].take() {
+            let _ = door.wait();
+        }
+    }
+
+    /// Does what rig.toml's commands ask for, by files in the kit's place.
+    fn switch(&mut self) {
+        for node in Node::BOTH {
+            let wish = |word: &str| self.kit.place.join(format!("{word}{}", node.index()));
+            let (off, on) = (wish("off"), wish("on"));
+            if off.exists() {
+                self.off(node);
+                fs::remove_file(off).expect("it is ours");
+            }
+            if on.exists() {
+                self.on(node);
+                fs::remove_file(on).expect("it is ours");
+            }
+        }
+    }
+
+    fn rig_toml(&self, off: &str) -> PathBuf {
+        let place = self.kit.place.display();
+        let mut text =
+            format!("client = \"{INTERFACE}\"\n[[line]]\na = \"/dev/ttyS0\"\nb = \"/dev/ttyS0\"\n");
+        for (number, (table, host)) in [("a", "linuxha1"), ("b", "linuxha2")].iter().enumerate() {
+            let wish = |word: &str| {
+                let file = format!("{place}/{word}{number}");
+                format!("touch {file}; while [ -e {file} ]; do sleep 0.02; done")
+            };
+            let off = if off.is_empty() { wish("off") } else { off.to_owned() };
+            text.push_str(&format!(
+                "[{table}]\nssh = \"{host}\"\npower.off = \"{off}\"\npower.on = \"{}\"\n",
+                wish("on")
+            ));
+        }
+        let file = self.kit.place.join("rig.toml");
+        fs::write(&file, text).expect("writable");
+        file
+    }
+
+    /// `cargo xtask rig metal`, as xtask becomes it; its output.
+    fn metal(&mut self, off: &str, stories: &[&str]) -> (Option<i32>, String) {
+        let file = self.rig_toml(off);
+        let said = self.kit.place.join("said");
+        let words = File::create(&said).expect("a file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_metal"))
+            .arg("--config")
+            .arg(file)
+            .arg("--unattended")
+            .args(stories)
+            .env("PATH", self.kit.path())
+            .env("HB_RIG_PROGRAMS", programs().hb.parent().expect("it lies somewhere"))
+            .stdin(Stdio::null())
+            .stderr(words.try_clone().expect("a descriptor"))
+            .stdout(words)
+            .spawn()
+            .expect("it runs");
+        let began = Instant::now();
+        let status = loop {
+            self.switch();
+            if let Some(status) = child.try_wait().expect("it is ours") {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                let _ = child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        (status.code(), fs::read_to_string(said).expect("readable"))
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        Node::BOTH.into_iter().for_each(|node| self.off(node));
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.kit.place);
+        }
+    }
+}
+
+/// Inside, with two hosts; a skip where there can be none.
+fn with_hosts(name: &str, test: impl FnOnce(Hosts)) {
+    match Kit::fetch() {
+        Ok(packages) => inside(name, || {
+            let kit = Kit::unpack(&packages).expect("it can be unpacked");
+            test(Hosts::new(kit));
+        }),
+        Err(why) => println!("SKIP: {name}: {}", why.replace('\n', "; ")),
+    }
+}
+
+#[test]
+fn two_hosts_over_ssh_tell_stories_and_skip_what_takes_hands() {
+    with_hosts("two_hosts_over_ssh_tell_stories_and_skip_what_takes_hands", |mut hosts| {
+        let stories = [
+            "power_loss_of_the_holder",
+            "a_killed_daemon_leaves_nothing_behind",
+            "standby_and_takeover",
+            "each_link_is_cut_and_healed",
+            "the_holder_dies_and_is_fenced",
+        ];
+        let (code, said) = hosts.metal("", &stories);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("3 passed, 0 failed, 2 skipped"), "{said}");
+        for why in [
+            "story each_link_is_cut_and_healed: needs verb cut: it takes hands",
+            "story the_holder_dies_and_is_fenced: needs verb dongle: rig.toml has none",
+        ] {
+            assert!(said.contains(why), "{why}: {said}");
+        }
+    });
+}
+
+/// The rig believes no command: what it was told to switch off must be off.
+#[test]
+fn a_power_command_that_switches_nothing_makes_the_story_fail() {
+    with_hosts("a_power_command_that_switches_nothing_makes_the_story_fail", |mut hosts| {
+        let (code, said) = hosts.metal("true", &["power_loss_of_the_holder"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("linuxha1 was switched off, and still answers over ssh"), "{said}");
+        assert!(
+            said.contains("linuxha2 has") && said.contains("linuxha1 log"),
+            "no timeline: {said}"
+        );
+    });
+}
+
+/// `hb serial test --peer root@HOST:PORT` starts the other end there.
+#[test]
+fn hb_serial_test_reaches_the_other_end_over_ssh() {
+    with_hosts("hb_serial_test_reaches_the_other_end_over_ssh", |hosts| {
+        let hb = init::inside(&programs().hb).display().to_string();
+        let path = init::inside(&hosts.kit.place.join("bin")).display().to_string();
+        // Its files lie elsewhere, seen from a machine.
+        let place = hosts.kit.place.display().to_string();
+        let config = fs::read_to_string(hosts.kit.place.join("config")).expect("readable");
+        let inside = init::inside(&hosts.kit.place).display().to_string();
+        fs::write(hosts.kit.place.join("config"), config.replace(&place, &inside)).expect("ours");
+        let script = format!("#!/bin/sh\nexec /usr/bin/ssh -F {inside}/config \"$@\"\n");
+        hosts.kit.program("ssh", &script).expect("ours");
+        let test = format!(
+            "PATH={path}:$PATH exec {hb} serial test /dev/ttyS0 --peer root@linuxha2:/dev/ttyS0 --speeds 38400 --json"
+        );
+        let machine = hosts.bench.machine(Node::One);
+        let output = machine.run("/bin/sh", &["-c", &test]).expect("hb runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let found: serde_json::Value =
+            serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{errors}"));
+        assert_eq!(found["verdict"]["matter"], "sound", "{found:#}");
+        assert_eq!(found["theirs"]["node"], "linuxha2", "{found:#}");
+    });
+}
