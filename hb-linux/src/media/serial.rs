@@ -84,7 +84,12 @@ impl Serial {
 
     pub(super) fn far_end_is_up(&mut self) -> Option<bool> {
         let (tty, far_end) = (self.tty.as_mut()?, self.far_end.as_mut()?);
-        far_end.look(modem::is_up(&mut tty.line))
+        let Some(up) = modem::is_up(&mut tty.line) else {
+            // It has none, which `serialport` tells each time with a text of its own: asked once.
+            self.far_end = None;
+            return None;
+        };
+        far_end.look(up)
     }
 
     pub(super) fn receive(&mut self, buf: &mut [u8]) -> Receive {
