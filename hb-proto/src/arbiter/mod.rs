@@ -135,6 +135,8 @@ struct NodeView {
     feeds: bool,
     /// Since when its machine gives no sign of being there.
     carrier_lost_at: Option<Instant>,
+    /// Of which of the arbiter's lives its newest frame echoes one: the low byte.
+    echoed_life: Option<u8>,
     /// In which version of the wire its newest frame was written.
     version: u8,
     /// As last told.
