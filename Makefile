@@ -36,6 +36,7 @@ install:
 	$(INSTALL) -m 0755 "$(BUILT)/hb" "$(DESTDIR)$(BINDIR)/hb"
 	ln -sf hb "$(DESTDIR)$(BINDIR)/hb_standby"
 	ln -sf hb "$(DESTDIR)$(BINDIR)/hb_takeover"
+	ln -sf "$(BINDIR)/hb" "$(DESTDIR)$(SBINDIR)/fence_heartbeat_dongle"
 	sed -e 's|^ExecStart=/usr/sbin/|ExecStart=$(SBINDIR)/|' -e 's|^ExecReload=/usr/bin/|ExecReload=$(BINDIR)/|' \
 		hb-linux/pkg/heartbeat.service \
 		> "$(DESTDIR)$(UNITDIR)/heartbeat.service"
@@ -60,6 +61,7 @@ install:
 uninstall:
 	rm -f "$(DESTDIR)$(SBINDIR)/heartbeatd" "$(DESTDIR)$(BINDIR)/hb"
 	rm -f "$(DESTDIR)$(BINDIR)/hb_standby" "$(DESTDIR)$(BINDIR)/hb_takeover"
+	rm -f "$(DESTDIR)$(SBINDIR)/fence_heartbeat_dongle"
 	rm -f "$(DESTDIR)$(UNITDIR)/heartbeat.service"
 	rm -rf "$(DESTDIR)$(DOCDIR)"
 	@if cmp -s hb-linux/pkg/ppp-options "$(PPP)"; then rm -f "$(PPP)"; fi

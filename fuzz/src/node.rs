@@ -366,6 +366,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<Config> {
     let arbiter = arbiter.filter(|_| links > 1).map(|()| hb_proto::config::ArbiterConfig {
         link: LinkId(0),
         external_watchdog: false,
+        fences: true,
         fence: None,
     });
     let guard = if arbiter.is_some() { ms(1000) } else { timing.guard };

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use hb_proto::id::Voter;
+use hb_proto::time::Duration;
 use hb_proto::wire::service::Identity;
+
+use crate::config::{DongleSettings, Settings};
 
 /// Things that can be wrong at once.
 const MAX_PROBLEMS: usize = 4;
@@ -25,22 +28,46 @@ pub enum Problem {
     SwappedPorts,
     /// Only this node feeds it.
     FedBy(Voter),
+    /// It pulls for another time, or waits for another one, than ha.cf says.
+    Times,
 }
 
 /// All that is wrong, most telling first.
 pub type Problems = heapless::Vec<Problem, MAX_PROBLEMS>;
 
-/// What is wrong with a dongle that says this of itself. `answers_our_key`: whether it answers what this node
-/// signs, if that was tried for long enough to tell.
+/// What this node's files want of a dongle.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// In whose port this node should be.
+    pub me: Voter,
+    /// The key that signs here.
+    pub signing_key: u8,
+    /// What it should do with its reset lines.
+    pub dongle: Option<DongleSettings>,
+    /// Silence that counts.
+    pub deadtime: Duration,
+}
+
+impl Expected {
+    /// By ha.cf and authkeys.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            me: settings.me,
+            signing_key: settings.signing_key,
+            dongle: settings.dongle,
+            deadtime: settings.proto.timing.deadtime,
+        }
+    }
+}
+
+/// What is wrong with a dongle that says this of itself, by this node's files. `answers_our_key`: whether it answers what
+/// this node signs, if that was tried for long enough to tell.
 #[must_use]
-pub fn judge(
-    identity: &Identity,
-    me: Voter,
-    signing_key: u8,
-    answers_our_key: Option<bool>,
-) -> Problems {
+pub fn judge(identity: &Identity, answers_our_key: Option<bool>, expected: &Expected) -> Problems {
     let mut found = Problems::new();
-    // Three of them at most, of four.
+    let Expected { me, signing_key, deadtime, .. } = *expected;
+    // One of each group: four at most.
     if identity.signing.is_none() {
         let _ = found.push(Problem::NoKey);
     } else if identity.keys >> signing_key & 1 == 0 {
@@ -55,6 +82,10 @@ pub fn judge(
         [Some(true), Some(false)] => _ = found.push(Problem::FedBy(Voter::A)),
         [Some(false), Some(true)] => _ = found.push(Problem::FedBy(Voter::B)),
         _ => {}
+    }
+    let kept = |of: &DongleSettings| of.are_kept_by(identity.settings, deadtime);
+    if identity.signing.is_some() && !expected.dongle.as_ref().is_none_or(kept) {
+        let _ = found.push(Problem::Times);
     }
     found
 }
@@ -111,6 +142,11 @@ impl fmt::Display for InWords<'_> {
                 "the dongle has power from {} alone: when that machine goes, so does its vote",
                 name(voter)
             ),
+            Problem::Times => write!(
+                f,
+                "the dongle in {line} has another pulse or watchdog time than ha.cf: `hb dongle provision` on either node, \
+                 if both have the same ha.cf"
+            ),
         }
     }
 }
@@ -118,7 +154,7 @@ impl fmt::Display for InWords<'_> {
 #[cfg(test)]
 mod tests {
     use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
-    use hb_proto::wire::service::{Board, Challenge};
+    use hb_proto::wire::service::{self, Board, Challenge};
 
     use super::*;
 
@@ -142,7 +178,13 @@ mod tests {
     #[test]
     fn each_thing_that_is_wrong_is_named() {
         let sound = identity();
-        let of = |identity: &Identity, answers| judge(identity, Voter::A, 1, answers).to_vec();
+        let expected = Expected {
+            me: Voter::A,
+            signing_key: 1,
+            dongle: None,
+            deadtime: Duration::from_millis(500),
+        };
+        let of = |identity: &Identity, answers| judge(identity, answers, &expected).to_vec();
         assert_eq!(of(&sound, Some(true)), []);
         assert_eq!(of(&sound, None), [], "not tried for long enough to tell");
         assert_eq!(of(&sound, Some(false)), [Problem::WrongKey]);
@@ -158,6 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn other_times_than_ha_cf_has_are_named() {
+        let ms = Duration::from_millis;
+        let wrong = |pulse, watchdog: Option<u64>, theirs| {
+            let dongle = Some(DongleSettings { pulse: ms(pulse), watchdog: watchdog.map(ms) });
+            let expected = Expected { me: Voter::A, signing_key: 1, dongle, deadtime: ms(500) };
+            let found = judge(&Identity { settings: theirs, ..identity() }, None, &expected);
+            assert!(found.iter().all(|problem| *problem == Problem::Times), "{found:?}");
+            !found.is_empty()
+        };
+        let says = |pulse_ms, watchdog_ms| Some(service::Settings { pulse_ms, watchdog_ms });
+        assert!(!wrong(200, None, None), "an older program does this and nothing else");
+        assert!(wrong(300, None, None) && wrong(200, Some(900), None));
+        assert!(!wrong(200, Some(500), None), "deadtime");
+        assert!(!wrong(300, Some(900), says(300, 900)));
+        assert!(wrong(300, Some(900), says(200, 900)) && wrong(300, Some(900), says(300, 901)));
+        assert!(!wrong(300, None, says(300, 7000)), "nobody arms it");
+        assert!(!wrong(300, Some(500), says(300, 20)), "shorter than deadtime is deadtime");
+    }
+
+    #[test]
     fn words_name_line_and_nodes() {
         let names = ["linuxha1".to_owned(), "linuxha2".to_owned()];
         let say = |problem| {
@@ -168,7 +230,9 @@ mod tests {
         );
         assert!(say(Problem::FedBy(Voter::A)).contains("power from linuxha1 alone"));
         assert!(say(Problem::NoDongle).contains("linuxha1 itself is at the other end"));
-        for problem in [Problem::Silent, Problem::NoKey, Problem::KeyNumber, Problem::WrongKey] {
+        for problem in
+            [Problem::Silent, Problem::NoKey, Problem::KeyNumber, Problem::WrongKey, Problem::Times]
+        {
             assert!(say(problem).contains("/dev/ttyS0"), "{problem:?}");
         }
     }

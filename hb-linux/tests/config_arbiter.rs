@@ -186,19 +186,19 @@ fn what_does_not_fit_is_told() {
         (
             "arbiter serial /dev/ttyS8\nguard_unsafe 2\nfence dongle pulse 20ms\n",
             7,
-            "takes no other time yet",
+            "expected 50ms to 1500ms",
         ),
         (
             "arbiter serial /dev/ttyS8\nguard_unsafe 2\nfence dongle pulse 2\n",
             7,
-            "takes no other time yet",
+            "expected 50ms to 1500ms",
         ),
         ("fence dongle\n", 5, "belongs to `arbiter`"),
         ("dongle_watchdog 1\n", 5, "belongs to `arbiter`"),
         (
             "arbiter serial /dev/ttyS8\nfence dongle\ndongle_watchdog 400ms\n",
             7,
-            "pulls after deadtime, 500 ms, and takes no other time",
+            "read 400 ms, expected deadtime, 500 ms, or more",
         ),
         (
             "arbiter serial /dev/ttyS8\nguard_unsafe 2\ndongle_watchdog 1\n",

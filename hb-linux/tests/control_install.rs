@@ -82,6 +82,7 @@ fn everything_is_where_it_belongs_and_goes_again() {
             "usr/bin/hb_standby",
             "usr/bin/hb_takeover",
             "usr/lib/systemd/system/heartbeat.service",
+            "usr/sbin/fence_heartbeat_dongle",
             "usr/sbin/heartbeatd",
             "usr/share/doc/heartbeat/LICENSE-APACHE",
             "usr/share/doc/heartbeat/LICENSE-MIT",
@@ -95,6 +96,8 @@ fn everything_is_where_it_belongs_and_goes_again() {
     assert_eq!(root.mode("usr/sbin/heartbeatd"), 0o755);
     assert_eq!(root.mode("usr/lib/systemd/system/heartbeat.service"), 0o644);
     let link = fs::read_link(root.at("etc/ha.d/resource.d/IPaddr")).unwrap();
+    assert_eq!(link, Path::new("/usr/bin/hb"));
+    let link = fs::read_link(root.at("usr/sbin/fence_heartbeat_dongle")).unwrap();
     assert_eq!(link, Path::new("/usr/bin/hb"));
     let run = |name: &str| Command::new(root.at(name)).arg("--help").output().unwrap();
     assert!(run("usr/bin/hb").status.success());

@@ -12,15 +12,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use hb_linux::config::Medium;
 use hb_linux::control::client;
 use hb_linux::control::snapshot::{ArbiterState, Snapshot};
+use hb_linux::control::{Command as Order, hex};
+use hb_linux::daemon::ServiceLine;
 use hb_linux::rig::dongle::Spec;
 use hb_linux::rig::line::{Line, Port, Side};
-use hb_proto::wire::service::{Ask, Challenge, Request, encode_request};
+use hb_proto::wire::auth::KeyRing;
+use hb_proto::wire::service::{self, Answer, Ask, Challenge, Request, encode_request};
 use hb_proto::wire::{MAX_FRAME, cobs};
 use net_support::{Lan, in_namespace};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// In the clear.
+const NO_KEYS: Option<&KeyRing> = None;
 const KEYS: &str = "auth 1\n1 sha256 the-keys-of-this-cluster\n";
 
 /// Node alpha, its line, and what is at the line's other end.
@@ -360,10 +366,72 @@ fn a_dongle_gets_its_keys_over_the_line_and_follows_their_change() {
         write_keys(&etc, &format!("auth 2\n{two}\n"));
         provision(&bench, &["it forgets key 1", "keys 2, 2 signs"]);
 
+        // Other times in ha.cf: a dongle that doesn't know them is named, and learns them the same way.
+        let (ha_cf, more) = (etc.join("ha.cf"), "pulse 300ms\ndongle_watchdog 900ms");
+        let written = fs::read_to_string(&ha_cf).unwrap();
+        fs::write(&ha_cf, written.replace("fence dongle", &format!("fence dongle {more}")))
+            .unwrap();
+        let status = bench.hb(&["dongle", "status"]);
+        assert!(text(&status).contains("a pulse of 200 ms; watchdog after deadtime"), "{status:?}");
+        let other = "has another pulse or watchdog time than ha.cf";
+        assert!(text(&status).contains(other) && status.status.code() == Some(1), "{status:?}");
+        provision(&bench, &["its pulse is 300 ms, its watchdog waits for 900 ms", "2 signs"]);
+        let status = bench.hb(&["dongle", "status"]);
+        assert!(text(&status).contains("a pulse of 300 ms; watchdog after 900 ms"), "{status:?}");
+        assert!(!text(&status).contains(other), "{status:?}");
+
         // Who has no key of it changes nothing.
         write_keys(&etc, "auth 3\n3 sha256 a-key-of-somebody-else-entirely\n");
         let stranger = bench.hb(&["dongle", "provision"]);
         assert!(text(&stranger).contains("has keys of another cluster"), "{}", text(&stranger));
         assert_eq!(stranger.status.code(), Some(1));
+    });
+}
+
+/// The next request at the line's far end, where nobody else listens.
+fn next_request(far: &mut ServiceLine) -> Request {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        if let Some(frame) = far.next_service_frame().unwrap()
+            && let Ok((request, _)) = service::open_request(&frame, NO_KEYS)
+        {
+            return request;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no request in the clear within 20 s");
+}
+
+/// heartbeatd asks by itself, too. A slow answer to that is not handed to an operator who asks for something else.
+#[test]
+fn an_answer_goes_to_who_asked() {
+    in_namespace(|| {
+        let _lan = network();
+        let mut bench = Bench::new("whose");
+        bench.start_daemon();
+        let medium = Medium::Serial { device: bench.ports[0].clone(), baud: 115_200 };
+        let mut far = ServiceLine::open(&medium);
+        assert!(far.failure().is_none(), "{:?}", far.failure());
+        // A fake dongle, that answers heartbeatd's question late: after the operator's request has come.
+        assert_eq!(next_request(&mut far).ask, Ask::Identify);
+        let request = Request { challenge: Challenge::default(), ask: Ask::Trace { after: 0 } };
+        let mut frame = [0; MAX_FRAME];
+        let len = encode_request(&request, NO_KEYS, &mut frame);
+        let (run_dir, order) = (bench.home.join("run"), Order::Dongle(frame[..len].to_vec()));
+        let operator = std::thread::spawn(move || client::command(&run_dir, &order));
+        std::thread::sleep(Duration::from_millis(60));
+        let answer = |answer: &Answer, far: &mut ServiceLine| {
+            let mut frame = [0; MAX_FRAME];
+            let len = service::encode_answer(answer, NO_KEYS, &mut frame);
+            far.send(&frame[..len]).unwrap();
+        };
+        answer(&Answer::Done { token: 1 }, &mut far);
+        assert_eq!(next_request(&mut far).ask, Ask::Trace { after: 0 });
+        answer(&Answer::Trace { newest: 9, first: 10, entries: Default::default() }, &mut far);
+        let reply = operator.join().unwrap().unwrap();
+        assert!(reply.ok, "{}", reply.message);
+        let (answer, _) =
+            service::open_answer(&hex::decode(&reply.message).unwrap(), NO_KEYS).unwrap();
+        assert!(matches!(answer, Answer::Trace { newest: 9, .. }), "{answer:?}");
     });
 }

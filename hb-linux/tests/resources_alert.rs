@@ -60,11 +60,11 @@ fn alerts_run_one_after_the_other_and_a_failure_is_told() {
 /// One that hangs costs nobody else anything, and is killed with all that it started.
 #[test]
 fn one_that_hangs_is_killed_and_keeps_nobody_waiting() {
-    let body = "trap '' TERM; sleep 300 & echo $! >>$EVENTS; wait; sleep 300";
+    let body = "trap '' TERM; sleep 300 & echo $! >>$EVENTS; echo $$ >>$EVENTS; wait; sleep 300";
     let bench = bench("alert-hangs", body);
     let mut helper = bench.helper();
     raise(&mut helper, AlertKind::Fenced, "linuxha2");
-    wait_until("it hangs", || bench.events().ends_with('\n'));
+    wait_until("it hangs", || bench.events().lines().count() == 2);
     let began = Instant::now();
     assert_eq!(run(&mut helper, 0, 0, Verb::Start), (Outcome::Exit(0), None), "resources go on");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -76,6 +76,8 @@ fn one_that_hangs_is_killed_and_keeps_nobody_waiting() {
     bench.wait_for_log("alert fenced: its script takes longer than 10 s, being killed");
     let child = bench.events().lines().next().unwrap().to_owned();
     wait_until("what it started is gone", || !alive(&child));
+    let script = Path::new("/proc").join(bench.events().lines().nth(1).unwrap());
+    wait_until("no zombie is left", || !script.exists());
     let running = "alert link-lost: running";
     wait_until("the next one runs", || bench.log().contains(running));
     farewell(helper);

@@ -11,6 +11,7 @@ use hb_proto::wire::service::{self, Answer, Ask, Board, Challenge, Identity, Ref
 use crate::board::{Clock, Port, Store, Watchdog};
 use crate::desk::{Desk, FIRMWARE, change_stored, reply};
 use crate::line::Line;
+use crate::room::Room;
 
 /// Nothing is due, but the watchdog.
 const AT_MOST: Duration = Duration::from_millis(100);
@@ -19,40 +20,41 @@ const PUMP_EVERY: Duration = Duration::from_micros(500);
 
 /// A dongle that waits for its first key.
 #[derive(Debug)]
-pub struct Blank<P1, P2, C, S, W> {
-    one: Line<P1>,
-    two: Line<P2>,
+pub struct Blank<'r, P1, P2, C, S, W> {
+    one: Line<'r, P1>,
+    two: Line<'r, P2>,
     clock: C,
     store: S,
     watchdog: W,
     board: Board,
     reset: ResetReason,
     began: Instant,
-    desk: Desk,
+    desk: &'r mut Desk,
 }
 
-impl<P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<P1, P2, C, S, W> {
+impl<'r, P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<'r, P1, P2, C, S, W> {
     /// Between these ports.
     #[must_use]
     pub fn new(
+        room: &'r mut Room,
         (one, two): (P1, P2),
         (mut clock, store, watchdog): (C, S, W),
         board: Board,
         reset: ResetReason,
     ) -> Self {
         let began = clock.now();
-        let (one, two, desk) = (Line::new(one), Line::new(two), Desk::default());
+        let Room { lines: [room_one, room_two], desk, .. } = room;
+        let (one, two) = (Line::new(one, room_one), Line::new(two, room_two));
+        let desk = desk.write(Desk::new());
         Self { one, two, clock, store, watchdog, board, reset, began, desk }
     }
 
     /// One turn; when the next one is due at the latest.
     pub fn turn(&mut self) -> Instant {
-        listen(&mut self.one, Side::One, &mut self.desk);
-        listen(&mut self.two, Side::Two, &mut self.desk);
+        listen(&mut self.one, Side::One, self.desk);
+        listen(&mut self.two, Side::Two, self.desk);
         let now = self.clock.now();
-        if let Some((side, frame)) = self.desk.next() {
-            self.serve(now, side, &frame);
-        }
+        self.serve(now);
         self.one.pump();
         self.two.pump();
         if self.desk.ends().is_none() {
@@ -69,7 +71,8 @@ impl<P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<P1, P2, C, S, W>
         self.desk.ends().is_some_and(|at| at <= now)
     }
 
-    fn serve(&mut self, now: Instant, side: Side, frame: &[u8]) {
+    fn serve(&mut self, now: Instant) {
+        let Some((side, frame)) = self.desk.next() else { return };
         let Ok((request, false)) = service::open_request::<MAX_ARBITER_KEYS>(frame, None) else {
             return;
         };
@@ -112,7 +115,7 @@ impl<P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<P1, P2, C, S, W>
 }
 
 /// One chunk: a flood on one port leaves the other its turn.
-fn listen<P: Port>(line: &mut Line<P>, side: Side, desk: &mut Desk) {
+fn listen<P: Port>(line: &mut Line<'_, P>, side: Side, desk: &mut Desk) {
     if !line.fill() {
         return;
     }

@@ -31,9 +31,10 @@ const fn number(text: &str) -> u8 {
 }
 
 /// One request waits here until the turn comes to it: one a turn is served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Desk {
-    asked: Option<(Side, Vec<u8, MAX_FRAME>)>,
+    asked: Vec<u8, MAX_FRAME>,
+    asked_by: Option<Side>,
     /// How many requests changed something in this life.
     pub(crate) token: u32,
     clear_at: Option<Instant>,
@@ -45,17 +46,31 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    pub(crate) const fn new() -> Self {
+        Self {
+            asked: Vec::new(),
+            asked_by: None,
+            token: 0,
+            clear_at: None,
+            ends_at: None,
+            test: None,
+            longest_turn: Duration::ZERO,
+        }
+    }
+
     /// Takes a frame if it is a service frame. One that finds the desk occupied is lost: who asks asks again.
     pub(crate) fn takes(&mut self, side: Side, frame: &[u8]) -> bool {
         let ours = service::is_service(frame);
-        if ours && self.asked.is_none() && service::is_request(frame) {
-            self.asked = Vec::from_slice(frame).ok().map(|frame| (side, frame));
+        if ours && self.asked_by.is_none() && service::is_request(frame) {
+            self.asked.clear();
+            self.asked_by = self.asked.extend_from_slice(frame).ok().map(|()| side);
         }
         ours
     }
 
-    pub(crate) const fn next(&mut self) -> Option<(Side, Vec<u8, MAX_FRAME>)> {
-        self.asked.take()
+    /// Who waits, and for what.
+    pub(crate) fn next(&mut self) -> Option<(Side, &[u8])> {
+        Some((self.asked_by.take()?, &self.asked))
     }
 
     /// Whether a request in the clear is answered now.
@@ -85,19 +100,20 @@ impl Desk {
 
 /// SetKey, DropKey and Settings.
 pub(crate) fn change_stored<S: Store>(store: &mut S, ask: &Ask) -> Result<(), Refusal> {
-    let mut keys = Keys::load(store).map_err(|_| Refusal::StoreFailed)?;
+    let mut keys = Keys::none();
+    keys.load(store).map_err(|_| Refusal::StoreFailed)?;
     match ask {
         Ask::SetKey { key, signs, crc, number, secret } => {
             if *number != 0 {
-                keys.number = *number;
+                keys.set_number(*number);
             }
-            if keys.number == 0 {
+            if keys.number() == 0 {
                 return Err(Refusal::NoNumber);
             }
             keys.set(*key, *crc, secret, *signs)?;
         }
         Ask::DropKey { key } => keys.drop(*key)?,
-        Ask::Settings(settings) if settings.are_in_range() => keys.settings = *settings,
+        Ask::Settings(settings) if settings.are_in_range() => keys.set_settings(settings),
         Ask::Settings(_) => return Err(Refusal::OutOfRange),
         _ => return Err(Refusal::Unknown),
     }
@@ -106,8 +122,8 @@ pub(crate) fn change_stored<S: Store>(store: &mut S, ask: &Ask) -> Result<(), Re
 
 /// Sends by the port that asked.
 pub(crate) fn reply<P1: Port, P2: Port>(
-    one: &mut Line<P1>,
-    two: &mut Line<P2>,
+    one: &mut Line<'_, P1>,
+    two: &mut Line<'_, P2>,
     side: Side,
     frame: &[u8],
 ) {

@@ -3,7 +3,7 @@
 mod serve;
 
 use embedded_hal::digital::{InputPin, OutputPin};
-use hb_proto::arbiter::{self, Action, Arbiter, Event, Memory, Port as Side};
+use hb_proto::arbiter::{self, Action, Arbiter, Event, MAX_ARBITER_KEYS, Memory, Port as Side};
 use hb_proto::id::{BootId, Voter};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
@@ -14,15 +14,16 @@ use hb_proto::wire::service::{Board, Note, Settings, TestState};
 use crate::board::{Area, Clock, Parts, Port, Store, Watchdog};
 use crate::desk::Desk;
 use crate::keys::Keys;
-use crate::line::Line;
+use crate::line::{CHUNK, Line};
 use crate::line_test::{LineTest, TestRefused};
 use crate::record::{LONGEST_RECORD, Record, Retained};
+use crate::room::Room;
 use crate::trace::Trace;
 use crate::wires::{Felt, Harness};
 
-/// Chunks of 128 bytes that are read from each port in one turn: at 115200 bit/s the first is what arrives in
-/// 11 ms, the second lets a late turn catch up. Whatever a flood sends, the other port has its share.
-const CHUNKS: usize = 2;
+/// Chunks that are read from each port in one turn, 256 bytes: at 115200 bit/s what arrives in 22 ms, so that a
+/// late turn catches up. Whatever a flood sends, the other port has its share.
+const CHUNKS: usize = 256 / CHUNK;
 /// While bytes wait for a UART: its FIFO of 16 bytes is empty after 1.4 ms at 115200 bit/s.
 const PUMP_EVERY: Duration = Duration::from_micros(500);
 /// What could not be stored is tried again so soon. The watchdog, unfed meanwhile, has the last word.
@@ -80,11 +81,11 @@ pub struct Counters {
 }
 
 /// The dongle. See the crate's first page.
-pub struct Dongle<P1, P2, O, I, C, S: Store, W> {
+pub struct Dongle<'r, P1, P2, O, I, C, S: Store, W> {
     board: Board,
-    arbiter: Arbiter,
-    one: Line<P1>,
-    two: Line<P2>,
+    arbiter: &'r mut Arbiter,
+    one: Line<'r, P1>,
+    two: Line<'r, P2>,
     harness: [Harness<O, I>; 2],
     clock: C,
     store: S,
@@ -97,12 +98,12 @@ pub struct Dongle<P1, P2, O, I, C, S: Store, W> {
     live_above: Option<BootId>,
     test: Option<LineTest>,
     ended_test: Option<(Voter, bool)>,
-    desk: Desk,
+    desk: &'r mut Desk,
     settings: Settings,
-    trace: Trace,
+    trace: &'r mut Trace,
 }
 
-impl<P1, P2, O, I, C, S, W> Dongle<P1, P2, O, I, C, S, W>
+impl<'r, P1, P2, O, I, C, S, W> Dongle<'r, P1, P2, O, I, C, S, W>
 where
     P1: Port,
     P2: Port,
@@ -117,34 +118,62 @@ where
     /// # Errors
     /// See [`StartError`].
     pub fn start<const N: usize>(
+        room: &'r mut Room,
         config: arbiter::Config,
-        keys: KeyRing<N>,
+        keys: &KeyRing<N>,
+        reset: ResetReason,
+        mut parts: Parts<P1, P2, O, I, C, S, W>,
+    ) -> Result<Self, StartError<S::Error>> {
+        let fill = |ring: &mut KeyRing<MAX_ARBITER_KEYS>| {
+            keys.narrow_into(ring);
+            true
+        };
+        let settings = settings_of(&mut parts.store).map_err(StartError::Store)?;
+        Self::begin(room, (config, settings), fill, reset, parts)
+    }
+
+    /// The same with the number and the keys that it was given over its lines.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    #[inline(never)]
+    pub fn start_stored(
+        room: &'r mut Room,
+        baud: u32,
+        reset: ResetReason,
+        mut parts: Parts<P1, P2, O, I, C, S, W>,
+    ) -> Result<Self, StartError<S::Error>> {
+        let mut keys = Keys::none();
+        keys.load(&mut parts.store).map_err(StartError::Store)?;
+        let config = arbiter::Config::new(keys.number(), baud);
+        let settings = keys.settings();
+        Self::begin(room, (config, settings), |ring| keys.fill(ring), reset, parts)
+    }
+
+    fn begin(
+        room: &'r mut Room,
+        (mut config, settings): (arbiter::Config, Settings),
+        keys: impl FnOnce(&mut KeyRing<MAX_ARBITER_KEYS>) -> bool,
         reset: ResetReason,
         parts: Parts<P1, P2, O, I, C, S, W>,
     ) -> Result<Self, StartError<S::Error>> {
         let Parts { board, one, two, wires, mut clock, mut store, watchdog } = parts;
         let harness = wires.map(Harness::new);
-        let mut bytes = [0; LONGEST_RECORD];
-        let len = store.read(Area::Flash, &mut bytes).map_err(StartError::Store)?;
-        let record = Record::decode(&bytes[..len.min(LONGEST_RECORD)]);
-        let len = store.read(Area::Retained, &mut bytes).map_err(StartError::Store)?;
-        let retained = Retained::decode(&bytes[..len.min(LONGEST_RECORD)]).unwrap_or_default();
-        let boot = record.map_or(BootId::new(1), |record| record.boot.next());
-        let boot = boot.ok_or(StartError::NoMoreLives)?;
-        let remembered = record.map(|record| Memory { promisees: retained.0, ..record.memory });
-        let record = Record { boot, memory: record.map_or_else(Memory::default, |r| r.memory) };
-        store.write(Area::Flash, &record.encode()).map_err(StartError::Store)?;
-        let settings = Keys::load(&mut store).map_err(StartError::Store)?.settings;
+        config.check().map_err(StartError::Config)?;
+        let (record, retained, remembered) = next_life(&mut store)?;
+        config.external_watchdog = watchdog_of(&settings);
         let now = clock.now();
+        let Room { arbiter, lines: [room_one, room_two], desk, trace } = room;
+        let life = (record.boot, remembered, reset);
         let arbiter =
-            Arbiter::new(config, keys, boot, remembered, reset, now).map_err(StartError::Config)?;
-        let mut trace = Trace::new(now);
-        trace.note(now, Note::Began, boot.value());
-        let mut dongle = Self {
+            Arbiter::new_in(arbiter, config, keys, life, now).map_err(StartError::Config)?;
+        let trace = trace.write(Trace::new(now));
+        trace.note(now, Note::Began, record.boot.value());
+        Ok(Self {
             board,
             arbiter,
-            one: Line::new(one),
-            two: Line::new(two),
+            one: Line::new(one, room_one),
+            two: Line::new(two, room_two),
             harness,
             clock,
             store,
@@ -154,16 +183,15 @@ where
             live_above: None,
             test: None,
             ended_test: None,
-            desk: Desk::default(),
+            desk: desk.write(Desk::new()),
             settings,
             trace,
-        };
-        dongle.keep(settings);
-        Ok(dongle)
+        })
     }
 
     /// One turn, as the crate's first page draws it; when the next one is due at the latest. Earlier when
     /// bytes arrive or an input changes.
+    #[inline(never)]
     pub fn turn(&mut self) -> Instant {
         let mut duties = Duties::default();
         let woke = self.clock.now();
@@ -176,7 +204,7 @@ where
         self.act(now, &mut duties);
         self.serve(now);
         self.speak(&mut duties);
-        self.live_again(&mut duties);
+        self.live_again(now, &mut duties);
         if duties.all() {
             self.watchdog.feed();
         }
@@ -184,7 +212,8 @@ where
         self.due(now)
     }
 
-    /// A life with other keys is due: reset the chip, its reason is [`ResetReason::Software`].
+    /// Another life is due, with other keys or above another one (R9): reset the chip, the reason is
+    /// [`ResetReason::Software`].
     #[must_use]
     pub fn is_over(&mut self) -> bool {
         let now = self.clock.now();
@@ -194,7 +223,7 @@ where
     /// Reads both ports by turns.
     fn listen(&mut self, duties: &mut Duties) {
         for _ in 0..CHUNKS {
-            let (arbiter, desk, clock) = (&mut self.arbiter, &mut self.desk, &mut self.clock);
+            let (arbiter, desk, clock) = (&mut *self.arbiter, &mut *self.desk, &mut self.clock);
             let one = hear(&mut self.one, Side::One, arbiter, desk, clock);
             let two = hear(&mut self.two, Side::Two, arbiter, desk, clock);
             if !one && !two {
@@ -204,6 +233,7 @@ where
         duties.done(Duty::Listened);
     }
 
+    #[inline(never)]
     fn feel(&mut self, duties: &mut Duties) {
         let now = self.clock.now();
         for (harness, node) in self.harness.iter_mut().zip([Voter::A, Voter::B]) {
@@ -229,6 +259,7 @@ where
     }
 
     /// Carries out what the arbiter wants, in its order.
+    #[inline(never)]
     fn act(&mut self, now: Instant, duties: &mut Duties) {
         self.save();
         // Nothing is done that follows from what isn't stored: a pulse whose life is forgotten could be given
@@ -276,6 +307,7 @@ where
     }
 
     /// Nothing is said while something that it follows from isn't stored.
+    #[inline(never)]
     fn speak(&mut self, duties: &mut Duties) {
         if self.unsaved.is_some() {
             return;
@@ -295,38 +327,21 @@ where
         duties.done(Duty::Spoke);
     }
 
-    /// R9: a life above one that was heard under this dongle's name. It knows what the former one knew.
-    fn live_again(&mut self, duties: &mut Duties) {
-        if self.desk.ends().is_some() {
-            return;
+    /// R9: a life above one that was heard under this dongle's name is due: this one ends once that is stored,
+    /// and the next begins above it. It knows what this one knew, and is told anew what the pins say.
+    fn live_again(&mut self, now: Instant, duties: &mut Duties) {
+        if let Some(above) = self.live_above {
+            let boot = above.max(self.arbiter.boot());
+            let record = Record { boot, ..self.stored.0 };
+            if boot.next().is_none() || self.store.write(Area::Flash, &record.encode()).is_err() {
+                return;
+            }
+            (self.stored.0, self.live_above) = (record, None);
+            self.desk.end(now);
         }
-        match self.live_above {
-            None => duties.done(Duty::Lives),
-            Some(above) => self.begin_above(above, duties),
+        if self.desk.ends().is_none() {
+            duties.done(Duty::Lives);
         }
-    }
-
-    /// A frame of its own: an arbiter on the stack is more than a turn needs otherwise.
-    #[inline(never)]
-    fn begin_above(&mut self, above: BootId, duties: &mut Duties) {
-        let Some(boot) = above.max(self.arbiter.boot()).next() else { return };
-        let record = Record { boot, ..self.stored.0 };
-        if self.store.write(Area::Flash, &record.encode()).is_err() {
-            return;
-        }
-        self.stored.0 = record;
-        let memory = Memory { promisees: self.stored.1.0, ..record.memory };
-        let (config, keys) = (self.arbiter.config().clone(), self.arbiter.keys().clone());
-        let now = self.clock.now();
-        let reset = ResetReason::Software;
-        // The configuration was good enough for the first life.
-        let Ok(arbiter) = Arbiter::new(config, keys, boot, Some(memory), reset, now) else {
-            return;
-        };
-        (self.arbiter, self.live_above) = (arbiter, None);
-        // It has not been told what the pins say.
-        self.harness.iter_mut().for_each(Harness::tell_again);
-        duties.done(Duty::Lives);
     }
 
     fn due(&self, now: Instant) -> Instant {
@@ -352,7 +367,7 @@ where
             return Err(TestRefused::UnderWay);
         }
         let now = self.clock.now();
-        let test = LineTest::begin(&self.arbiter, now, node)?;
+        let test = LineTest::begin(self.arbiter, now, node)?;
         let harness = self.harness.get_mut(node.index()).ok_or(TestRefused::NotANode)?;
         self.arbiter.handle_commissioned(node, false);
         harness.pull(now, self.settings.pulse_ms);
@@ -363,7 +378,7 @@ where
 
     fn tend_test(&mut self, now: Instant) {
         let Some(test) = self.test else { return };
-        if let Some(proved) = test.outcome(&self.arbiter, now) {
+        if let Some(proved) = test.outcome(self.arbiter, now) {
             self.arbiter.handle_commissioned(test.node(), proved);
             self.ended_test = Some((test.node(), proved));
             self.test = None;
@@ -388,7 +403,7 @@ where
     /// The arbiter, to look at.
     #[must_use]
     pub const fn arbiter(&self) -> &Arbiter {
-        &self.arbiter
+        self.arbiter
     }
 
     /// Figures of a port beside the arbiter's own.
@@ -401,9 +416,40 @@ where
     }
 }
 
+#[inline(never)] // Keys take room on the stack.
+fn settings_of<S: Store>(store: &mut S) -> Result<Settings, S::Error> {
+    let mut keys = Keys::none();
+    keys.load(store)?;
+    Ok(keys.settings())
+}
+
+/// R13's silence.
+fn watchdog_of(settings: &Settings) -> Duration {
+    Duration::from_millis(settings.watchdog_ms.into())
+}
+
+/// What is remembered, with the number of the next life, which is stored by then.
+#[inline(never)]
+#[allow(clippy::type_complexity)]
+fn next_life<S: Store>(
+    store: &mut S,
+) -> Result<(Record, Retained, Option<Memory>), StartError<S::Error>> {
+    let mut bytes = [0; LONGEST_RECORD];
+    let len = store.read(Area::Flash, &mut bytes).map_err(StartError::Store)?;
+    let record = Record::decode(&bytes[..len.min(LONGEST_RECORD)]);
+    let len = store.read(Area::Retained, &mut bytes).map_err(StartError::Store)?;
+    let retained = Retained::decode(&bytes[..len.min(LONGEST_RECORD)]).unwrap_or_default();
+    let boot = record.map_or(BootId::new(1), |record| record.boot.next());
+    let boot = boot.ok_or(StartError::NoMoreLives)?;
+    let remembered = record.map(|record| Memory { promisees: retained.0, ..record.memory });
+    let record = Record { boot, memory: record.map_or_else(Memory::default, |r| r.memory) };
+    store.write(Area::Flash, &record.encode()).map_err(StartError::Store)?;
+    Ok((record, retained, remembered))
+}
+
 /// Reads one chunk and hands its frames in; false when nothing was there.
 fn hear<P: Port>(
-    line: &mut Line<P>,
+    line: &mut Line<'_, P>,
     side: Side,
     arbiter: &mut Arbiter,
     desk: &mut Desk,

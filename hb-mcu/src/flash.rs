@@ -43,6 +43,7 @@ impl<F: NorFlash + ReadNorFlash> Kept<F> {
     ///
     /// # Errors
     /// The flash can't be read, or not be written.
+    #[inline(never)] // A slot takes room on the stack.
     pub fn mount(flash: F, ram: &'static mut [u8; RETAINED]) -> Result<Self, Worn> {
         let mut kept = Self { flash, ram, active: None, generation: 0 };
         for sector in 0..SECTORS {
@@ -76,6 +77,7 @@ impl<F: NorFlash + ReadNorFlash> Kept<F> {
     ///
     /// # Errors
     /// Something may be left.
+    #[inline(never)]
     pub fn scrub(&mut self) -> Result<(), Worn> {
         self.move_on()?;
         self.move_on()

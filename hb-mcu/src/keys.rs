@@ -2,17 +2,18 @@
 //! read when a life begins, and never sent anywhere.
 
 use hb_proto::arbiter::MAX_ARBITER_KEYS;
-use hb_proto::wire::auth::{Key, KeyRing};
+use hb_proto::wire::auth::{Key, KeyRing, MAX_KEYS};
 use hb_proto::wire::service::{MAX_SECRET, Refusal, Settings};
-use heapless::Vec;
 
 use crate::board::{Area, Store};
 use crate::record::{opened, sealed};
 
 /// Version, number, key that signs, settings; three keys; check sum.
-const LENGTH: usize = 1 + HEAD + MAX_ARBITER_KEYS * KEY_BYTES + 4;
-const HEAD: usize = 4 + 1 + 2 + 4;
-const KEY_BYTES: usize = 2 + MAX_SECRET;
+const LENGTH: usize = HEAD + MAX_ARBITER_KEYS * SLOT + 4;
+const HEAD: usize = 1 + 4 + 1 + 2 + 4;
+/// Number and method of a key, and its secret. A shorter secret is filled with zeros, which makes no other key
+/// (RFC 2104 §2).
+const SLOT: usize = 2 + MAX_SECRET;
 const VERSION: u8 = 2;
 
 /// Bytes of the record of keys.
@@ -23,66 +24,76 @@ const EMPTY: u8 = 0;
 const HMAC: u8 = 1;
 const CRC: u8 = 2;
 
-/// One key. A secret shorter than a block is filled with zeros, which makes no other key (RFC 2104 §2).
-#[derive(Clone)]
-struct Slot {
-    id: u8,
-    method: u8,
-    secret: [u8; MAX_SECRET],
-}
-
-/// Number, keys and settings.
-#[derive(Clone)]
-pub(crate) struct Keys {
-    /// The dongle's own; 0 while it has none.
-    pub(crate) number: u32,
-    signing: u8,
-    pub(crate) settings: Settings,
-    slots: Vec<Slot, MAX_ARBITER_KEYS>,
-}
+/// Number, settings and keys, as they are stored: nothing of them lies on the stack twice.
+pub(crate) struct Keys([u8; LENGTH]);
 
 impl Keys {
-    fn none() -> Self {
-        Self { number: 0, signing: 0, settings: Settings::default(), slots: Vec::new() }
+    /// None yet: to be loaded in place.
+    pub(crate) const fn none() -> Self {
+        Self([0; LENGTH])
+    }
+
+    fn clear(&mut self) {
+        self.0.fill(0);
+        self.0[0] = VERSION;
+        self.set_settings(&Settings::default());
     }
 
     /// What the store has. A record that is not whole is none: a dongle then says that it has no key.
-    pub(crate) fn load<S: Store>(store: &mut S) -> Result<Self, S::Error> {
-        let mut bytes = [0; LENGTH];
-        let len = store.read(Area::Keys, &mut bytes)?;
-        Ok(Self::decode(&bytes[..len.min(LENGTH)]).unwrap_or_else(Self::none))
+    pub(crate) fn load<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
+        let len = store.read(Area::Keys, &mut self.0)?;
+        if len != LENGTH || opened(&self.0, VERSION).is_none() {
+            self.clear();
+        }
+        Ok(())
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let body = opened(bytes, VERSION)?;
-        let (&[a, b, c, d, signing, p, q, w, x, y, z], body) = body.split_first_chunk::<HEAD>()?;
-        let pulse_ms = u16::from_le_bytes([p, q]);
-        let watchdog_ms = u32::from_le_bytes([w, x, y, z]);
-        let settings = Settings { pulse_ms, watchdog_ms };
-        let number = u32::from_le_bytes([a, b, c, d]);
-        let (slots, rest) = body.as_chunks::<KEY_BYTES>();
-        let mut keys = Self { number, signing, settings, slots: Vec::new() };
-        for &[id, method, secret @ ..] in slots {
-            if method != EMPTY {
-                keys.slots.push(Slot { id, method, secret }).ok()?;
-            }
-        }
-        rest.is_empty().then_some(keys)
+    pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
+        sealed(&mut self.0);
+        store.write(Area::Keys, &self.0)
     }
 
-    pub(crate) fn save<S: Store>(&self, store: &mut S) -> Result<(), S::Error> {
-        let mut bytes = [0; LENGTH];
-        bytes[0] = VERSION;
-        bytes[1..5].copy_from_slice(&self.number.to_le_bytes());
-        bytes[5] = self.signing;
-        bytes[6..8].copy_from_slice(&self.settings.pulse_ms.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.settings.watchdog_ms.to_le_bytes());
-        for (to, slot) in bytes[1 + HEAD..].chunks_exact_mut(KEY_BYTES).zip(&self.slots) {
-            to[..2].copy_from_slice(&[slot.id, slot.method]);
-            to[2..].copy_from_slice(&slot.secret);
-        }
-        sealed(&mut bytes);
-        store.write(Area::Keys, &bytes)
+    fn field<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut field = [0; N];
+        field.copy_from_slice(&self.0[at..at + N]);
+        field
+    }
+
+    /// The dongle's own; 0 while it has none.
+    pub(crate) fn number(&self) -> u32 {
+        u32::from_le_bytes(self.field(1))
+    }
+
+    pub(crate) fn set_number(&mut self, number: u32) {
+        self.0[1..5].copy_from_slice(&number.to_le_bytes());
+    }
+
+    const fn signing(&self) -> u8 {
+        self.0[5]
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let pulse_ms = u16::from_le_bytes(self.field(6));
+        Settings { pulse_ms, watchdog_ms: u32::from_le_bytes(self.field(8)) }
+    }
+
+    pub(crate) fn set_settings(&mut self, settings: &Settings) {
+        self.0[6..8].copy_from_slice(&settings.pulse_ms.to_le_bytes());
+        self.0[8..12].copy_from_slice(&settings.watchdog_ms.to_le_bytes());
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &[u8; SLOT]> {
+        let (slots, _sum) = self.0[HEAD..].as_chunks();
+        slots.iter().filter(|slot| slot[1] != EMPTY)
+    }
+
+    /// The slot of this key, or a free one.
+    fn slot(&mut self, id: u8, method: Option<u8>) -> Option<&mut [u8; SLOT]> {
+        let (slots, _sum) = self.0[HEAD..].as_chunks_mut();
+        slots.iter_mut().find(|slot| match method {
+            Some(method) => slot[1] == method,
+            None => slot[0] == id && slot[1] != EMPTY,
+        })
     }
 
     /// Adds a key, or replaces the one of the same number.
@@ -93,57 +104,54 @@ impl Keys {
         secret: &[u8],
         signs: bool,
     ) -> Result<(), Refusal> {
-        let mut padded = [0; MAX_SECRET];
-        padded.get_mut(..secret.len()).ok_or(Refusal::NoRoom)?.copy_from_slice(secret);
-        let slot = Slot { id, method: if crc { CRC } else { HMAC }, secret: padded };
-        if slot.key().is_none() {
+        if usize::from(id) >= MAX_KEYS {
             return Err(Refusal::WrongKey);
         }
-        match self.slots.iter_mut().find(|slot| slot.id == id) {
-            Some(old) => *old = slot,
-            None => self.slots.push(slot).map_err(|_| Refusal::NoRoom)?,
+        if secret.len() > MAX_SECRET {
+            return Err(Refusal::NoRoom);
         }
-        if signs || self.slots.len() == 1 {
-            self.signing = id;
+        let method = if self.slot(id, None).is_some() { None } else { Some(EMPTY) };
+        let slot = self.slot(id, method).ok_or(Refusal::NoRoom)?;
+        *slot = [0; SLOT];
+        (slot[0], slot[1]) = (id, if crc { CRC } else { HMAC });
+        slot[2..2 + secret.len()].copy_from_slice(secret);
+        if signs || self.slots().count() == 1 {
+            self.0[5] = id;
         }
         Ok(())
     }
 
     /// Forgets a key.
     pub(crate) fn drop(&mut self, id: u8) -> Result<(), Refusal> {
-        if id == self.signing || !self.slots.iter().any(|slot| slot.id == id) {
-            return Err(Refusal::WrongKey);
-        }
-        for slot in core::mem::take(&mut self.slots) {
-            if slot.id != id {
-                // One less than there were.
-                let _ = self.slots.push(slot);
-            }
-        }
+        let signing = self.signing();
+        let slot = self.slot(id, None).filter(|_| id != signing).ok_or(Refusal::WrongKey)?;
+        *slot = [0; SLOT];
         Ok(())
     }
 
-    /// To be used; `None` while there are none.
-    pub(crate) fn ring(&self) -> Option<KeyRing<MAX_ARBITER_KEYS>> {
-        KeyRing::new(self.slots.iter().filter_map(Slot::key).collect(), self.signing)
+    /// Puts them where they are used; false while there are none.
+    pub(crate) fn fill(&self, ring: &mut KeyRing<MAX_ARBITER_KEYS>) -> bool {
+        let key = |&[id, method, ref secret @ ..]: &[u8; SLOT]| {
+            if method == CRC { Key::crc(id) } else { Key::hmac(id, secret) }
+        };
+        ring.fill(self.slots().filter_map(key), self.signing())
+    }
+
+    /// Whether a life can begin with them.
+    fn are_usable(&self) -> bool {
+        self.number() != 0 && self.slots().any(|slot| slot[0] == self.signing())
     }
 }
 
-impl Slot {
-    fn key(&self) -> Option<Key> {
-        if self.method == CRC { Key::crc(self.id) } else { Key::hmac(self.id, &self.secret) }
-    }
-}
-
-/// The dongle's number and keys, if it was ever given any and they are whole.
+/// Whether the dongle was ever given a number and keys, and they are whole: [`crate::Dongle::start_stored`].
 ///
 /// # Errors
 /// The store can't be read.
-pub fn provisioned<S: Store>(
-    store: &mut S,
-) -> Result<Option<(u32, KeyRing<MAX_ARBITER_KEYS>)>, S::Error> {
-    let keys = Keys::load(store)?;
-    Ok(keys.ring().map(|ring| (keys.number, ring)))
+#[inline(never)] // Keys take room on the stack.
+pub fn is_provisioned<S: Store>(store: &mut S) -> Result<bool, S::Error> {
+    let mut keys = Keys::none();
+    keys.load(store)?;
+    Ok(keys.are_usable())
 }
 
 /// Forgets number, keys and settings: for the button that is held while power comes.
@@ -151,7 +159,9 @@ pub fn provisioned<S: Store>(
 /// # Errors
 /// They are still there.
 pub fn erase_keys<S: Store>(store: &mut S) -> Result<(), S::Error> {
-    Keys::none().save(store)
+    let mut keys = Keys::none();
+    keys.clear();
+    keys.save(store)
 }
 
 #[cfg(test)]
@@ -177,6 +187,16 @@ mod tests {
         }
     }
 
+    fn provisioned(store: &mut Memory) -> Option<(u32, KeyRing<MAX_ARBITER_KEYS>)> {
+        let mut keys = Keys::none();
+        keys.load(store).expect("read");
+        let crc = Key::crc(0).into_iter().collect();
+        let mut ring = KeyRing::new(crc, 0).expect("listed");
+        let filled = keys.fill(&mut ring);
+        assert_eq!(is_provisioned(store), Ok(filled));
+        filled.then_some((keys.number(), ring))
+    }
+
     fn tag(ring: &KeyRing<MAX_ARBITER_KEYS>) -> [u8; 12] {
         let mut buf = [7; 12];
         assert_eq!(ring.seal(&mut buf, 4), Some(12));
@@ -186,8 +206,10 @@ mod tests {
     #[test]
     fn keys_are_kept_replaced_and_forgotten() {
         let mut store = Memory(std::vec::Vec::new());
-        assert!(provisioned(&mut store).expect("read").is_none(), "a blank one");
-        let mut keys = Keys { number: 9, ..Keys::none() };
+        assert!(provisioned(&mut store).is_none(), "a blank one");
+        let mut keys = Keys::none();
+        keys.clear();
+        keys.set_number(9);
         assert_eq!(keys.set(1, false, b"a secret", false), Ok(()));
         assert_eq!(keys.set(2, false, &[5; MAX_SECRET], true), Ok(()));
         assert_eq!(keys.set(3, true, &[], false), Ok(()));
@@ -197,7 +219,7 @@ mod tests {
         assert_eq!(keys.drop(3), Ok(()));
         assert_eq!(keys.set(16, false, b"x", false), Err(Refusal::WrongKey), "authkeys ends at 15");
         keys.save(&mut store).expect("stored");
-        let (number, ring) = provisioned(&mut store).expect("read").expect("there");
+        let (number, ring) = provisioned(&mut store).expect("there");
         assert_eq!(
             (number, ring.signing_id(), ring.accepts(1), ring.accepts(3)),
             (9, 2, true, false)
@@ -205,18 +227,20 @@ mod tests {
         let direct = KeyRing::new(Key::hmac(2, &[6; MAX_SECRET]).into_iter().collect(), 2);
         assert_eq!(tag(&ring), tag(&direct.expect("listed")));
         erase_keys(&mut store).expect("stored");
-        assert!(provisioned(&mut store).expect("read").is_none());
+        assert!(provisioned(&mut store).is_none());
     }
 
     #[test]
     fn a_damaged_record_is_no_key() {
         let mut store = Memory(std::vec::Vec::new());
-        let mut keys = Keys { number: 9, ..Keys::none() };
+        let mut keys = Keys::none();
+        keys.clear();
+        keys.set_number(9);
         keys.set(1, false, b"a secret", true).expect("room");
         keys.save(&mut store).expect("stored");
         for bit in 0..store.0.len() * 8 {
             store.0[bit / 8] ^= 1 << (bit % 8);
-            assert!(provisioned(&mut store).expect("read").is_none(), "bit {bit}");
+            assert!(provisioned(&mut store).is_none(), "bit {bit}");
             store.0[bit / 8] ^= 1 << (bit % 8);
         }
     }

@@ -107,27 +107,27 @@ impl embedded_io::Error for Lost {
 
 /// The program's side of a UART that is served by interrupts.
 #[derive(Debug)]
-pub struct RingPort<const N: usize> {
-    came: &'static Ring<N>,
-    goes: &'static Ring<N>,
+pub struct RingPort<const C: usize, const G: usize> {
+    came: &'static Ring<C>,
+    goes: &'static Ring<G>,
     /// Makes the UART ask for what goes.
     kick: fn(),
     lost: u32,
 }
 
-impl<const N: usize> RingPort<N> {
+impl<const C: usize, const G: usize> RingPort<C, G> {
     /// Takes what came, puts what goes, and kicks the UART's transmitter after that.
     #[must_use]
-    pub const fn new(came: &'static Ring<N>, goes: &'static Ring<N>, kick: fn()) -> Self {
+    pub const fn new(came: &'static Ring<C>, goes: &'static Ring<G>, kick: fn()) -> Self {
         Self { came, goes, kick, lost: 0 }
     }
 }
 
-impl<const N: usize> ErrorType for RingPort<N> {
+impl<const C: usize, const G: usize> ErrorType for RingPort<C, G> {
     type Error = Lost;
 }
 
-impl<const N: usize> ReadReady for RingPort<N> {
+impl<const C: usize, const G: usize> ReadReady for RingPort<C, G> {
     fn read_ready(&mut self) -> Result<bool, Lost> {
         if self.came.lost() != self.lost {
             self.lost = self.came.lost();
@@ -137,7 +137,7 @@ impl<const N: usize> ReadReady for RingPort<N> {
     }
 }
 
-impl<const N: usize> Read for RingPort<N> {
+impl<const C: usize, const G: usize> Read for RingPort<C, G> {
     /// Takes what is there; never waits.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Lost> {
         let mut count = 0;
@@ -150,13 +150,13 @@ impl<const N: usize> Read for RingPort<N> {
     }
 }
 
-impl<const N: usize> WriteReady for RingPort<N> {
+impl<const C: usize, const G: usize> WriteReady for RingPort<C, G> {
     fn write_ready(&mut self) -> Result<bool, Lost> {
         Ok(!self.goes.is_full())
     }
 }
 
-impl<const N: usize> Write for RingPort<N> {
+impl<const C: usize, const G: usize> Write for RingPort<C, G> {
     /// Puts what finds room; never waits.
     fn write(&mut self, buf: &[u8]) -> Result<usize, Lost> {
         let mut count = 0;

@@ -140,11 +140,6 @@ impl<O: OutputPin, I: InputPin> Harness<O, I> {
         (self.told_alive.replace(alive) != Some(alive)).then_some(alive)
     }
 
-    /// What was told has been forgotten: it is news again.
-    pub(crate) const fn tell_again(&mut self) {
-        (self.feeds, self.told_alive) = (None, None);
-    }
-
     /// Nothing is pulled.
     pub(crate) const fn at_rest(&self) -> bool {
         matches!(self.pulse, Pulse::None) && !self.stuck

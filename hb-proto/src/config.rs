@@ -225,6 +225,9 @@ pub struct ArbiterConfig {
     pub link: LinkId,
     /// It may reset this node when it falls silent while it runs something (R13).
     pub external_watchdog: bool,
+    /// It may be asked to reset the peer (R12): an operator said that its reset lines are wired. Without, a line that
+    /// was proved under an earlier configuration is left alone.
+    pub fences: bool,
     /// With reset lines: how long a fence takes, from the request to the evidence. For the budget only.
     pub fence: Option<Duration>,
 }

@@ -215,21 +215,30 @@ fn r8_who_answers_another_arbiter_has_been_promised_anything() {
     assert_eq!(bench.shown(0), Shown::A);
 }
 
-/// R8. The same of a life that began after an earlier one had answered this dongle. One that may be older than the
-/// dongle's own life says nothing by it: it may answer that one's former life.
+/// R8. The same of a life that began since; and of one that had answered nobody. A frame before the first one that
+/// this dongle hears says nothing by it: it may answer the dongle's own former life.
 #[test]
-fn r8_a_young_life_that_answers_another_arbiter_tells_as_well() {
-    let mut bench = Bench::with(Some(remembered()), ResetReason::Watchdog);
-    bench.nodes[0].groups = vec![GroupState::Running];
-    bench.nodes[0].answers = Some((boot(8), 700));
-    bench.tell(A, true);
-    assert_eq!(bench.promised(0), Some(Promisee::To(A)), "it answers the life before the reset");
-    bench.nodes[0].answers = None;
-    bench.talk(&[A], ms(300));
-    assert_eq!(bench.shown(0), Shown::A);
-    (bench.nodes[0].life, bench.nodes[0].answers) = (4, Some((boot(7), 5)));
-    bench.tell(A, true);
-    assert_eq!(bench.promised(0), Some(Promisee::Unknown));
+fn r8_a_new_life_that_answers_another_arbiter_tells_as_well() {
+    for restarts in [true, false] {
+        let mut bench = Bench::with(Some(remembered()), ResetReason::Watchdog);
+        bench.nodes[0].groups = vec![GroupState::Running];
+        bench.nodes[0].answers = Some((boot(8), 700));
+        bench.talk(&[A], ms(300));
+        assert_eq!(
+            bench.promised(0),
+            Some(Promisee::To(A)),
+            "it answers the life before the reset"
+        );
+        bench.nodes[0].listens = false;
+        bench.tell(A, true);
+        (bench.nodes[0].listens, bench.nodes[0].answers) = (true, Some((boot(7), 5)));
+        bench.nodes[0].life += u32::from(restarts);
+        bench.tell(A, true);
+        assert_eq!(bench.promised(0), Some(Promisee::Unknown), "restarts: {restarts}");
+        let contact = bench.now;
+        bench.talk(&[A], SHORT + ms(100));
+        assert_eq!(bench.promised(0), None, "not again and again: {}", bench.now.since(contact));
+    }
 }
 
 /// R8, R9. Another dongle's life was numbered above this one's. The life that begins above it must not believe
@@ -288,7 +297,7 @@ fn each_sign_of_another_arbiter_is_needed() {
     each_is_noticed(&[
         by!(R8Spare, r8_unknown_counts_from_the_first_contact_however_soon_that_is),
         by!(R8Spare, r8_who_answers_another_arbiter_has_been_promised_anything),
-        by!(R8Spare, r8_a_young_life_that_answers_another_arbiter_tells_as_well),
+        by!(R8Spare, r8_a_new_life_that_answers_another_arbiter_tells_as_well),
         by!(R8Spare, r8_a_life_above_another_ones_remembers_no_promise),
         by!(R8Spare, r8_an_absence_outlasts_a_reset),
     ]);

@@ -220,3 +220,23 @@ fn r12_an_operator_has_a_silent_peer_reset_once_and_never_one_that_is_heard() {
     assert!(trio.serves(A));
     assert_eq!(trio.double, ms(0));
 }
+
+/// Lines that were proved under an earlier ha.cf stay proved in the dongle's memory. Where ha.cf no longer says that
+/// they are wired, nobody asks for a fence, nor may an operator.
+#[test]
+fn r12_lines_that_nobody_calls_wired_are_not_pulled() {
+    let mut trio = Trio::with(|config| {
+        if let Some(arbiter) = &mut config.arbiter {
+            arbiter.fences = false;
+        }
+    });
+    trio.wire_reset_lines();
+    let mut trio = trio.started_up();
+    trio.isolate(A, true);
+    trio.run_until(ms(30_000), "B serves, after full", |trio| trio.serves(B));
+    let now = trio.now;
+    assert_eq!(trio.node(B).request_fence(now), Err(FenceRefused::NotWired));
+    trio.run(ms(5000));
+    assert_eq!(trio.dongle.pulses, []);
+    assert_eq!(trio.double, ms(0));
+}

@@ -35,14 +35,19 @@ fn two_thousand_soups() {
     }
 }
 
-/// Each of these showed a mistake that the seeds above don't: of the protocol (evidence against a life that
-/// is heard, a witness that restarts), or of this world (who feeds a watchdog, terms that `hb check` refuses).
+/// Each of these showed a mistake that the seeds above don't (docs/testing/soak.md): of the protocol, of this world,
+/// or of its judge.
 #[test]
 fn soups_that_failed_once() {
-    total_of(
-        [1_004_853, 1_014_003, 1_014_435, 1_021_721, 1_027_846, 1_030_339, 1_032_146, 1_032_904]
-            .map(generate::trio::soup),
-    );
+    let early = [1_004_853, 1_014_003, 1_014_435, 1_021_721, 1_027_846, 1_030_339, 1_032_146];
+    let late = [1_032_904, 1_017_320, 1_043_713, 1_090_090, 1_104_181];
+    total_of(early.into_iter().chain(late).map(generate::trio::soup));
+}
+
+#[test]
+fn guides_that_failed_once() {
+    let seeds = [3_000_981, 1_027_038, 1_062_459, 1_087_386, 1_017_748, 1_027_308];
+    total_of(seeds.into_iter().map(generate::trio::guide));
 }
 
 #[test]

@@ -75,7 +75,7 @@ enum Chore {
         /// Only rules whose names contain one of these
         rules: Vec<String>,
     },
-    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`, or `sim`
+    /// Measure: `failover [--peers] [--runs N] [--only NAME] [--quick] [--load MINUTES]`, `sim`, or `dongle`
     #[command(disable_help_flag = true)]
     Bench {
         /// For the benchmark; `failover --help` lists all
@@ -101,6 +101,7 @@ fn main() -> ExitCode {
         Chore::Rig { args } => rig::run(&args),
         Chore::Mutants { rules } => mutants::run(&Place::here(), &rules),
         Chore::Bench { args } if args == ["sim"] => sim::bench(),
+        Chore::Bench { args } if args == ["dongle"] => firmware::bench(&Place::here()),
         Chore::Bench { args } => bench::run(&args),
     }
 }

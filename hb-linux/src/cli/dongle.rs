@@ -13,7 +13,9 @@ use clap::{Args, Subcommand};
 use hb_proto::wire::service::{Answer, Ask, Board};
 
 use super::{ConfigDir, RunDir, commands, fail};
-use line::{Line, Place};
+pub(super) use line::{Line, Place};
+pub(super) use tell::refused;
+pub(super) use tests_of_lines::outcome as pulled_test;
 
 /// What to do with the dongle.
 #[derive(Subcommand)]

@@ -1,7 +1,7 @@
 //! `hb`: what an operator types, also under the classics' names.
 //!
 //! Called as `hb_standby` or `hb_takeover` it is that command, called as `IPaddr` it is the resource
-//! script (resource.d/IPaddr is a link to it).
+//! script (resource.d/IPaddr is a link to it), called as `fence_heartbeat_dongle` a fence agent.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -19,6 +19,7 @@ mod commands;
 mod compare;
 mod dongle;
 mod elsewhere;
+mod fence_agent;
 mod figures;
 mod serial;
 mod table;
@@ -170,6 +171,10 @@ pub fn main(mut args: Vec<OsString>) -> ExitCode {
     let called = args.first().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str);
     match called {
         Some("IPaddr") => return elsewhere::ipaddr(&args[1..]),
+        Some("fence_heartbeat_dongle") => {
+            let words = args[1..].iter().map(|arg| arg.to_string_lossy().into_owned());
+            return fence_agent::main(&words.collect::<Vec<_>>());
+        }
         Some("hb_standby") => args.splice(..1, ["hb".into(), "standby".into()]).for_each(drop),
         Some("hb_takeover") => args.splice(..1, ["hb".into(), "takeover".into()]).for_each(drop),
         _ => {}

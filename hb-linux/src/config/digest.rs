@@ -159,7 +159,8 @@ mod tests {
         ] {
             assert_ne!(one, settings(&other, true, names, None));
         }
-        let plain = ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None };
+        let plain =
+            ArbiterConfig { link: LinkId(0), external_watchdog: false, fences: false, fence: None };
         let of = |arbiter: ArbiterConfig| settings(&base, true, names, Some(&arbiter));
         let fences = ArbiterConfig { fence: Some(more), ..plain };
         let all =

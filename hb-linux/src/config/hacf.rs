@@ -44,6 +44,7 @@ pub(super) struct HaCf {
     /// The script that alerts the operator.
     pub(super) alert: Option<At<PathBuf>>,
     pub(super) auto_failback: bool,
+    pub(super) carrier_hints: bool,
     pub(super) watchdog: Option<At<PathBuf>>,
     pub(super) logfile: PathBuf,
     pub(super) debugfile: Option<PathBuf>,
@@ -59,6 +60,7 @@ struct Reader {
     fence: Option<At<FenceLine>>,
     alert: Option<At<PathBuf>>,
     auto_failback: Option<At<bool>>,
+    carrier_hints: Option<At<bool>>,
     watchdog: Option<At<PathBuf>>,
     logfile: Option<At<PathBuf>>,
     debugfile: Option<At<PathBuf>>,
@@ -94,6 +96,7 @@ impl Reader {
             "fence" => set(&mut self.fence, fence_line(values), line),
             "alert" => set(&mut self.alert, path(values), line),
             "auto_failback" | "nice_failback" => self.failback(word, values, line, report),
+            "carrier_hints" => set(&mut self.carrier_hints, switch(values), line),
             "watchdog" => set(&mut self.watchdog, path(values), line),
             "logfile" => set(&mut self.logfile, path(values), line),
             "debugfile" => set(&mut self.debugfile, path(values), line),
@@ -224,6 +227,7 @@ impl Reader {
             fence: self.fence,
             alert: self.alert,
             auto_failback: self.auto_failback.is_none_or(|at| at.value),
+            carrier_hints: self.carrier_hints.is_none_or(|at| at.value),
             watchdog: self.watchdog,
             logfile: self.logfile.map_or_else(|| DEFAULT_LOGFILE.into(), |at| at.value),
             debugfile: self.debugfile.map(|at| at.value),
@@ -239,6 +243,11 @@ fn set<T>(slot: &mut Option<At<T>>, value: Result<T, String>, line: usize) -> Re
     }
     *slot = Some(At { value, line });
     Ok(())
+}
+
+fn switch(values: &[&str]) -> Result<bool, String> {
+    let text = one(values, "on or off")?;
+    parse_switch(text).ok_or_else(|| format!("read {}, expected on or off", quoted(text)))
 }
 
 pub(super) fn path(values: &[&str]) -> Result<PathBuf, String> {

@@ -154,6 +154,7 @@ pub(super) fn load_as(
         signing_key: keys.signing_key,
         keys: keys.keys,
         guard_by_watchdog,
+        carrier_hints: hacf.carrier_hints,
         dongle,
         alert: hacf.alert.map(|at| at.value),
         watchdog: hacf.watchdog.map(|at| at.value),

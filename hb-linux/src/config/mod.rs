@@ -24,6 +24,7 @@ use std::path::PathBuf;
 
 use hb_proto::id::Voter;
 use hb_proto::time::Duration;
+use hb_proto::wire::service;
 use serde::{Deserialize, Serialize};
 
 pub use authkeys::AuthKeys;
@@ -119,6 +120,32 @@ pub struct DongleSettings {
     pub watchdog: Option<Duration>,
 }
 
+impl DongleSettings {
+    /// As the dongle is told.
+    #[must_use]
+    pub fn on_the_wire(&self) -> service::Settings {
+        // Both were held against their bounds: a pulse is short, and a time of ha.cf is a day at most.
+        service::Settings {
+            pulse_ms: u16::try_from(self.pulse.millis()).unwrap_or(u16::MAX),
+            watchdog_ms: self
+                .watchdog
+                .map_or(0, |silence| u32::try_from(silence.millis()).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// Whether a dongle that says this of itself does what ha.cf says. What it says of a watchdog that nobody arms does
+    /// no harm; what is shorter than `deadtime` counts as that.
+    #[must_use]
+    pub fn are_kept_by(&self, theirs: Option<service::Settings>, deadtime: Duration) -> bool {
+        // An older program has no choice.
+        let (ours, theirs) = (self.on_the_wire(), theirs.unwrap_or_default());
+        let silence = |ms: u32| Duration::from_millis(ms.into()).max(deadtime);
+        let armed = self.watchdog.is_some();
+        ours.pulse_ms == theirs.pulse_ms
+            && (!armed || silence(ours.watchdog_ms) == silence(theirs.watchdog_ms))
+    }
+}
+
 /// All that ha.cf, haresources and authkeys say, resolved for this node.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -138,6 +165,8 @@ pub struct Settings {
     pub signing_key: u8,
     /// Every key that is accepted.
     pub keys: Vec<AuthKey>,
+    /// A device without carrier shortens the wait for a silent peer (protocol.md §3).
+    pub carrier_hints: bool,
     /// What a dongle with reset lines does.
     pub dongle: Option<DongleSettings>,
     /// What is run when an operator should know something at once, when configured.
@@ -153,6 +182,18 @@ pub struct Settings {
 }
 
 impl Medium {
+    /// The network interface that its frames leave by.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Serial { .. } => None,
+            Self::Broadcast { interface, .. }
+            | Self::Unicast { interface, .. }
+            | Self::Multicast { interface, .. }
+            | Self::Ppp { interface, .. } => Some(interface),
+        }
+    }
+
     /// The device or interface: a link's name in log and status.
     #[must_use]
     pub fn name(&self) -> String {

@@ -42,6 +42,7 @@ pub(super) const WORDS: &[(&str, Fate)] = &[
     ("auto_failback", Used),
     ("nice_failback", Used),
     ("watchdog", Used),
+    ("carrier_hints", Used),
     ("logfile", Used),
     ("debugfile", Used),
     (

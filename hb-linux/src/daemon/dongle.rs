@@ -14,17 +14,45 @@ use crate::config::Settings;
 use crate::control::server::Ticket;
 use crate::control::snapshot;
 use crate::control::{Reply, hex};
-use crate::dongle::{InWords, Problem, Problems, judge};
+use crate::dongle::{Expected, InWords, Problem, Problems, judge};
 
 /// It is asked who it is this often, signed and in the clear by turns: about 20 bytes each on the line.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 /// What was heard longer ago says nothing: five questions in a row have been lost.
 const STALE: Duration = Duration::from_secs(16);
 /// An answer to `hb` must have come by then: the control socket's clients have 500 ms.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_millis(450);
+/// How long the answer to a question of one's own may take: nothing else is asked meanwhile.
+const OWN_PATIENCE: Duration = Duration::from_millis(150);
 /// While the line is busy with heartbeats.
 const AGAIN: Duration = Duration::from_millis(5);
 type Frame = heapless::Vec<u8, MAX_FRAME>;
+
+/// Whose request is on the line. Answers don't say what they answer, so there is one at a time.
+#[derive(Debug)]
+enum Asker {
+    /// heartbeatd: who is it?
+    Own,
+    /// An `hb dongle`.
+    Caller(Ticket),
+}
+
+/// A request that an answer may come to.
+#[derive(Debug)]
+struct Asked {
+    by: Asker,
+    until: Instant,
+    /// Its frame, while the line was too busy for it.
+    unsent: Option<Frame>,
+}
+
+/// A request of `hb dongle` that waits for its turn.
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    frame: Frame,
+    until: Instant,
+}
 
 /// What is known of it.
 pub struct Dongle {
@@ -33,10 +61,8 @@ pub struct Dongle {
     me: Voter,
     /// Of A and B.
     names: [String; 2],
-    /// Who waits for the answer to a request, and until when.
-    caller: Option<(Ticket, Instant)>,
-    /// A request that the line was too busy for.
-    outbox: Option<Frame>,
+    asked: Option<Asked>,
+    waiting: Option<Waiting>,
     identity: Option<(Identity, Instant)>,
     signed_at: Option<Instant>,
     cable_at: Option<Instant>,
@@ -61,8 +87,8 @@ impl Dongle {
             line: settings.media[link.index()].name(),
             me: settings.me,
             names,
-            caller: None,
-            outbox: None,
+            asked: None,
+            waiting: None,
             identity: None,
             signed_at: None,
             cable_at: None,
@@ -83,9 +109,19 @@ impl Dongle {
     /// When there is something to do.
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Instant {
-        let caller = self.caller.as_ref().map_or(Instant::NEVER, |(_, until)| *until);
-        let outbox = self.outbox.as_ref().map_or(Instant::NEVER, |_| now + AGAIN);
-        caller.min(outbox)
+        let Some(asked) = &self.asked else { return Instant::NEVER };
+        if asked.unsent.is_some() { asked.until.min(now + AGAIN) } else { asked.until }
+    }
+
+    fn has_caller(&self) -> bool {
+        let asked = self.asked.as_ref().is_some_and(|of| matches!(of.by, Asker::Caller(_)));
+        asked || self.waiting.is_some()
+    }
+
+    /// Whose answer this is; a late one is nobody's.
+    fn take_asker(&mut self) -> Option<Asker> {
+        // What has not left can't have been answered.
+        self.asked.take_if(|asked| asked.unsent.is_none()).map(|asked| asked.by)
     }
 
     /// What is wrong, most telling first.
@@ -106,7 +142,7 @@ impl Dongle {
             return found;
         };
         let answers = (direct || recent(self.signed_at)).then_some(true);
-        judge(&identity, self.me, settings.signing_key, answers.or(waited.then_some(false)))
+        judge(&identity, answers.or(waited.then_some(false)), &Expected::of(settings))
     }
 
     fn in_words(&self, problem: Problem) -> InWords<'_> {
@@ -154,7 +190,7 @@ impl Daemon {
             return;
         }
         // Whoever asked can read it, also with keys that this daemon has not read yet.
-        if let Some((ticket, _)) = dongle.caller.take() {
+        if let Some(Asker::Caller(ticket)) = dongle.take_asker() {
             self.server.reply(ticket, &Reply::accepted(hex::encode(frame)));
         }
         let keys = key_ring(&self.settings.keys, self.settings.signing_key);
@@ -172,25 +208,25 @@ impl Daemon {
     pub(super) fn pass_on(&mut self, ticket: Ticket, frame: &[u8], now: Instant) {
         let refusal = match &mut self.dongle {
             None => "ha.cf has no `arbiter`, so there is no dongle to ask",
-            Some(dongle) if dongle.caller.is_some() => "another `hb dongle` waits for its answer",
+            Some(dongle) if dongle.has_caller() => "another `hb dongle` waits for its answer",
             Some(_) if !service::is_request(frame) => "that is no request to a dongle",
-            Some(dongle) => {
-                dongle.outbox = Frame::from_slice(frame).ok();
-                dongle.caller = Some((ticket, now + PATIENCE));
-                return self.send_service(now);
-            }
+            Some(dongle) => match Frame::from_slice(frame) {
+                Ok(frame) => {
+                    dongle.waiting = Some(Waiting { ticket, frame, until: now + PATIENCE });
+                    return self.tend_dongle(now);
+                }
+                Err(_) => "that is too long for a request to a dongle",
+            },
         };
         self.server.reply(ticket, &Reply::refused(refusal));
     }
 
-    /// At every turn: what waits for the line, and for an answer.
+    /// At every turn: what waits for its turn, for the line, and for an answer.
     pub(super) fn tend_dongle(&mut self, now: Instant) {
-        self.send_service(now);
         let Some(dongle) = &mut self.dongle else { return };
-        if dongle.caller.as_ref().is_some_and(|(_, until)| now >= *until)
-            && let Some((ticket, _)) = dongle.caller.take()
+        if let Some(asked) = dongle.asked.take_if(|asked| now >= asked.until)
+            && let Asker::Caller(ticket) = asked.by
         {
-            dongle.outbox = None;
             let text = format!(
                 "the dongle in {} does not answer: another key than ours, no power, or no dongle there (`hb dongle \
                  status`)",
@@ -198,6 +234,12 @@ impl Daemon {
             );
             self.server.reply(ticket, &Reply::refused(text));
         }
+        if dongle.asked.is_none()
+            && let Some(Waiting { ticket, frame, until }) = dongle.waiting.take()
+        {
+            dongle.asked = Some(Asked { by: Asker::Caller(ticket), until, unsent: Some(frame) });
+        }
+        self.send_service();
     }
 
     /// Once a second: asks who it is, and tells what is wrong.
@@ -208,7 +250,7 @@ impl Daemon {
             let problems = dongle.problems(&self.node, &self.settings, now);
             dongle.tell(&problems);
         }
-        if now < dongle.ask_at || dongle.outbox.is_some() || dongle.caller.is_some() {
+        if now < dongle.ask_at || dongle.asked.is_some() || dongle.waiting.is_some() {
             return;
         }
         dongle.ask_at = now + ASK_EVERY;
@@ -219,17 +261,19 @@ impl Daemon {
         let signs = Some(&keys).filter(|_| dongle.asks.is_multiple_of(2));
         let mut frame = [0; MAX_FRAME];
         let len = service::encode_request(&request, signs, &mut frame);
-        dongle.outbox = Frame::from_slice(&frame[..len]).ok();
-        self.send_service(now);
+        let unsent = Frame::from_slice(&frame[..len]).ok();
+        dongle.asked = Some(Asked { by: Asker::Own, until: now + OWN_PATIENCE, unsent });
+        self.send_service();
     }
 
-    fn send_service(&mut self, _now: Instant) {
+    fn send_service(&mut self) {
         let Some(dongle) = &mut self.dongle else { return };
-        let Some(frame) = &dongle.outbox else { return };
+        let Some(asked) = &mut dongle.asked else { return };
+        let Some(frame) = &asked.unsent else { return };
         match self.links[dongle.link.index()].send(frame) {
             Err(super::link::WireError::Busy) => {}
             // A line that is gone is told by its link; who waits for an answer is told after its time.
-            Ok(()) | Err(super::link::WireError::Lost(_)) => dongle.outbox = None,
+            Ok(()) | Err(super::link::WireError::Lost(_)) => asked.unsent = None,
         }
     }
 }

@@ -20,6 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
 use super::alerts::Alerts;
+use super::carriers::Carriers;
 use super::clock::Clock;
 use super::dongle::Dongle;
 use super::effects::{After, Effects};
@@ -41,12 +42,13 @@ const ROUNDS_A_TURN: usize = 64;
 /// How often lost media are tried again, and the log catches up.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Descriptors that can be ready at once.
-const EVENTS_MAX: usize = MAX_LINKS + 4;
+const EVENTS_MAX: usize = MAX_LINKS + 5;
 
 const CONTROL: u64 = 100;
 const HELPER: u64 = 101;
 const LEAVE: u64 = 102;
 const HANG_UP: u64 = 103;
+const CARRIERS: u64 = 104;
 
 /// What a turn ended in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +79,7 @@ pub struct Daemon {
     votes: Option<Votes>,
     alerts: Option<Alerts>,
     pub(super) dongle: Option<Dongle>,
+    pub(super) carriers: Option<Carriers>,
     /// Who asked for authkeys to be read again.
     pub(super) reloader: Option<Ticket>,
     epoll: rustix::fd::OwnedFd,
@@ -105,7 +108,7 @@ fn signal_pipe(signals: &[i32]) -> io::Result<UnixStream> {
 
 impl Daemon {
     pub(super) fn new(
-        node: Node,
+        mut node: Node,
         settings: Settings,
         mut clock: Clock,
         links: Vec<Link>,
@@ -116,7 +119,11 @@ impl Daemon {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (words, votes) = (Words::of(&settings), Votes::of(&settings));
         let (alerts, dongle) = (Alerts::of(&settings), Dongle::of(&settings));
+        let carriers = Carriers::of(&settings)?;
         let now = clock.now();
+        if let Some(carriers) = &carriers {
+            carriers.begin(&mut node, now);
+        }
         let (leave, hang_up) = (signal_pipe(&[SIGTERM, SIGINT])?, signal_pipe(&[SIGHUP])?);
         let daemon = Self {
             node,
@@ -130,6 +137,7 @@ impl Daemon {
             votes,
             alerts,
             dongle,
+            carriers,
             reloader: None,
             epoll,
             helper_writes: false,
@@ -146,6 +154,9 @@ impl Daemon {
         }
         daemon.add(&daemon.server, CONTROL)?;
         daemon.add(daemon.effects.helper().fd(), HELPER)?;
+        if let Some(carriers) = &daemon.carriers {
+            daemon.add(carriers.fd(), CARRIERS)?;
+        }
         daemon.add(&daemon.leave, LEAVE)?;
         daemon.add(&daemon.hang_up, HANG_UP)?;
         Ok(daemon)
@@ -195,6 +206,7 @@ impl Daemon {
             match event.data.u64() {
                 CONTROL => server_ready = true,
                 HELPER => self.hear_helper(event.flags, now),
+                CARRIERS => self.hear_carriers(now),
                 LEAVE => self.leave(),
                 HANG_UP => {
                     drain(&self.hang_up);
@@ -225,6 +237,7 @@ impl Daemon {
         self.again = false;
         self.serve(server_ready, now);
         self.tend(now);
+        self.look_at_modem_lines(now);
         self.node.handle_timeout(now);
         if let Some(turn) = self.carry_out(now, Then::Decide) {
             return Ok(turn);

@@ -98,6 +98,11 @@ impl Link {
         }
     }
 
+    /// See [`Port::far_end_is_up`].
+    pub fn far_end_is_up(&mut self) -> Option<bool> {
+        self.port_mut().far_end_is_up()
+    }
+
     /// To wait on for reading, while open.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -13,6 +13,7 @@
 
 mod alerts;
 pub mod boot_id;
+mod carriers;
 pub mod clock;
 mod commands;
 mod dongle;
@@ -42,7 +43,7 @@ use tracing::{error, info, warn};
 
 pub use event_loop::{Daemon, Turn};
 pub(crate) use keys::key_ring;
-pub(crate) use link::ServiceLine;
+pub use link::ServiceLine;
 pub use start::{Options, StartError, start};
 
 use crate::log::Sink;

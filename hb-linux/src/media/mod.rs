@@ -10,6 +10,7 @@
 
 mod failure;
 mod filter;
+mod modem;
 mod serial;
 mod udp;
 mod uucp;
@@ -180,6 +181,15 @@ impl Port {
         match &self.link {
             Link::Serial(serial) => serial.fd(),
             Link::Udp(udp) => udp.fd(),
+        }
+    }
+
+    /// Whether a serial line's modem lines say that the far end is up; `None` where they say nothing: a socket, a cable
+    /// of three wires, an adapter that has to be asked over USB.
+    pub fn far_end_is_up(&mut self) -> Option<bool> {
+        match &mut self.link {
+            Link::Serial(serial) => serial.far_end_is_up(),
+            Link::Udp(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::termios::{QueueSelector, isatty, tcflush};
 use serialport::SerialPort as _;
 
+use super::modem::{self, FarEnd};
 use super::uucp::LockFile;
 use super::{Failure, MAX_SERIAL, Receive, Sending};
 
@@ -26,6 +27,8 @@ pub(super) struct Serial {
     /// that the lock directory may be on.
     lock: Option<LockFile>,
     tty: Option<Tty>,
+    /// `None` where asking could wait.
+    far_end: Option<FarEnd>,
     /// What the kernel did not take of the last frame.
     rest: heapless::Vec<u8, MAX_SERIAL>,
 }
@@ -41,7 +44,15 @@ pub(crate) struct Tty {
 
 impl Serial {
     pub(super) fn new(device: PathBuf, baud: u32, lock_dir: PathBuf) -> Self {
-        Self { device, baud, lock_dir, lock: None, tty: None, rest: heapless::Vec::new() }
+        Self {
+            device,
+            baud,
+            lock_dir,
+            lock: None,
+            tty: None,
+            far_end: None,
+            rest: heapless::Vec::new(),
+        }
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -54,7 +65,9 @@ impl Serial {
             self.lock = None;
             self.lock = Some(LockFile::acquire(lock)?);
         }
-        self.tty = Some(Tty::open(&device, self.baud)?);
+        let tty = Tty::open(&device, self.baud)?;
+        self.far_end = modem::answers_at_once(&tty.io).then(FarEnd::default);
+        self.tty = Some(tty);
         self.rest.clear();
         Ok(())
     }
@@ -67,6 +80,16 @@ impl Serial {
             let _ = tcflush(&tty.io, QueueSelector::OFlush);
         }
         self.rest.clear();
+    }
+
+    pub(super) fn far_end_is_up(&mut self) -> Option<bool> {
+        let (tty, far_end) = (self.tty.as_mut()?, self.far_end.as_mut()?);
+        let Some(up) = modem::is_up(&mut tty.line) else {
+            // It has none, which `serialport` tells each time with a text of its own: asked once.
+            self.far_end = None;
+            return None;
+        };
+        far_end.look(up)
     }
 
     pub(super) fn receive(&mut self, buf: &mut [u8]) -> Receive {

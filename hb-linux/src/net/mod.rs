@@ -8,6 +8,7 @@
 
 pub mod addresses;
 pub mod announce;
+mod carriers;
 pub mod ipaddr;
 mod messages;
 pub mod netlink;
@@ -20,6 +21,7 @@ use std::net::IpAddr;
 
 pub use addresses::{AddressError, Addresses, Held};
 pub use announce::{AnnounceError, Announcement, Announcer};
+pub use carriers::{Carriers, Notice};
 pub use netlink::Netlink;
 
 /// Longest name of an interface or label, in bytes: `IFNAMSIZ` less its NUL (netdevice(7)).

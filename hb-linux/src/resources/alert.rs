@@ -21,6 +21,8 @@ const MAX_WAITING: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// … and before it is killed.
 const GRACE: Duration = Duration::from_secs(1);
+/// Scripts that hang in the kernel, such as on a file server that is gone: beyond these nothing is started.
+const MAX_KILLED: usize = 4;
 
 /// What is to be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +49,8 @@ pub struct Alerts {
     peer: String,
     waiting: VecDeque<Alert>,
     running: Option<Running>,
+    /// Killed, and not gone yet: what hangs in the kernel takes its signals later.
+    killed: Vec<Process>,
 }
 
 impl Alerts {
@@ -69,26 +73,34 @@ impl Alerts {
 
     /// What to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.running.iter().flat_map(|running| running.process.fds())
+        let running = self.running.iter().map(|running| &running.process);
+        running.chain(&self.killed).flat_map(Process::fds)
     }
 
     /// When to call [`Alerts::advance`] even if nothing can be read.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
-        match &self.running {
-            None => (!self.waiting.is_empty()).then_some(now),
+        let killed = self.killed.iter().filter_map(|process| process.wake_at(now));
+        let next = match &self.running {
+            None => (!self.waiting.is_empty() && self.killed.len() < MAX_KILLED).then_some(now),
             Some(running) => {
                 running.process.wake_at(now).into_iter().chain([running.patience_until]).min()
             }
-        }
+        };
+        killed.chain(next).min()
     }
 
     /// Notices the end of a script, ends one that takes too long, starts the next.
     pub fn advance(&mut self, now: Instant, environment: &Environment, logs: &mut Logs) {
-        if let Some(running) = &mut self.running {
-            if !running.is_over(now, logs) {
-                return;
+        self.killed.retain_mut(|process| process.look(logs).is_none());
+        if let Some(mut running) = self.running.take() {
+            match running.look(now, logs) {
+                Look::Runs => self.running = Some(running),
+                Look::Ended => {}
+                Look::Killed => self.killed.push(running.process),
             }
-            self.running = None;
+        }
+        if self.running.is_some() || self.killed.len() >= MAX_KILLED {
+            return;
         }
         let Some(script) = &self.script else { return };
         let Some(alert) = self.waiting.pop_front() else { return };
@@ -114,22 +126,29 @@ impl Alerts {
     }
 }
 
+/// What became of a script.
+enum Look {
+    Runs,
+    Ended,
+    /// It took too long; its end is not waited for.
+    Killed,
+}
+
 impl Running {
-    fn is_over(&mut self, now: Instant, logs: &mut Logs) -> bool {
+    fn look(&mut self, now: Instant, logs: &mut Logs) -> Look {
         let word = self.kind.word();
         if let Some(status) = self.process.look(logs) {
             if !status.success() {
                 logs.say(Level::Error, &format!("alert {word}: its script failed ({status})"));
             }
-            return true;
+            return Look::Ended;
         }
         if now < self.patience_until {
-            return false;
+            return Look::Runs;
         }
         if self.asked {
             self.process.signal(Signal::KILL);
-            // What hangs in the kernel is not waited for.
-            return true;
+            return Look::Killed;
         }
         let text = format!(
             "alert {word}: its script takes longer than {} s, being killed",
@@ -138,6 +157,6 @@ impl Running {
         logs.say(Level::Error, &text);
         self.process.signal(Signal::TERM);
         (self.asked, self.patience_until) = (true, now + GRACE);
-        false
+        Look::Runs
     }
 }

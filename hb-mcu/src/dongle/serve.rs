@@ -3,21 +3,21 @@
 use embedded_hal::digital::{InputPin, OutputPin};
 use hb_proto::arbiter::Port as Side;
 use hb_proto::id::Voter;
-use hb_proto::time::{Duration, Instant};
+use hb_proto::time::Instant;
 use hb_proto::wire::MAX_FRAME;
-use hb_proto::wire::auth::{Key, KeyRing};
+use hb_proto::wire::auth::Key;
 use hb_proto::wire::service::{
     self, Answer, Ask, Challenge, Identity, Note, Refusal, Request, SelfTest, Settings, TestShown,
     TestState,
 };
 
-use super::Dongle;
+use super::{Dongle, watchdog_of};
 use crate::board::{Area, Clock, Port, Store, Watchdog};
 use crate::desk::{FIRMWARE, change_stored, reply};
 use crate::line_test::TestRefused;
 use crate::record::{LONGEST_RECORD, Record};
 
-impl<P1, P2, O, I, C, S, W> Dongle<P1, P2, O, I, C, S, W>
+impl<P1, P2, O, I, C, S, W> Dongle<'_, P1, P2, O, I, C, S, W>
 where
     P1: Port,
     P2: Port,
@@ -28,9 +28,10 @@ where
     W: Watchdog,
 {
     /// Serves the request that waits, if one does.
+    #[inline(never)]
     pub(super) fn serve(&mut self, now: Instant) {
         let Some((side, frame)) = self.desk.next() else { return };
-        let Ok((request, signed)) = service::open_request(&frame, Some(self.arbiter.keys())) else {
+        let Ok((request, signed)) = service::open_request(frame, Some(self.arbiter.keys())) else {
             return;
         };
         if !signed && !self.desk.may_answer_in_the_clear(now) {
@@ -91,8 +92,7 @@ where
     /// Times that are stored: from now on.
     pub(super) fn keep(&mut self, settings: Settings) {
         self.settings = settings;
-        let silence = Duration::from_millis(settings.watchdog_ms.into());
-        self.arbiter.set_external_watchdog(silence);
+        self.arbiter.set_external_watchdog(watchdog_of(&settings));
     }
 
     fn challenge(&self) -> Challenge {
@@ -149,9 +149,8 @@ where
 fn known_answer() -> bool {
     const DATA: &[u8] = b"what do ya want for nothing?";
     const TAG: [u8; 8] = [0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e];
-    let ring: Option<KeyRing<1>> = KeyRing::new(Key::hmac(0, b"Jefe").into_iter().collect(), 0);
     let mut buf = [0; DATA.len() + TAG.len()];
     buf[..DATA.len()].copy_from_slice(DATA);
-    let sealed = ring.and_then(|ring| ring.seal(&mut buf, DATA.len()));
+    let sealed = Key::hmac(0, b"Jefe").and_then(|key| key.seal(&mut buf, DATA.len()));
     sealed.is_some() && buf.ends_with(&TAG)
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use embedded_hal::digital::{ErrorType as PinError, InputPin, OutputPin};
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
-use hb_mcu::{Area, Clock, Dongle, Parts, Record, Retained, Store, Watchdog, Wires};
+use hb_mcu::{Area, Clock, Dongle, Parts, Record, Retained, Room, Store, Watchdog, Wires};
 use hb_proto::action::{Action, Outcome, Verb};
 use hb_proto::arbiter::{self, Event, Memory};
 use hb_proto::config::{
@@ -178,7 +178,7 @@ impl Watchdog for FakeWatchdog {
     }
 }
 
-type Fake = Dongle<FakePort, FakePort, Pin, Pin, FakeClock, FakeStore, FakeWatchdog>;
+type Fake = Dongle<'static, FakePort, FakePort, Pin, Pin, FakeClock, FakeStore, FakeWatchdog>;
 
 /// A node with its end of the serial line.
 pub struct Machine {
@@ -252,7 +252,12 @@ fn config(me: Voter) -> Config {
         links: [LinkKind::Serial { baud: BAUD }, LinkKind::Broadcast].into_iter().collect(),
         groups: std::iter::once(GroupConfig { home: Voter::A, resources }).collect(),
         auto_failback: false,
-        arbiter: Some(ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None }),
+        arbiter: Some(ArbiterConfig {
+            link: LinkId(0),
+            external_watchdog: false,
+            fences: true,
+            fence: None,
+        }),
         patience: Patience::default(),
         digests: Digests { haresources: 1, settings: 1 },
     }
@@ -328,7 +333,9 @@ impl World {
         let (store, watchdog) = (self.store.clone(), self.watchdog.clone());
         let parts = Parts { board: Board::Host, one, two, wires, clock, store, watchdog };
         let config = arbiter::Config::new(7, BAUD);
-        self.dongle = Some(Dongle::start(config, keys(), reason, parts).expect("it starts"));
+        // A few lives a test: what they leave behind is no loss.
+        let room = Box::leak(Box::new(Room::new()));
+        self.dongle = Some(Dongle::start(room, config, &keys(), reason, parts).expect("it starts"));
     }
 
     pub fn now(&self) -> Instant {
@@ -369,6 +376,9 @@ impl World {
             if let Some(dongle) = &mut self.dongle {
                 dongle.turn();
                 self.events.extend(std::iter::from_fn(|| dongle.poll_event()));
+                if dongle.is_over() {
+                    self.insert(ResetReason::Software);
+                }
             }
             let network = std::mem::take(&mut self.network);
             for who in [A, B] {

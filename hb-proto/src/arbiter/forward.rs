@@ -55,7 +55,7 @@ pub(super) fn oldest(waiting: &mut Waiting) -> Option<Vec<u8, MAX_FRAME>> {
     Some(older)
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PortState {
     pub(super) waiting: Waiting,
     /// The newest frame of the arbiter's own has not left by it.
@@ -65,6 +65,12 @@ pub(super) struct PortState {
 }
 
 impl PortState {
+    /// Nothing waits.
+    #[inline(always)]
+    pub(super) const fn idle() -> Self {
+        Self { waiting: Vec::new(), own_waits: false, busy_until: Instant::ZERO }
+    }
+
     /// When something that waits for the line can leave.
     pub(super) fn due(&self) -> Option<Instant> {
         (self.own_waits || !self.waiting.is_empty()).then_some(self.busy_until)
@@ -114,6 +120,7 @@ impl Arbiter {
         self.tell(Event::Rejected { port, reason });
     }
 
+    #[inline(never)]
     fn take_frame(&mut self, now: Instant, port: Port, frame: &[u8]) -> Result<Accepted, Reject> {
         let opened = message::open_in(self.versions, frame, &self.keys)?;
         let header = opened.header;

@@ -12,6 +12,7 @@
 //! [`Arbiter::handle_timeout`], then every output until it is empty. Actions come before frames: what
 //! [`Action::Store`] holds must be stored before anything that is polled after it leaves.
 
+mod config;
 #[cfg(feature = "explore")]
 mod explore;
 mod fence;
@@ -20,10 +21,13 @@ mod memory;
 mod send;
 mod vote;
 
+pub use config::{Config, ConfigError};
 pub use fence::CONFIRM_WINDOW;
 pub use forward::{Accepted, Port};
 pub use memory::{Memory, NodeMemory};
 pub use send::Transmit;
+
+use core::mem::MaybeUninit;
 
 use heapless::Deque;
 
@@ -40,48 +44,6 @@ use fence::Fence;
 use forward::PortState;
 use send::Outbox;
 use vote::NodeFacts;
-
-/// What an arbiter is told before it starts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// Its number, not 0: by it two nodes agree that they have the same arbiter.
-    pub id: u32,
-    /// How far its clock and a node's may run apart, percent: 5, or the chip's own figure if that is more.
-    pub drift_percent: u8,
-    /// Speed of both lines, bits a second.
-    pub baud: u32,
-    /// Between two of its status frames until a node announces its own.
-    pub keepalive: Duration,
-    /// The silence after which it would fence, until a node announces its own.
-    pub deadtime: Duration,
-    /// R13: the silence after which it resets a node unasked, if that is longer.
-    pub external_watchdog: Duration,
-}
-
-impl Config {
-    /// Arbiter `id` on lines of `baud`, with the defaults of protocol.md §3.
-    #[must_use]
-    pub const fn new(id: u32, baud: u32) -> Self {
-        Self {
-            id,
-            drift_percent: 5,
-            baud,
-            keepalive: Duration::from_millis(100),
-            deadtime: Duration::from_millis(500),
-            external_watchdog: Duration::ZERO,
-        }
-    }
-}
-
-/// Why a configuration can't be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum ConfigError {
-    /// The number 0 stands for no arbiter.
-    NoId,
-    /// A time or the speed is 0.
-    Zero,
-}
 
 /// Something to do outside. Do it at once, in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,6 +135,8 @@ struct NodeView {
     feeds: bool,
     /// Since when its machine gives no sign of being there.
     carrier_lost_at: Option<Instant>,
+    /// Of which of the arbiter's lives its newest frame echoes one: the low byte.
+    echoed_life: Option<u8>,
     /// In which version of the wire its newest frame was written.
     version: u8,
     /// As last told.
@@ -246,6 +210,7 @@ impl Arbiter {
     ///
     /// # Errors
     /// What is wrong with the configuration.
+    #[allow(clippy::needless_pass_by_value)] // They are its own from here on.
     pub fn new<const N: usize>(
         config: Config,
         keys: KeyRing<N>,
@@ -254,25 +219,61 @@ impl Arbiter {
         reset: ResetReason,
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        if config.id == 0 {
-            return Err(ConfigError::NoId);
+        config.check()?;
+        let mut arbiter = Self::without_groups(config, boot, memory, reset, now);
+        keys.narrow_into(&mut arbiter.keys);
+        arbiter.begin(now);
+        Ok(arbiter)
+    }
+
+    /// As [`Arbiter::new`], made where it stays: an arbiter is too large for a small stack to pass it on. Its
+    /// keys, too, are put in place by `keys`, which says whether there are any.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn new_in(
+        place: &mut MaybeUninit<Self>,
+        config: Config,
+        keys: impl FnOnce(&mut KeyRing<MAX_ARBITER_KEYS>) -> bool,
+        (boot, memory, reset): (BootId, Option<Memory>, ResetReason),
+        now: Instant,
+    ) -> Result<&mut Self, ConfigError> {
+        config.check()?;
+        let arbiter = Self::put(place, config, boot, memory, reset, now);
+        if !keys(&mut arbiter.keys) {
+            return Err(ConfigError::NoKey);
         }
-        let zero = Duration::ZERO;
-        if config.baud == 0 || config.keepalive == zero || config.deadtime == zero {
-            return Err(ConfigError::Zero);
-        }
-        let stored = memory;
-        let memory = memory.unwrap_or_default();
+        arbiter.begin(now);
+        Ok(arbiter)
+    }
+
+    #[inline(never)] // What it takes of the stack is free again before keys are made.
+    fn put(
+        place: &mut MaybeUninit<Self>,
+        config: Config,
+        boot: BootId,
+        stored: Option<Memory>,
+        reset: ResetReason,
+        now: Instant,
+    ) -> &mut Self {
+        place.write(Self::without_groups(config, boot, stored, reset, now))
+    }
+
+    /// Without what is large: that is not there to be copied.
+    #[inline(always)]
+    fn without_groups(
+        config: Config,
+        boot: BootId,
+        stored: Option<Memory>,
+        reset: ResetReason,
+        now: Instant,
+    ) -> Self {
+        let memory = stored.unwrap_or_default();
         let terms = terms_of(&config, &memory);
-        let homes = [Voter::A; MAX_GROUPS].into_iter().collect();
-        let mut ledger = Ledger::new(Voter::Arbiter, boot, homes, terms, Promisee::Unknown, now);
-        for group in memory::all_groups() {
-            ledger.begin_bound(group, memory.starting_promisee(group, reset), now);
-        }
-        let (keepalive, nodes) = (config.keepalive, [NodeView::default(); 2]);
+        let keepalive = config.keepalive;
         let d = Decisions {
-            ledger,
-            nodes,
+            ledger: Ledger::without_groups(Voter::Arbiter, boot, terms),
+            nodes: [NodeView::default(); 2],
             memory,
             stored,
             reset,
@@ -291,11 +292,25 @@ impl Arbiter {
             restart_above: None,
             restarted: false,
             outbox: Outbox::default(),
-            ports: Default::default(),
+            ports: [PortState::idle(), PortState::idle()],
         };
-        let statistics = [PortStatistics::default(); 2];
-        let (keys, versions) = (keys.narrowed(), Versions::OURS);
-        Ok(Self { config, keys, versions, d, statistics, events: Deque::new() })
+        Self {
+            config,
+            keys: KeyRing::empty(),
+            versions: Versions::OURS,
+            d,
+            statistics: [PortStatistics::default(); 2],
+            events: Deque::new(),
+        }
+    }
+
+    /// R8: every group is promised to whom the last life remembers, or to *unknown*.
+    fn begin(&mut self, now: Instant) {
+        let (ledger, memory, reset) = (&mut self.d.ledger, &self.d.memory, self.d.reset);
+        ledger.begin_with(&[Voter::A; MAX_GROUPS], Promisee::Unknown, now);
+        for group in memory::all_groups() {
+            ledger.begin_bound(group, memory.starting_promisee(group, reset), now);
+        }
     }
 
     // ---- getters
@@ -427,27 +442,30 @@ impl Arbiter {
     /// When [`Arbiter::handle_timeout`] is due at the latest. Ask again after any input.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        let silences = Voter::ALL.into_iter().filter(|node| node.is_node()).flat_map(|node| {
-            let fence = &self.d.nodes[node.index()].fence;
-            let watch = fence.due(self.d.attentive_since, self.deadtime());
+        // What is due already was decided; what isn't is due when it is. A loop and no iterators: a third of
+        // their size.
+        let (decided, mut due) = (self.d.decided_at, self.d.keepalive_at);
+        let mut later = |at: Instant| {
+            if at > decided && at < due {
+                due = at;
+            }
+        };
+        for node in [Voter::A, Voter::B] {
             let silent = self.silent_since(node);
-            let unasked = silent + self.config.external_watchdog;
-            [
-                Some(silent + self.patience(node)),
-                Some(silent + self.deadtime()),
-                watch,
-                Some(unasked),
-            ]
-        });
-        let waits = self.d.ports.iter().map(PortState::due);
-        let groups = self.d.ledger.groups();
-        let promises = groups.map(|group| self.d.ledger.promises(group).promise_ends());
-        let due = silences.chain(promises).flatten().filter(|&at| at > self.d.decided_at);
-        due.chain(waits.flatten())
-            .chain(self.d.outbox.change_due())
-            .chain([self.d.keepalive_at])
-            .min()
-            .unwrap_or(Instant::NEVER)
+            later(silent + self.patience(node));
+            later(silent + self.deadtime());
+            later(silent + self.config.external_watchdog);
+            let fence = &self.d.nodes[node.index()].fence;
+            fence.due(self.d.attentive_since, self.deadtime()).into_iter().for_each(&mut later);
+        }
+        for group in self.d.ledger.groups() {
+            let ends = self.d.ledger.promises(group).promise_ends();
+            ends.into_iter().for_each(&mut later);
+        }
+        for port in &self.d.ports {
+            due = port.due().map_or(due, |at| at.min(due));
+        }
+        self.d.outbox.change_due().map_or(due, |at| at.min(due))
     }
 
     /// For a test that wants to see who notices.

@@ -8,7 +8,7 @@ use crate::id::{BootId, GroupId, Voter};
 use crate::mutant::Mutant;
 use crate::time::{Duration, Instant};
 use crate::wire::Reject;
-use crate::wire::message::{Header, Hello, Message, Status, duration_of_ms};
+use crate::wire::message::{Echo, Header, Hello, Message, Status, duration_of_ms};
 
 /// The longest times that a node is believed: a wrong figure must not bind everybody for ever.
 const TIME_CAP: Duration = Duration::from_secs(120);
@@ -47,6 +47,7 @@ impl NodeFacts {
 }
 
 impl Arbiter {
+    #[inline(never)] // A small stack holds either this or what it takes to read a frame.
     pub(super) fn process(
         &mut self,
         now: Instant,
@@ -123,17 +124,18 @@ impl Arbiter {
         }
     }
 
-    /// R8: another arbiter was in this one's place, for less than a lease. A life of the node that has answered
-    /// this arbiter, or began after another one did, has heard the other one since: it echoes its frame. As after a
-    /// stall of its own, this one can't say who was silent meanwhile (R12).
+    /// R8: another arbiter was in this one's place, for less than a lease: a node echoes a frame of its, and
+    /// didn't when this one last heard that node. As after a stall of its own, this one can't say who was silent
+    /// meanwhile (R12).
     fn notice_another(&mut self, now: Instant, header: &Header, status: &Status) {
         let from = header.sender;
-        let voice = self.d.ledger.voice(from);
-        let answered = voice.is_some_and(|v| v.newest.boot == header.boot && v.echoed.is_some());
-        let began_since = self.d.nodes[from.index()].young;
+        let since = self.d.forgot_at;
+        let heard_since = self.d.ledger.voice(from).is_some_and(|voice| voice.at >= since);
         let echo = status.echoes[Status::echo_slot(from, Voter::Arbiter)];
-        let another = echo.is_some_and(|echo| !echo.is_of(self.boot()));
-        if another && (answered || began_since) && !self.is_broken(Mutant::R8Spare) {
+        let life = echo.map(Echo::life);
+        let before = core::mem::replace(&mut self.d.nodes[from.index()].echoed_life, life);
+        let another = life.is_some_and(|life| life != Echo::life_of(self.boot()));
+        if another && life != before && heard_since && !self.is_broken(Mutant::R8Spare) {
             self.d.attentive_since = now;
             self.forget(now);
         }

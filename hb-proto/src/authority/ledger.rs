@@ -64,6 +64,7 @@ pub struct Ledger {
 impl Ledger {
     /// A life's beginning (R8): every group already promised to `to`, for `full`.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // They are its own from here on.
     pub fn new(
         me: Voter,
         boot: BootId,
@@ -72,7 +73,14 @@ impl Ledger {
         to: Promisee,
         now: Instant,
     ) -> Self {
-        let until = now + terms.full;
+        let mut ledger = Self::without_groups(me, boot, terms);
+        ledger.begin_with(&homes, to, now);
+        ledger
+    }
+
+    /// Without its groups: nothing is in its tables yet, so nothing of them is copied when it is moved.
+    #[inline(always)]
+    pub(crate) const fn without_groups(me: Voter, boot: BootId, terms: Terms) -> Self {
         Self {
             me,
             boot,
@@ -81,11 +89,22 @@ impl Ledger {
             sent: Vec::new(),
             oldest: 0,
             voices: [None; Voter::COUNT],
-            promises: homes.iter().map(|_| Promises::starting(to, until)).collect(),
-            stances: homes.iter().map(|_| Stance::Idle).collect(),
-            homes,
+            promises: Vec::new(),
+            stances: Vec::new(),
+            homes: Vec::new(),
             #[cfg(feature = "mutants")]
             broken: None,
+        }
+    }
+
+    /// Gives a new ledger its groups, each promised to `to`.
+    pub(crate) fn begin_with(&mut self, homes: &[Voter], to: Promisee, now: Instant) {
+        let until = now + self.terms.full;
+        for &home in homes.iter().take(MAX_GROUPS) {
+            // All three have room for as many.
+            let _ = self.promises.push(Promises::starting(to, until));
+            let _ = self.stances.push(Stance::Idle);
+            let _ = self.homes.push(home);
         }
     }
 

@@ -13,6 +13,8 @@ use crate::time::Instant;
 pub enum FenceRefused {
     /// There is no arbiter.
     NoArbiter,
+    /// Nobody said that its reset lines are wired.
+    NotWired,
     /// It is not heard now.
     ArbiterAbsent,
     /// The peer was never heard: which of its lives should be reset?
@@ -27,6 +29,7 @@ impl fmt::Display for FenceRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoArbiter => "there is no arbiter in ha.cf",
+            Self::NotWired => "there is no `fence dongle` in ha.cf: its reset lines are not wired",
             Self::ArbiterAbsent => "the dongle is not heard now",
             Self::PeerUnknown => {
                 "the peer was never heard since this node started, so nobody knows which of its lives to reset"
@@ -46,7 +49,10 @@ impl Node {
     /// # Errors
     /// Nothing is asked; the refusal says why.
     pub fn request_fence(&mut self, now: Instant) -> Result<(), FenceRefused> {
-        self.config.arbiter.ok_or(FenceRefused::NoArbiter)?;
+        let arbiter = self.config.arbiter.ok_or(FenceRefused::NoArbiter)?;
+        if !arbiter.fences {
+            return Err(FenceRefused::NotWired);
+        }
         if !self.d.ledger.is_fresh(Voter::Arbiter, now) {
             return Err(FenceRefused::ArbiterAbsent);
         }

@@ -301,10 +301,10 @@ impl Node {
 
     /// R12: the life of the peer that the arbiter is asked to reset. Only while a promise to the peer
     /// stands in the way of a group that this node would take, or an operator wants it, and the peer is silent for
-    /// deadtime.
+    /// deadtime. Never where nobody said that reset lines are wired.
     pub(super) fn fence_request(&self, now: Instant) -> Option<BootId> {
         let peer = self.config.me.peer();
-        self.config.arbiter?;
+        self.config.arbiter.filter(|arbiter| arbiter.fences)?;
         let ready = self.d.life == Life::Up
             && self.d.peer.state() == PeerState::Dead
             && self.d.ledger.is_fresh(Voter::Arbiter, now);

@@ -70,12 +70,56 @@ impl Key {
             }
     }
 
+    /// Appends the tag to the `len` bytes of frame in `buf`; the whole length, `None` if it doesn't fit.
+    #[must_use]
+    pub fn seal(&self, buf: &mut [u8], len: usize) -> Option<usize> {
+        let end = len + self.tag_len();
+        let (frame, tag) = buf.get_mut(..end)?.split_at_mut(len);
+        match &self.method {
+            Method::Crc => tag.copy_from_slice(&CRC32.checksum(frame).to_le_bytes()),
+            Method::Hmac(keyed) => {
+                let full = keyed.clone().chain_update(frame).finalize().into_bytes();
+                tag.copy_from_slice(&full[..HMAC_TAG]);
+            }
+        }
+        Some(end)
+    }
+
+    /// The frame without its tag, if that is this key's.
+    ///
+    /// # Errors
+    /// [`Reject::Length`] or [`Reject::Tag`]. The comparison takes constant time.
+    pub fn open<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8], Reject> {
+        let body = frame.len().checked_sub(self.tag_len()).ok_or(Reject::Length)?;
+        let (frame, tag) = frame.split_at(body);
+        let genuine = match &self.method {
+            Method::Crc => CRC32.checksum(frame).to_le_bytes() == tag,
+            Method::Hmac(keyed) => {
+                keyed.clone().chain_update(frame).verify_truncated_left(tag).is_ok()
+            }
+        };
+        if genuine { Ok(frame) } else { Err(Reject::Tag) }
+    }
+
     fn tag_len(&self) -> usize {
         match self.method {
             Method::Crc => CRC_TAG,
             Method::Hmac(_) => HMAC_TAG,
         }
     }
+}
+
+/// As [`Key::seal`] of a key by `crc`: for frames that everybody may read and write.
+pub(crate) fn seal_in_the_clear(buf: &mut [u8], len: usize) -> Option<usize> {
+    let (frame, tag) = buf.split_at_mut_checked(len)?;
+    tag.get_mut(..CRC_TAG)?.copy_from_slice(&CRC32.checksum(frame).to_le_bytes());
+    Some(len + CRC_TAG)
+}
+
+/// As [`Key::open`] of a key by `crc`.
+pub(crate) fn open_in_the_clear(frame: &[u8]) -> Result<&[u8], Reject> {
+    let (frame, tag) = frame.split_last_chunk::<CRC_TAG>().ok_or(Reject::Length)?;
+    if CRC32.checksum(frame).to_le_bytes() == *tag { Ok(frame) } else { Err(Reject::Tag) }
 }
 
 /// All accepted keys, up to `N`, and the one that signs.
@@ -93,17 +137,39 @@ impl<const N: usize> KeyRing<N> {
         Some(Self { keys, signing })
     }
 
-    /// The same in a smaller ring: the key that signs, and of the others the first that find room.
-    pub(crate) fn narrowed<const M: usize>(self) -> KeyRing<M> {
+    /// The same, put into a smaller ring: the key that signs, and of the others the first that find room.
+    pub fn narrow_into<const M: usize>(&self, to: &mut KeyRing<M>) {
         let signing = self.signing_id();
-        let mut keys = Vec::new();
+        let keys = &mut to.keys;
+        keys.clear();
         let (first, others) = (self.signing, self.keys.len());
         for at in core::iter::once(first).chain((0..others).filter(|&at| at != first)) {
             // What finds no room is not accepted.
             let _ = keys.push(self.keys[at].clone());
         }
         debug_assert!(M > 0 && keys.first().is_some_and(|key: &Key| key.id == signing));
-        KeyRing { keys, signing: 0 }
+        to.signing = 0;
+    }
+
+    /// These keys in place of those that it had; false, and none, unless `signing` is among them.
+    pub fn fill(&mut self, keys: impl Iterator<Item = Key>, signing: u8) -> bool {
+        self.keys.clear();
+        for key in keys {
+            // What finds no room is not accepted.
+            let _ = self.keys.push(key);
+        }
+        let found = self.keys.iter().position(|key| key.id == signing);
+        if found.is_none() {
+            self.keys.clear();
+        }
+        self.signing = found.unwrap_or(0);
+        found.is_some()
+    }
+
+    /// Nobody is believed. Only to be filled.
+    #[inline(always)]
+    pub(crate) const fn empty() -> Self {
+        Self { keys: Vec::new(), signing: 0 }
     }
 
     /// Whether key `id` is accepted.
@@ -139,17 +205,7 @@ impl<const N: usize> KeyRing<N> {
     /// Appends the tag to the `len` bytes of frame in `buf`; the whole length, `None` if it doesn't fit.
     #[must_use]
     pub fn seal(&self, buf: &mut [u8], len: usize) -> Option<usize> {
-        let key = &self.keys[self.signing];
-        let end = len + key.tag_len();
-        let (frame, tag) = buf.get_mut(..end)?.split_at_mut(len);
-        match &key.method {
-            Method::Crc => tag.copy_from_slice(&CRC32.checksum(frame).to_le_bytes()),
-            Method::Hmac(keyed) => {
-                let full = keyed.clone().chain_update(frame).finalize().into_bytes();
-                tag.copy_from_slice(&full[..HMAC_TAG]);
-            }
-        }
-        Some(end)
+        self.keys[self.signing].seal(buf, len)
     }
 
     /// The frame without its tag, if key `id` is accepted and the tag is its own.
@@ -157,16 +213,7 @@ impl<const N: usize> KeyRing<N> {
     /// # Errors
     /// [`Reject::Length`], [`Reject::Key`] or [`Reject::Tag`]. The comparison takes constant time.
     pub fn open<'f>(&self, frame: &'f [u8], id: u8) -> Result<&'f [u8], Reject> {
-        let key = self.keys.iter().find(|key| key.id == id).ok_or(Reject::Key)?;
-        let body = frame.len().checked_sub(key.tag_len()).ok_or(Reject::Length)?;
-        let (frame, tag) = frame.split_at(body);
-        let genuine = match &key.method {
-            Method::Crc => CRC32.checksum(frame).to_le_bytes() == tag,
-            Method::Hmac(keyed) => {
-                keyed.clone().chain_update(frame).verify_truncated_left(tag).is_ok()
-            }
-        };
-        if genuine { Ok(frame) } else { Err(Reject::Tag) }
+        self.keys.iter().find(|key| key.id == id).ok_or(Reject::Key)?.open(frame)
     }
 }
 

@@ -54,6 +54,12 @@ impl Deframer {
         self.len > 0 && !matches!(self.sync, Sync::Opened)
     }
 
+    /// Whether this byte would end a frame, or damage.
+    #[must_use]
+    pub const fn ends_with(&self, byte: u8) -> bool {
+        byte == cobs::DELIMITER && self.holds_something()
+    }
+
     /// Takes one byte; at a delimiter, the frame that it ended.
     pub fn push(&mut self, byte: u8) -> Option<Result<&[u8], Damage>> {
         if byte != cobs::DELIMITER {
@@ -128,7 +134,7 @@ impl<P> FramePort<P> {
             let byte = self.chunk[self.at];
             self.at += 1;
             // A frame that is handed out keeps the deframer borrowed, so it is asked beforehand.
-            if byte == cobs::DELIMITER && self.deframer.holds_something() {
+            if self.deframer.ends_with(byte) {
                 return self.deframer.push(byte);
             }
             self.deframer.push(byte);

@@ -23,7 +23,7 @@ use heapless::Vec;
 pub use body::{Board, Entry, Identity, Note, Refusal, SelfTest, Settings, TestShown, TestState};
 use body::{Reader, Writer};
 
-use super::auth::{CRC_TAG, Key, KeyRing};
+use super::auth::{CRC_TAG, Key, KeyRing, open_in_the_clear, seal_in_the_clear};
 use super::{MAX_FRAME, Reject};
 use crate::id::Voter;
 
@@ -149,17 +149,15 @@ pub fn is_request(frame: &[u8]) -> bool {
     is_service(frame) && (kind == Kind::Request as u8 || kind == Kind::ClearRequest as u8)
 }
 
-/// The ring for frames in the clear: its tag finds damage and keeps nobody out.
-fn in_the_clear() -> KeyRing<1> {
-    let keys = Key::crc(0).into_iter().collect();
-    KeyRing::new(keys, 0).expect("the only key is listed")
-}
-
-fn seal<const N: usize>(kind: Kind, keys: &KeyRing<N>, writer: Writer<'_>) -> Option<usize> {
+/// By a key, or in the clear.
+fn seal(kind: Kind, key: Option<&Key>, writer: Writer<'_>) -> Option<usize> {
     let Writer { buf, at } = writer;
     buf[0] = FIRST;
-    buf[1] = (kind as u8) << 4 | keys.signing_id();
-    keys.seal(buf, at)
+    buf[1] = (kind as u8) << 4 | key.map_or(0, Key::id);
+    match key {
+        Some(key) => key.seal(buf, at),
+        None => seal_in_the_clear(buf, at),
+    }
 }
 
 /// Body of a frame of one of two kinds, and whether it was signed.
@@ -176,8 +174,8 @@ fn open<'f, const N: usize>(
     let (kind, key) = (second >> 4, second & 0x0F);
     let (body, is_signed) = if kind == signed as u8 {
         (keys.ok_or(Reject::Key)?.open(frame, key)?, true)
-    } else if kind == clear as u8 && frame.len() >= HEAD + CRC_TAG {
-        (in_the_clear().open(frame, key)?, false)
+    } else if kind == clear as u8 && key == 0 && frame.len() >= HEAD + CRC_TAG {
+        (open_in_the_clear(frame)?, false)
     } else {
         return Err(Reject::Decode);
     };
@@ -198,8 +196,8 @@ pub fn encode_request(
     writer.challenge(&request.challenge);
     writer.ask(&request.ask);
     match keys {
-        Some(keys) => seal(Kind::Request, keys, writer),
-        None => seal(Kind::ClearRequest, &in_the_clear(), writer),
+        Some(keys) => seal(Kind::Request, Some(keys.signing()), writer),
+        None => seal(Kind::ClearRequest, None, writer),
     }
     .expect("MAX_FRAME holds every request")
 }
@@ -231,8 +229,8 @@ pub fn encode_answer<const N: usize>(
     let mut writer = Writer { buf, at: HEAD };
     writer.answer(answer);
     match keys {
-        Some(keys) => seal(Kind::Answer, keys, writer),
-        None => seal(Kind::ClearAnswer, &in_the_clear(), writer),
+        Some(keys) => seal(Kind::Answer, Some(keys.signing()), writer),
+        None => seal(Kind::ClearAnswer, None, writer),
     }
     .expect("MAX_FRAME holds every answer")
 }

@@ -57,7 +57,12 @@ pub fn config(me: Voter) -> Config {
         links: [LinkKind::Serial { baud: BAUD }, LinkKind::Broadcast].into_iter().collect(),
         groups: std::iter::once(GroupConfig { home: Voter::A, resources }).collect(),
         auto_failback: true,
-        arbiter: Some(ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None }),
+        arbiter: Some(ArbiterConfig {
+            link: LinkId(0),
+            external_watchdog: false,
+            fences: true,
+            fence: None,
+        }),
         patience: Patience::default(),
         digests: Digests { haresources: 1, settings: 1 },
     }

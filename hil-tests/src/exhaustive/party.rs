@@ -133,7 +133,12 @@ fn config(me: Voter) -> Config {
         })
         .collect(),
         auto_failback: true,
-        arbiter: Some(ArbiterConfig { link: LinkId(0), external_watchdog: false, fence: None }),
+        arbiter: Some(ArbiterConfig {
+            link: LinkId(0),
+            external_watchdog: false,
+            fences: true,
+            fence: None,
+        }),
         patience: Patience::default(),
         digests: Digests { haresources: 1, settings: 1 },
     }

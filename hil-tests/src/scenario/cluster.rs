@@ -342,6 +342,7 @@ impl Cluster {
             arbiter: self.arbiter.map(|dongle| ArbiterConfig {
                 link: LinkId(0),
                 external_watchdog: dongle.external_watchdog,
+                fences: dongle.reset_lines,
                 fence: dongle.reset_lines.then_some(FENCE),
             }),
             patience: Patience::default(),

@@ -119,10 +119,13 @@ impl World {
         let heard =
             [Voter::A, Voter::B].iter().filter_map(|&of| arbiter.ledger().voice(of)).map(|v| v.at);
         let deaf = heard.max().is_none_or(|at| now.since(at) >= arbiter.terms().lease);
-        // Away for less, by the first frame of whoever was promised anything meanwhile.
-        let put_back_at = dongle.put_back_at.map(|at| dongle.unit.clock.local(at));
+        // Away for less, it knows by the first frame of whoever was promised anything meanwhile; unless that node
+        // took the other one's frames, and now takes its own, for news (decision 10, known limits).
         let heard_at = arbiter.ledger().voice(voter(user)).map(|voice| voice.at);
-        let deaf = deaf || put_back_at.is_some() && heard_at <= put_back_at;
+        let deaf = deaf
+            || dongle.put_back.is_some_and(|(at, news)| {
+                news[user] || heard_at <= Some(dongle.unit.clock.local(at))
+            });
         // R12's own assumption is broken where a supervised line proves another board's fall: the arbiter
         // believes it until the requester's silence, or its next life, says "miswired". Not judged is what
         // it has not heard of the target since; that nobody starts anything meanwhile is.

@@ -68,9 +68,34 @@ pub fn provision(line: &mut Line) -> Result<bool, String> {
     }
     let identity =
         line.identify(true).map_err(|error| format!("it does not answer our key: {error}"))?;
+    set_times(line, &identity)?;
     let (id, numbers) = (identity.challenge.id, super::tell::numbers(identity.keys));
     say(&format!("provisioned: dongle number {id}, keys {numbers}, {signing} signs"));
     Ok(true)
+}
+
+/// Pulse and watchdog time of ha.cf, if the dongle has others.
+fn set_times(line: &mut Line, identity: &Identity) -> Result<(), String> {
+    let deadtime = line.settings.proto.timing.deadtime;
+    let Some(wanted) = line.settings.dongle else { return Ok(()) };
+    if wanted.are_kept_by(identity.settings, deadtime) {
+        return Ok(());
+    }
+    let settings = wanted.on_the_wire();
+    let silence = wanted
+        .watchdog
+        .map_or_else(String::new, |silence| format!(", its watchdog waits for {silence}"));
+    say(&format!("its pulse is {}{silence}", wanted.pulse));
+    match line.ask(&Ask::Settings(settings))? {
+        Answer::Done { .. } => Ok(()),
+        Answer::Refused { why: Refusal::Unknown, .. } => Err(format!(
+            "its program knows no other pulse than {} and no other watchdog time than deadtime: flash a newer one, or \
+             write these into ha.cf",
+            hb_mcu::PULSE
+        )),
+        Answer::Refused { why, .. } => Err(refused(why)),
+        other => Err(format!("the dongle answered something else: {other:?}")),
+    }
 }
 
 fn set(

@@ -5,13 +5,13 @@ use std::path::Path;
 use hb_proto::wire::Reject;
 use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
 use hb_proto::wire::service::{
-    Answer, Ask, Board, Challenge, Entry, Identity, Note, Refusal, SelfTest, TestState,
+    Answer, Ask, Board, Challenge, Entry, Identity, Note, Refusal, SelfTest, Settings, TestState,
 };
 
 use super::line::Line;
 use super::pins;
 use super::tests_of_lines;
-use crate::dongle::{InWords, judge};
+use crate::dongle::{Expected, InWords, judge};
 
 /// A line on stdout. That nobody reads it any more is no reason to leave something half done.
 pub fn say(line: &str) {
@@ -101,7 +101,7 @@ pub fn status(line: &mut Line, state_dir: &Path) -> Result<bool, String> {
     for (name, value) in text {
         say(&format!("  {name:<11}  {value}"));
     }
-    let problems = judge(&identity, settings.me, settings.signing_key, Some(answers));
+    let problems = judge(&identity, Some(answers), &Expected::of(&settings));
     for &problem in &problems {
         let words = InWords { problem, line: &line.device, me: settings.me, names: &names };
         say(&format!("! {words}"));
@@ -141,6 +141,11 @@ fn facts(identity: &Identity, names: &[String; 2]) -> Vec<(&'static str, String)
         ("power", power.join(", ")),
         ("reset lines", lines.collect::<Vec<_>>().join(", ")),
     ];
+    if let Some(Settings { pulse_ms, watchdog_ms }) = identity.settings {
+        let silence =
+            if watchdog_ms == 0 { "deadtime".to_owned() } else { format!("{watchdog_ms} ms") };
+        facts.push(("times", format!("a pulse of {pulse_ms} ms; watchdog after {silence}")));
+    }
     if let Some(test) = identity.test {
         let state = match test.state {
             TestState::UnderWay => "under way",

@@ -89,7 +89,7 @@ pub fn commission(line: &mut Line, target: &str, state_dir: &Path) -> Result<boo
         "{name}'s reset line is pulled. Waiting until {name} is back (heartbeat must start at its boot)"
     ));
     let began = Instant::now();
-    let proved = outcome(line, node, began)?;
+    let proved = outcome(line, node, PATIENCE)?;
     let seconds = began.elapsed().as_secs();
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let result =
@@ -108,9 +108,14 @@ pub fn commission(line: &mut Line, target: &str, state_dir: &Path) -> Result<boo
     Ok(proved)
 }
 
-fn outcome(line: &mut Line, node: Voter, began: Instant) -> Result<bool, String> {
+/// Whether the pulse ended that node's life and no other's, once the dongle knows.
+///
+/// # Errors
+/// It does not know by then, or never will.
+pub fn outcome(line: &mut Line, node: Voter, patience: Duration) -> Result<bool, String> {
+    let began = Instant::now();
     let mut last = None;
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < patience {
         thread::sleep(LOOK_EVERY);
         // One that isn't answered is asked again: the machine that was reset may feed the dongle.
         let Ok(identity) = line.identify(true) else { continue };
@@ -126,5 +131,5 @@ fn outcome(line: &mut Line, node: Voter, began: Instant) -> Result<bool, String>
             None => {}
         }
     }
-    Err("nothing is known after ten minutes: look at that machine".to_owned())
+    Err(format!("nothing is known after {} s: look at that machine", patience.as_secs()))
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::rc::Rc;
 
-use hb_mcu::{Blank, Clock as _, Dongle, Parts, Wires, provisioned};
+use hb_mcu::{Blank, Clock as _, Dongle, Parts, Room, Wires, is_provisioned};
 use hb_proto::arbiter;
 use hb_proto::id::Voter;
 use hb_proto::time::{Duration, Instant};
@@ -66,7 +66,7 @@ pub struct Spec {
 /// The process's poll interval, so that a lost wake-up costs little.
 const AT_MOST: Duration = Duration::from_millis(50);
 
-type HostDongle = Dongle<Tty, Tty, ResetOutput, Input, HostClock, Files, Feeder>;
+type HostDongle<'r> = Dongle<'r, Tty, Tty, ResetOutput, Input, HostClock, Files, Feeder>;
 
 /// Levels of the inputs for A and for B.
 #[derive(Clone, Debug, Default)]
@@ -115,20 +115,20 @@ fn live(spec: &Spec) -> Result<(), RigError> {
     let clock = HostClock(Rc::new(RefCell::new(Clock::new())));
     let mut store = Files(spec.memory.clone());
     let given = spec.config_dir.as_ref().map(|dir| keys_of(dir, &spec.node)).transpose()?;
-    let stored = provisioned(&mut store).doing(|| "reading its keys".into())?;
-    let reset = reason(&spec.reset);
-    if given.is_none() && stored.is_none() {
+    let stored = is_provisioned(&mut store).doing(|| "reading its keys".into())?;
+    let (reset, mut room) = (reason(&spec.reset), Box::new(Room::new()));
+    let room = &mut room;
+    if given.is_none() && !stored {
         let parts = (clock.clone(), store, Feeder::default());
-        let blank = Blank::new((one, two), parts, Board::Host, reset);
+        let blank = Blank::new(room, (one, two), parts, Board::Host, reset);
         return wait_for_a_key(blank, clock, &watched);
     }
     let (board, watchdog) = (Board::Host, Feeder::default());
     let parts = Parts { board, one, two, wires, clock: clock.clone(), store, watchdog };
-    let config = |id| arbiter::Config::new(id, spec.baud);
-    let dongle = match (given, stored) {
-        (None, Some((number, keys))) => Dongle::start(config(number), keys, reset, parts),
-        (Some(keys), _) => Dongle::start(config(spec.id), keys, reset, parts),
-        (None, None) => unreachable!("it is blank"),
+    let config = arbiter::Config::new(spec.id, spec.baud);
+    let dongle = match given {
+        None => Dongle::start_stored(room, spec.baud, reset, parts),
+        Some(keys) => Dongle::start(room, config, &keys, reset, parts),
     };
     let dongle = dongle.map_err(|error| RigError::Machine {
         machine: "the dongle".into(),
@@ -150,7 +150,7 @@ fn keys_of(config_dir: &Path, node: &str) -> Result<KeyRing, RigError> {
 
 /// A dongle without keys, until it has one.
 fn wait_for_a_key(
-    mut blank: Blank<Tty, Tty, HostClock, Files, Feeder>,
+    mut blank: Blank<'_, Tty, Tty, HostClock, Files, Feeder>,
     mut clock: HostClock,
     watched: &[OwnedFd],
 ) -> Result<(), RigError> {
@@ -184,7 +184,7 @@ fn reason(name: &str) -> ResetReason {
 
 /// Until the rig is gone; true: until this life is over.
 fn serve(
-    mut dongle: HostDongle,
+    mut dongle: HostDongle<'_>,
     levels: &Levels,
     mut clock: HostClock,
     watched: &[OwnedFd],

@@ -2,6 +2,8 @@
 #![no_std]
 #![deny(missing_docs)]
 
+#[cfg(feature = "memory")]
+mod memory;
 pub mod pl011;
 mod register;
 mod remains;
@@ -9,4 +11,4 @@ mod serve;
 
 pub use register::Register;
 pub use remains::{Remains, begin, leave};
-pub use serve::{Board, Body, run};
+pub use serve::{Board, run};

@@ -1,10 +1,8 @@
 //! The loop of every board.
 
 use embedded_hal::digital::{InputPin, OutputPin};
-use hb_mcu::{Blank, Clock, Dongle, Lamps, Parts, Port, Store, Watchdog, provisioned};
-use hb_proto::arbiter::{Config, MAX_ARBITER_KEYS};
+use hb_mcu::{Blank, Clock, Dongle, Lamps, Parts, Port, Room, Store, Watchdog, is_provisioned};
 use hb_proto::time::Instant;
-use hb_proto::wire::auth::KeyRing;
 use hb_proto::wire::message::arbiter::ResetReason;
 
 /// What a board does around a turn.
@@ -17,12 +15,11 @@ pub trait Board {
     fn restart(&mut self) -> !;
 }
 
-/// Of what a dongle is made, and the speed of its lines.
-pub type Body<P, O, I, C, S, W> = (Parts<P, P, O, I, C, S, W>, u32);
-
 /// Lives, with keys or without. What can't even begin waits for the watchdog and tries again.
 pub fn run<P, O, I, C, S, W>(
-    (mut parts, baud): Body<P, O, I, C, S, W>,
+    room: &mut Room,
+    parts: Parts<P, P, O, I, C, S, W>,
+    baud: u32,
     clock: C,
     reset: ResetReason,
     mut board: impl Board,
@@ -35,16 +32,18 @@ where
     S: Store,
     W: Watchdog,
 {
+    let Parts { board: which, one, two, mut wires, clock: own, mut store, watchdog } = parts;
     // R12: released before anything else is looked at, in a blank dongle too.
-    for wires in &mut parts.wires {
+    for wires in &mut wires {
         let _ = wires.reset.set_low();
     }
-    match provisioned(&mut parts.store) {
+    let provisioned = is_provisioned(&mut store);
+    // Made anew and not passed on: a copy less on the stack.
+    let parts = Parts { board: which, one, two, wires, clock: own, store, watchdog };
+    match provisioned {
         Err(_) => {}
-        Ok(None) => wait_for_keys(parts, clock, reset, &mut board),
-        Ok(Some((number, keys))) => {
-            live(parts, clock, reset, (Config::new(number, baud), keys), &mut board);
-        }
+        Ok(false) => wait_for_keys(room, parts, clock, reset, &mut board),
+        Ok(true) => live(room, parts, clock, (reset, baud), &mut board),
     }
     board.restart()
 }
@@ -52,6 +51,7 @@ where
 /// Until it has got a key. A frame of its own: a voter needs the room for itself.
 #[inline(never)]
 fn wait_for_keys<P, O, I, C, S, W>(
+    room: &mut Room,
     parts: Parts<P, P, O, I, C, S, W>,
     mut clock: C,
     reset: ResetReason,
@@ -63,7 +63,7 @@ fn wait_for_keys<P, O, I, C, S, W>(
     W: Watchdog,
 {
     let Parts { board: which, one, two, clock: own, store, watchdog, .. } = parts;
-    let mut blank = Blank::new((one, two), (own, store, watchdog), which, reset);
+    let mut blank = Blank::new(room, (one, two), (own, store, watchdog), which, reset);
     while !blank.is_over() {
         let due = blank.turn();
         board.show(Lamps::blank(clock.now()));
@@ -71,13 +71,13 @@ fn wait_for_keys<P, O, I, C, S, W>(
     }
 }
 
-/// Until it gets other keys.
+/// Until another one is due.
 #[inline(never)]
 fn live<P, O, I, C, S, W>(
+    room: &mut Room,
     parts: Parts<P, P, O, I, C, S, W>,
     mut clock: C,
-    reset: ResetReason,
-    (config, keys): (Config, KeyRing<MAX_ARBITER_KEYS>),
+    (reset, baud): (ResetReason, u32),
     board: &mut impl Board,
 ) where
     P: Port,
@@ -87,9 +87,9 @@ fn live<P, O, I, C, S, W>(
     S: Store,
     W: Watchdog,
 {
-    let mut started = Dongle::start(config, keys, reset, parts);
+    let mut begun = Dongle::start_stored(room, baud, reset, parts);
     // By reference: moved out, it would take its room twice.
-    let Ok(dongle) = &mut started else { return };
+    let Ok(dongle) = &mut begun else { return };
     while !dongle.is_over() {
         let due = dongle.turn();
         while dongle.poll_event().is_some() {}

@@ -52,6 +52,19 @@ impl Line {
         Self { stream, heard }
     }
 
+    /// Both ends of a plain wire.
+    ///
+    /// # Panics
+    /// Without descriptors for two sockets.
+    #[must_use]
+    pub fn pair() -> [Self; 2] {
+        let (one, other) = UnixStream::pair().expect("two descriptors");
+        let mut ends = [Self::new(one), Self::new(other)];
+        // A delimiter, as a node's first: who listens then knows where a frame begins.
+        ends.iter_mut().for_each(|end| end.send_bytes(&[0]));
+        ends
+    }
+
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().expect("the reader doesn't panic")
     }

@@ -13,7 +13,7 @@ mod uart;
 
 use embedded_hal::digital::{InputPin as _, OutputPin as _};
 use hb_board::{Board, Remains};
-use hb_mcu::{Kept, Lamps, Parts, erase_keys};
+use hb_mcu::{Kept, Lamps, Parts, Room, erase_keys};
 use hb_proto::time::Instant;
 use hb_proto::wire::message::arbiter::ResetReason;
 use hb_proto::wire::service;
@@ -60,6 +60,7 @@ fn reset_cause() -> Option<ResetReason> {
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
+    static mut ROOM: Room = Room::new();
     let Remains { reset, retained } = hb_board::begin(reset_cause());
     parts::start_clocks();
     let watchdog = Dog::start();
@@ -77,7 +78,7 @@ fn main() -> ! {
     let [one, two] = uart::open();
     let which = service::Board::Lm3s6965evb;
     let parts = Parts { board: which, one, two, wires, clock: SysClock, store, watchdog };
-    hb_board::run((parts, BAUD), SysClock, reset, board)
+    hb_board::run(ROOM, parts, BAUD, SysClock, reset, board)
 }
 
 /// Nothing stays pulled; the watchdog does the rest.

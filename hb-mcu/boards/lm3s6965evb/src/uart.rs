@@ -9,15 +9,18 @@ use crate::registers::*;
 /// What arrives in 22 ms at 115200 bit/s: longer than any turn, and than a write to memory.
 const ROOM: usize = 256;
 
+/// What the program adds to while it is sent, some 500 µs apart; the rest waits in [`hb_mcu`]'s own queue.
+const GOING: usize = 64;
+
 static CAME: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
-static GOES: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
+static GOES: [Ring<GOING>; 2] = [const { Ring::new() }; 2];
 
 // SAFETY: the PL011s of this chip (data sheet, memory map).
 const UARTS: [Pl011; 2] =
     unsafe { [Pl011(Register::at(0x4000_C000)), Pl011(Register::at(0x4000_D000))] };
 
 /// 115200 bit/s at 50 MHz: 50,000,000 / (16 × 115,200) = 27 + 8/64.
-pub fn open() -> [RingPort<ROOM>; 2] {
+pub fn open() -> [RingPort<ROOM, GOING>; 2] {
     set(PORT_A + AFSEL, 0b11);
     set(PORT_A + DEN, 0b11);
     set(PORT_D + AFSEL, 0b1100);

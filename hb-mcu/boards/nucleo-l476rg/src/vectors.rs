@@ -8,9 +8,11 @@ use crate::parts;
 
 /// What arrives in 22 ms at 115200 bit/s: longer than any turn.
 const ROOM: usize = 256;
+/// What the program adds to while it is sent, some 500 µs apart; the rest waits in [`hb_mcu`]'s own queue.
+const GOING: usize = 64;
 
 static CAME: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
-static GOES: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
+static GOES: [Ring<GOING>; 2] = [const { Ring::new() }; 2];
 
 // SAFETY: USART1 and USART3 of this chip.
 const USARTS: [Register; 2] = unsafe { [Register::at(0x4001_3800), Register::at(0x4000_4800)] };
@@ -26,7 +28,7 @@ const RX_FULL: u32 = 1 << 5;
 const OVERRUN: u32 = 1 << 3;
 
 /// 115200 bit/s at 80 MHz: 80,000,000 / 115,200 = 694.
-pub fn open() -> [RingPort<ROOM>; 2] {
+pub fn open() -> [RingPort<ROOM, GOING>; 2] {
     for usart in USARTS {
         usart.plus(BRR).write(694);
         usart.write(ENABLED);

@@ -8,7 +8,7 @@ mod vectors;
 
 use embedded_hal::digital::{InputPin as _, OutputPin as _};
 use hb_board::{Board, Remains};
-use hb_mcu::{Kept, Lamps, Parts, erase_keys};
+use hb_mcu::{Kept, Lamps, Parts, Room, erase_keys};
 use hb_proto::time::Instant;
 use hb_proto::wire::service;
 
@@ -38,6 +38,7 @@ impl Board for Pico {
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
+    static mut ROOM: Room = Room::new();
     let Remains { reset, retained } = hb_board::begin(parts::reset_cause());
     parts::start_clocks();
     let watchdog = Dog::start();
@@ -55,7 +56,7 @@ fn main() -> ! {
     let [one, two] = vectors::open();
     let which = service::Board::Rp2040Pico;
     let parts = Parts { board: which, one, two, wires, clock: MicroClock, store, watchdog };
-    hb_board::run((parts, BAUD), MicroClock, reset, board)
+    hb_board::run(ROOM, parts, BAUD, MicroClock, reset, board)
 }
 
 /// Nothing stays pulled; the watchdog does the rest.

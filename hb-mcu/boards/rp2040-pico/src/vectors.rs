@@ -8,16 +8,18 @@ use crate::parts;
 
 /// What arrives in 22 ms at 115200 bit/s: longer than any turn.
 const ROOM: usize = 256;
+/// What the program adds to while it is sent, some 500 µs apart; the rest waits in [`hb_mcu`]'s own queue.
+const GOING: usize = 64;
 
 static CAME: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
-static GOES: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
+static GOES: [Ring<GOING>; 2] = [const { Ring::new() }; 2];
 
 // SAFETY: the PL011s of this chip (data sheet, 2.2).
 const UARTS: [Pl011; 2] =
     unsafe { [Pl011(Register::at(0x4003_4000)), Pl011(Register::at(0x4003_8000))] };
 
 /// 115200 bit/s at 125 MHz: 125,000,000 / (16 × 115,200) = 67 + 52/64.
-pub fn open() -> [RingPort<ROOM>; 2] {
+pub fn open() -> [RingPort<ROOM, GOING>; 2] {
     for uart in UARTS {
         uart.open(67, 52);
     }

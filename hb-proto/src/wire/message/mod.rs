@@ -94,10 +94,16 @@ impl Echo {
         life == boot.value() & 0xFF && newest <= ECHO_SEQ_MASK / 2 && seq > newest
     }
 
-    /// Whether this can echo a frame of `boot`: of a life's number only the low byte is told.
+    /// What is told of the life that is echoed: the low byte of its number.
     #[must_use]
-    pub const fn is_of(self, boot: BootId) -> bool {
-        self.0 >> ECHO_SEQ_BITS == boot.value() & 0xFF
+    pub const fn life(self) -> u8 {
+        (self.0 >> ECHO_SEQ_BITS) as u8
+    }
+
+    /// What an echo of a frame of `boot` tells of that life.
+    #[must_use]
+    pub const fn life_of(boot: BootId) -> u8 {
+        (boot.value() & 0xFF) as u8
     }
 
     /// Whether this echoes frame `seq` of life `boot`.
@@ -482,6 +488,7 @@ impl Opened<'_> {
     ///
     /// # Errors
     /// [`Reject::Decode`], [`Reject::Trailing`] or [`Reject::Meaning`].
+    #[inline(never)] // Its temporaries are large, and gone when the message is processed.
     pub fn message(&self) -> Result<Message, Reject> {
         match self.kind {
             KIND_STATUS => Ok(Message::Status(decode::<PackedStatus>(self.body)?.unpack()?)),

@@ -123,7 +123,7 @@ fn an_identity_of_another_version_is_read() {
     let newest = Answer::Identity(identity);
     let body = encode_answer::<16>(&newest, None, &mut buf) - CRC_TAG;
     buf[body..body + 3].fill(0xA5);
-    let len = in_the_clear().seal(&mut buf, body + 3).expect("room");
+    let len = seal_in_the_clear(&mut buf, body + 3).expect("room");
     assert_eq!(open_answer(&buf[..len], None), Ok((newest, false)));
 }
 

@@ -55,7 +55,7 @@ impl World {
         unit.arbiter = Some(Box::new(arbiter));
         dongle.heard = Default::default();
         (dongle.started_at, dongle.bound_at) = (self.now, self.now);
-        dongle.put_back_at = None;
+        dongle.put_back = None;
         let lines = self.knobs.arbiter.is_some_and(|knobs| knobs.reset_lines);
         for node in [Voter::A, Voter::B] {
             if fresh && lines {

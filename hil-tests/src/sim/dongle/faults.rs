@@ -235,6 +235,11 @@ impl World {
 
     /// A dongle that was powered on the shelf: its loop ran, nobody was there.
     fn warm_up(&mut self) {
+        // The newest life of any dongle that each node knows.
+        let newest = [0, 1].map(|who| {
+            let node = &self.machines[who].daemon.as_deref()?.node;
+            Some(node.arbiter(self.machines[who].clock.local(self.now))?.boot?.value())
+        });
         let Some(dongle) = self.dongle.as_deref_mut() else { return };
         dongle.powered = true;
         let (since, now) = (dongle.unit.clock.clone(), self.now);
@@ -242,7 +247,9 @@ impl World {
         if dongle.unit.arbiter.is_some() {
             // It never stopped; whatever it is bound to, it is bound to of itself.
             (dongle.started_at, dongle.heard) = dongle.unit.known;
-            (dongle.bound_at, dongle.put_back_at) = (0, Some(now));
+            let boot = dongle.unit.boot;
+            let news = newest.map(|life| life.is_some_and(|life| life < boot));
+            (dongle.bound_at, dongle.put_back) = (0, Some((now, news)));
         } else {
             self.start_arbiter_at(shelved_at);
         }

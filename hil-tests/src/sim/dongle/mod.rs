@@ -151,9 +151,9 @@ pub struct Dongle {
     /// header without power has no pull-up to read, and a sense input doesn't fall twice.
     pub(super) pulsed: [Option<(At, bool)>; 2],
     pub(super) provable: [bool; 2],
-    /// When it was put back in, if it never lost its power: until it has heard a node since, it need not know what
-    /// another one promised that node.
-    pub(in crate::sim) put_back_at: Option<At>,
+    /// When it was put back in, if it never lost its power, and which nodes know a lower life of another one only:
+    /// its frames are news to them.
+    pub(in crate::sim) put_back: Option<(At, [bool; 2])>,
     /// When what it is bound to began: its life, or an absence that it noticed (R8).
     pub(super) bound_at: At,
     pub(super) turns: (At, u32),
@@ -184,7 +184,7 @@ impl Dongle {
             heard: [Heard::default(); 2],
             pulsed: [None; 2],
             provable: [true; 2],
-            put_back_at: None,
+            put_back: None,
             bound_at: 0,
             turns: (0, 0),
         }

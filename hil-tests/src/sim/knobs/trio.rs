@@ -109,6 +109,7 @@ impl ArbiterKnobs {
         ArbiterConfig {
             link: LinkId(0),
             external_watchdog: self.external_watchdog,
+            fences: true,
             fence: self.fence(links),
         }
     }
