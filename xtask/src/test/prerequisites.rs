@@ -16,7 +16,7 @@ use crate::rig::GUESTS;
 use crate::{Place, fuzz};
 
 /// Programs that tests call, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("cc", "gcc libc6-dev"),
     ("make", "make"),
     ("git", "git"),
@@ -27,6 +27,8 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("setpriv", "util-linux"),
     // Only root can run it: elsewhere its test is a skip.
     ("pppd", "ppp"),
+    // The rig of real ports on two hosts.
+    ("ssh", "openssh-client"),
 ];
 /// Cargo's subcommands, and the rustup components that bring them.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -46,11 +48,13 @@ pub fn check(place: &Place) -> Outcome {
         Ok(Miri::There) => {}
         Err(_) => done.push("no Miri".to_owned()),
     }
-    match qemu::qemu() {
-        Ok(true) => done.push("installed QEMU".to_owned()),
-        Ok(false) => {}
-        // Its stage is a skip that says why, as above.
-        Err(_) => done.push("no QEMU".to_owned()),
+    for qemu in [qemu::GUESTS, qemu::BOARD] {
+        match qemu.have() {
+            Ok(true) => done.push(format!("installed {}", qemu.package())),
+            Ok(false) => {}
+            // Its stage is a skip that says why, as above.
+            Err(_) => done.push(format!("no {}", qemu.package())),
+        }
     }
     if problems.is_empty() {
         Outcome::passed(done.join(", "))

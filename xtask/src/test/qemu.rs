@@ -1,4 +1,4 @@
-//! QEMU for the rig of virtual machines: installed where that takes nothing away.
+//! QEMU for the rig of virtual machines and for the dongle's board: installed where that takes nothing away.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,53 +8,76 @@ use std::sync::OnceLock;
 use super::output::capture;
 use super::prerequisites::{NoDaemons, in_path, is_root};
 
-const PROGRAM: &str = "qemu-system-x86_64";
-const PACKAGE: &str = "qemu-system-x86";
-
-/// Looks for QEMU, and installs it when this is root; once in a run. True: it was installed now.
-///
-/// # Errors
-/// Why there is none, and the command that brings it.
-pub fn qemu() -> Result<bool, String> {
-    static FOUND: OnceLock<Result<bool, String>> = OnceLock::new();
-    FOUND.get_or_init(find).clone()
+/// What of QEMU a stage runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Qemu {
+    program: &'static str,
+    package: &'static str,
+    found: &'static OnceLock<Result<bool, String>>,
 }
 
-fn find() -> Result<bool, String> {
-    if in_path(PROGRAM) {
-        return Ok(false);
+/// The guests of the rig of virtual machines.
+pub const GUESTS: Qemu = {
+    static FOUND: OnceLock<Result<bool, String>> = OnceLock::new();
+    Qemu { program: "qemu-system-x86_64", package: "qemu-system-x86", found: &FOUND }
+};
+/// The board that runs the dongle's firmware.
+pub const BOARD: Qemu = {
+    static FOUND: OnceLock<Result<bool, String>> = OnceLock::new();
+    Qemu { program: "qemu-system-arm", package: "qemu-system-arm", found: &FOUND }
+};
+
+impl Qemu {
+    /// Its Debian package.
+    pub const fn package(self) -> &'static str {
+        self.package
     }
-    let how = format!("to have it:  apt-get install --no-install-recommends {PACKAGE}");
-    if !is_root() || !in_path("apt-get") {
-        return Err(format!(
-            "no {PROGRAM} here; {how} (as root, or what your distribution calls it)"
-        ));
+
+    /// Looks for it, and installs it when this is root; once in a run. True: it was installed now.
+    ///
+    /// # Errors
+    /// Why there is none, and the command that brings it.
+    pub fn have(self) -> Result<bool, String> {
+        self.found.get_or_init(|| self.find()).clone()
     }
-    let _guard = NoDaemons::establish()?;
-    let _ = apt(&[], &["update"]);
-    let plain = install(&[]);
-    if plain.is_ok() {
-        return Ok(true);
-    }
-    // A machine may have another part of QEMU from backports (qemu-utils, say), which the release's own version
-    // would take away: the same backports then have what fits. Its lists are kept apart from the machine's.
-    let backports = with_backports().and_then(|options| {
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        apt(&options, &["update"])?;
-        install(&options)
-    });
-    match (plain, backports) {
-        (_, Ok(())) => Ok(true),
-        (Err(plain), Err(backports)) => Err(format!(
-            "no {PROGRAM} here, and apt can't install it ({plain}; {backports}); {how}"
-        )),
-        (Ok(()), Err(_)) => Ok(true),
+
+    fn find(self) -> Result<bool, String> {
+        let Self { program, package, .. } = self;
+        if in_path(program) {
+            return Ok(false);
+        }
+        let how = format!("to have it:  apt-get install --no-install-recommends {package}");
+        if !is_root() || !in_path("apt-get") {
+            return Err(format!(
+                "no {program} here; {how} (as root, or what your distribution calls it)"
+            ));
+        }
+        let _guard = NoDaemons::establish()?;
+        let _ = apt(&[], &["update"]);
+        let plain = install(&[], package);
+        if plain.is_ok() {
+            return Ok(true);
+        }
+        // A machine may have another part of QEMU from backports (qemu-utils, say), which the release's own version
+        // would take away: the same backports then have what fits. Its lists are kept apart from the machine's.
+        let backports = with_backports().and_then(|options| {
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            apt(&options, &["update"])?;
+            install(&options, package)
+        });
+        match (plain, backports) {
+            (_, Ok(())) => Ok(true),
+            (Err(plain), Err(backports)) => Err(format!(
+                "no {program} here, and apt can't install it ({plain}; {backports}); {how}"
+            )),
+            (Ok(()), Err(_)) => Ok(true),
+        }
     }
 }
 
 /// Installs it, unless something would be removed for it.
-fn install(options: &[&str]) -> Result<(), String> {
-    let what = ["install", "--yes", "--no-install-recommends", PACKAGE];
+fn install(options: &[&str], package: &str) -> Result<(), String> {
+    let what = ["install", "--yes", "--no-install-recommends", package];
     let plan = apt(options, &[&["--simulate"], &what[..]].concat())?;
     if let Some(removed) = removed(&plan) {
         return Err(format!("it would remove {removed}"));

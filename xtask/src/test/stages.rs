@@ -177,8 +177,11 @@ fn firmware_of_every_board(place: &Place) -> Outcome {
     Outcome::passed(told.join(", "))
 }
 
-/// The tests of the real program. Without QEMU each of them is a skip.
+/// The tests of the real program. Without QEMU that is a skip with its reason.
 fn emulated_board(place: &Place) -> Outcome {
+    if let Err(reason) = qemu::BOARD.have() {
+        return Outcome::skipped(vec![reason]);
+    }
     let mut command = place.cargo();
     command.current_dir(place.root.join("hb-mcu/boards"));
     command.args(["test", "--locked", "--no-fail-fast", "-p", "emulated", "--target-dir"]);
@@ -238,7 +241,7 @@ const MACHINES_TESTS: [&str; 3] = ["vm", "metal_guest", "metal_hosts"];
 
 /// Two QEMU guests tell stories. Where there can be none, that is a skip with its reason.
 fn virtual_machines(place: &Place) -> Outcome {
-    if let Err(reason) = qemu::qemu() {
+    if let Err(reason) = qemu::GUESTS.have() {
         return Outcome::skipped(vec![reason]);
     }
     let built = exits_zero(&mut rig::build_guests(place));
