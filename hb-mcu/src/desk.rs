@@ -41,8 +41,10 @@ pub(crate) struct Desk {
     ends_at: Option<Instant>,
     /// The last test of a line.
     pub(crate) test: Option<TestShown>,
-    /// The longest turn of this life.
+    /// The longest turn since the last self-test, or of this life.
     pub(crate) longest_turn: Duration,
+    /// It was told in this turn.
+    pub(crate) told_longest: bool,
 }
 
 impl Desk {
@@ -55,6 +57,7 @@ impl Desk {
             ends_at: None,
             test: None,
             longest_turn: Duration::ZERO,
+            told_longest: false,
         }
     }
 

@@ -208,7 +208,10 @@ where
         if duties.all() {
             self.watchdog.feed();
         }
-        self.desk.longest_turn = self.desk.longest_turn.max(self.clock.now().since(woke));
+        let longest = self.desk.longest_turn.max(self.clock.now().since(woke));
+        // A self-test takes longer than what it is asked about.
+        let told = core::mem::take(&mut self.desk.told_longest);
+        self.desk.longest_turn = if told { Duration::ZERO } else { longest };
         self.due(now)
     }
 

@@ -143,10 +143,9 @@ fn the_command_tells_stories_lists_skips_and_explains_a_wrong_rig_toml() {
     assert!(said.contains(".toml:2: a = \"ttyUSB0\": expected an absolute path"), "{said}");
 
     let lines = format!("[[line]]\na = {a:?}\nb = {b:?}\n");
-    let hosts = format!("{lines}[a]\nssh = \"one\"\n[b]\nssh = \"two\"\n");
-    let (code, _, said) = command(&file, &hosts, &["power"]);
+    let (code, _, said) = command(&file, &format!("{lines}[a]\nssh = \"one\"\n"), &["power"]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("doesn't play on two machines over ssh yet"), "{said}");
+    assert!(said.contains(".toml:4: one of [a] and [b] alone"), "{said}");
 
     let (code, _, said) = command(&file, &lines, &["--detect"]);
     assert_eq!(code, Some(2), "{said}");

@@ -124,6 +124,7 @@ where
         let read = self.store.read(Area::Flash, &mut bytes);
         let record = read.ok().and_then(|len| Record::decode(bytes.get(..len)?));
         let [a, b] = &mut self.harness;
+        self.desk.told_longest = true;
         SelfTest {
             store: record.is_some_and(|record| record.boot == self.arbiter.boot()),
             crypto: known_answer(),

@@ -96,7 +96,7 @@ fn garbage_on_one_port_never_starves_the_other() {
     let mut pair = Pair::new();
     pair.silent[1] = true;
     pair.run(&mut board, Duration::from_secs(2));
-    let noise: Vec<u8> = (0..1150_u32).map(|at| (at * 7919 >> 3) as u8).collect();
+    let noise: Vec<u8> = (0..1150_u32).map(|at| ((at * 7919) >> 3) as u8).collect();
     for garbage in [noise, vec![0; 1150], vec![0x55; 1150]] {
         pair.got = [Vec::new(), Vec::new()];
         let (started, mut sent) = (Instant::now(), 0);

@@ -183,7 +183,7 @@ pub struct SelfTest {
     pub line_high: [Option<bool>; 2],
     /// Levels of the sense inputs.
     pub sense_high: [Option<bool>; 2],
-    /// The longest turn of this life, microseconds.
+    /// The longest turn since the last self-test, or of this life, microseconds.
     pub longest_turn_us: u32,
     /// Times that a UART lost bytes.
     pub port_failures: u32,
