@@ -37,7 +37,7 @@ fn noticed(rule: Mutant, inputs: u64) -> Option<(u64, String)> {
 fn the_oracle_of_the_trio_can_fail() {
     for rule in [R1Two, R2Classic, R4NoGuard, R8Free] {
         let (input, what) =
-            noticed(rule, 2000).unwrap_or_else(|| panic!("{rule:?} is not noticed"));
+            noticed(rule, 10_000).unwrap_or_else(|| panic!("{rule:?} is not noticed"));
         println!("{rule:?}: input {input}: {what}");
     }
 }

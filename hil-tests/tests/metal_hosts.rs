@@ -180,7 +180,12 @@ impl Hosts {
     fn switch(&mut self) {
         for node in Node::BOTH {
             let wish = |word: &str| self.kit.place.join(format!("{word}{}", node.index()));
-            let (off, on) = (wish("off"), wish("on"));
+            let (off, on, reset) = (wish("off"), wish("on"), wish("reset"));
+            if reset.exists() {
+                self.off(node);
+                self.on(node);
+                fs::remove_file(reset).expect("it is ours");
+            }
             if off.exists() {
                 self.off(node);
                 fs::remove_file(off).expect("it is ours");
@@ -203,8 +208,10 @@ impl Hosts {
             };
             let off = if off.is_empty() { wish("off") } else { off.to_owned() };
             text.push_str(&format!(
-                "[{table}]\nssh = \"{host}\"\npower.off = \"{off}\"\npower.on = \"{}\"\n",
-                wish("on")
+                "[{table}]\nssh = \"{host}\"\npower.off = \"{off}\"\npower.on = \"{}\"\n\
+                 power.reset = \"{}\"\n",
+                wish("on"),
+                wish("reset")
             ));
         }
         let file = self.kit.place.join("rig.toml");
@@ -269,6 +276,7 @@ fn two_hosts_over_ssh_tell_stories_and_skip_what_takes_hands() {
     with_hosts("two_hosts_over_ssh_tell_stories_and_skip_what_takes_hands", |mut hosts| {
         let stories = [
             "power_loss_of_the_holder",
+            "a_reset_holder_is_taken_over",
             "a_killed_daemon_leaves_nothing_behind",
             "standby_and_takeover",
             "each_link_is_cut_and_healed",
@@ -276,7 +284,7 @@ fn two_hosts_over_ssh_tell_stories_and_skip_what_takes_hands() {
         ];
         let (code, said) = hosts.metal("", &stories);
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("3 passed, 0 failed, 2 skipped"), "{said}");
+        assert!(said.contains("4 passed, 0 failed, 2 skipped"), "{said}");
         for why in [
             "story each_link_is_cut_and_healed: needs verb cut: it takes hands",
             "story the_holder_dies_and_is_fenced: needs verb dongle: rig.toml has none",
