@@ -55,7 +55,12 @@ pub fn trio_config(me: Voter) -> Config {
         links: [LinkKind::Serial { baud: BAUD }, LinkKind::Broadcast].into_iter().collect(),
         groups: [group(Voter::A, 2), group(Voter::B, 1)].into_iter().collect(),
         auto_failback: true,
-        arbiter: Some(ArbiterConfig { link: LinkId(0), external_watchdog: false, fences: true, fence: None }),
+        arbiter: Some(ArbiterConfig {
+            link: LinkId(0),
+            external_watchdog: false,
+            fences: true,
+            fence: None,
+        }),
         patience: Patience {
             start: Duration::from_millis(500),
             stop: Duration::from_millis(500),
