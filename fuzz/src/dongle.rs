@@ -5,7 +5,7 @@ use hb_proto::id::{BootId, GroupId, Voter};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::message;
-use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
+use hb_proto::wire::message::arbiter::{LineShown, ResetReason, Shown};
 
 use crate::bytes::KEYS;
 
@@ -179,11 +179,13 @@ impl Dongle {
         }
         let opened = message::open(bytes, &KEYS).expect("own frames are genuine");
         let message = opened.arbiter_message().expect("own frames are understood");
-        assert!(self.stored.is_some(), "R8: it stores before it speaks");
+        let stored = self.stored.as_ref().expect("R8: it stores before it speaks");
         for group in (0..16).map(GroupId) {
             // The frame may have waited for its line, and what it shows be over.
             if let Some(node) = message.status().promisees.shown(group).promisee() {
-                let kept = self.kept[node.index()] >> group.0 & 1 == 1;
+                // Stored as *unknown*, it binds the next life to everybody.
+                let shown = stored.promisees.shown(group);
+                let kept = self.kept[node.index()] >> group.0 & 1 == 1 || shown == Shown::Withheld;
                 assert!(kept, "R8: group {} is shown to {node:?} and was never stored", group.0);
             }
         }
