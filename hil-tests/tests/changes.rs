@@ -126,7 +126,8 @@ fn an_arbiter_is_put_in_and_taken_out() {
         let mut watch = Watch::build(Dongle::default());
         let file = watch.bench().machine(Node::One).config_file("ha.cf");
         let with = fs::read_to_string(file).expect("it is there");
-        let is_its = |line: &&str| line.starts_with("arbiter ") || line.starts_with("guard");
+        let is_its =
+            |line: &&str| ["arbiter ", "fence ", "guard"].iter().any(|word| line.starts_with(word));
         let without: String =
             with.lines().filter(|line| !is_its(line)).map(|line| format!("{line}\n")).collect();
         edit(&watch, |_| without.clone());
