@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hb_linux::rig::bench::{Bench, Network, Node, Options};
@@ -46,6 +47,9 @@ impl Kit {
             ));
         }
         let packages = target.join("rig-vm/packages");
+        // One test unpacks them for all.
+        static UNPACKING: Mutex<()> = Mutex::new(());
+        let _unpacking = UNPACKING.lock().unwrap_or_else(PoisonError::into_inner);
         for name in PACKAGES {
             if !packages.join(name).is_dir() {
                 image::unpack(&packages, name, &packages.join(name))?;
