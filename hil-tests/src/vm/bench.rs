@@ -25,8 +25,8 @@ use super::image::Image;
 use super::power::Power;
 use super::relay::Relay;
 use super::seen::Shared;
+use crate::chronicle::Clock;
 use crate::netns::files;
-use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
 use crate::wires::Wire;
 
