@@ -309,6 +309,12 @@ fn a_power_command_that_switches_nothing_makes_the_story_fail() {
             said.contains("linuxha1 has") && said.contains("linuxha2 log"),
             "no timeline: {said}"
         );
+        let evidence = said.lines().find_map(|line| line.strip_prefix("evidence: "));
+        let evidence = PathBuf::from(evidence.unwrap_or_else(|| panic!("none: {said}")));
+        let heard = fs::read(evidence.join("public.pcap")).expect("the client's machine listens");
+        // More than a pcap file's header (draft-ietf-opsawg-pcap).
+        assert!(heard.len() > 24, "{} bytes", heard.len());
+        assert!(said.contains("eth0: linuxha1 announces 192.168.85.3"), "{said}");
     });
 }
 

@@ -14,6 +14,7 @@ use hb_proto::time::{Duration, Instant};
 use super::config::Config;
 use super::person::Person;
 use super::remote::Remote;
+use crate::capture::Capture;
 use crate::chronicle::{Clock, Ends, client};
 use crate::netns::files;
 use crate::netns::host::Stalls;
@@ -58,6 +59,8 @@ struct Up {
     cluster: Cluster,
     seen: Shared,
     clients: Vec<Probe>,
+    /// What arrives on the service's network, at the client.
+    capture: Capture,
     /// Each machine's, on the service's network.
     macs: [Mac; 2],
     stalls: Stalls,
@@ -149,11 +152,22 @@ impl TwoHosts {
         }
         Ok(clients)
     }
+
+    /// To what arrives where the client is: broadcasts, and what is meant for it.
+    fn listen(&self, macs: [Mac; 2]) -> std::io::Result<Capture> {
+        let capture = Capture::start(self.clock, Box::new(move |mac| owner(macs, mac)))?;
+        capture.tap(None, 0, links::index(&self.config.client)?)?;
+        Ok(capture)
+    }
+}
+
+fn owner(macs: [Mac; 2], mac: Mac) -> Option<Machine> {
+    Machine::BOTH.into_iter().find(|machine| macs[machine.index()] == mac)
 }
 
 impl Up {
     fn owner(&self, mac: Mac) -> Option<Machine> {
-        Machine::BOTH.into_iter().find(|machine| self.macs[machine.index()] == mac)
+        owner(self.macs, mac)
     }
 
     /// Compares how daemons ended with how verbs ended them.
@@ -184,12 +198,14 @@ impl Rig for TwoHosts {
         }
         let macs = self.prepare(cluster).map_err(Cannot::Broken)?;
         let clients = self.start_clients(cluster).map_err(Cannot::Broken)?;
+        let capture = self.listen(macs).map_err(|error| Cannot::Broken(error.to_string()))?;
         let stalls =
             Stalls::record(self.clock).map_err(|error| Cannot::Broken(error.to_string()))?;
         self.up = Some(Up {
             cluster: cluster.clone(),
             seen: Arc::new(Mutex::new(Seen::new(cluster.clone()))),
             clients,
+            capture,
             macs,
             stalls,
             ends: Ends::default(),
@@ -283,8 +299,9 @@ impl Rig for TwoHosts {
         self.client(group, |record| client::overlap(record, self.clock, from))
     }
 
-    fn announcements(&mut self, _machine: Machine, _group: usize) -> Result<Vec<Instant>, Missing> {
-        Err(Missing { verb: "announcements", why: "they are not listened for between two hosts" })
+    fn announcements(&mut self, machine: Machine, group: usize) -> Result<Vec<Instant>, Missing> {
+        let (up, address) = (self.up.as_ref(), files::address(group));
+        Ok(up.map_or_else(Vec::new, |up| up.capture.announcements(machine, address)))
     }
 
     fn told(
@@ -336,6 +353,9 @@ impl Rig for TwoHosts {
             source: Source::Host,
             text: format!("begins to wait {} ms for a machine to be up, or off", took.millis()),
         }));
+        // Half of what makes a peer dead.
+        let gap = Duration::from_micros(up.cluster.timing.deadtime.micros() / 2);
+        moments.extend(up.capture.moments(gap, self.clock.now()));
         moments
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
+use hb_linux::rig::Mac;
 use hb_linux::rig::bench::{CLIENT, Cable, Half, Network, Node};
 use hb_linux::rig::dongle::{self, Dongle};
 use hb_linux::rig::host::Scratch;
@@ -19,12 +20,12 @@ mod disk;
 mod plugs;
 
 use super::agent::Ran;
-use super::capture::Capture;
 use super::consoles::Consoles;
 use super::image::Image;
 use super::power::Power;
 use super::relay::Relay;
 use super::seen::Shared;
+use crate::capture::Capture;
 use crate::chronicle::Clock;
 use crate::netns::files;
 use crate::scenario::cluster::Machine;
@@ -155,7 +156,7 @@ impl Bench {
             cables,
             probes: Vec::new(),
             relays: [Vec::new(), Vec::new()],
-            capture: Capture::start(clock).map_err(words)?,
+            capture: Capture::start(clock, Box::new(sender)).map_err(words)?,
             _consoles: consoles.map_err(words)?,
             image,
             options,
@@ -424,6 +425,11 @@ impl Bench {
     pub fn client(&self, group: usize) -> Option<&Probe> {
         self.probes.get(group)
     }
+}
+
+/// Byte 4 of a guest's own address is its number.
+fn sender(mac: Mac) -> Option<Machine> {
+    Machine::BOTH.into_iter().find(|machine| machine.index() + 1 == usize::from(mac[4]))
 }
 
 impl Drop for Bench {

@@ -11,13 +11,12 @@
 //! | kernel, initramfs | [`image`], [`mod@cpio`], [`modules`] |
 //! | a guest with power | [`power`], [`qmp`], [`agent`] |
 //! | both of them, and their wires | [`mod@bench`] |
-//! | what is seen of them | [`seen`], [`capture`], [`consoles`], [`crate::wires`] |
+//! | what is seen of them | [`seen`], [`crate::capture`], [`consoles`], [`crate::wires`] |
 //! | the scenario language | [`rig`] |
 
 pub mod agent;
 pub mod bench;
 pub mod campaign;
-pub mod capture;
 pub mod consoles;
 pub mod cpio;
 pub mod image;
