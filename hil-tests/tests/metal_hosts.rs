@@ -3,12 +3,13 @@
 //! way there, not a board or an outlet.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hb_linux::rig::bench::{Bench, Network, Node, Options};
@@ -201,6 +202,37 @@ impl Hosts {
         }
     }
 
+    /// What the person is asked for, done with the rig.
+    fn do_by_hand(&mut self, asked: &str) {
+        let node = if asked.contains("linuxha1") { Node::One } else { Node::Two };
+        let unplugged = asked.starts_with("unplug ");
+        if asked.contains("the null-modem cable of ttyS0 ") {
+            self.bench.cut_serial(0, unplugged);
+        } else if asked.contains("the cable of eth1 ") {
+            self.bench.cut(Network::Private, unplugged);
+        } else if asked.starts_with("press the reset button of ") {
+            self.off(node);
+            self.on(node);
+        } else if asked.starts_with("take the power from ") {
+            self.off(node);
+        } else if asked.starts_with("give ") {
+            self.on(node);
+        } else {
+            panic!("no hands for: {asked}");
+        }
+    }
+
+    /// Without power commands.
+    fn rig_toml_by_hand(&self) -> PathBuf {
+        let file = self.kit.place.join("rig.toml");
+        let text = format!(
+            "client = \"{INTERFACE}\"\n[[line]]\na = \"/dev/ttyS0\"\nb = \"/dev/ttyS0\"\n\
+             [a]\nssh = \"linuxha1\"\n[b]\nssh = \"linuxha2\"\n"
+        );
+        fs::write(&file, text).expect("writable");
+        file
+    }
+
     fn rig_toml(&self, off: &str) -> PathBuf {
         let place = self.kit.place.display();
         let mut text =
@@ -255,6 +287,73 @@ impl Hosts {
     }
 }
 
+/// What a program has asked so far, and how much of it was answered.
+#[derive(Default)]
+struct Prompts {
+    heard: String,
+    answered: usize,
+}
+
+impl Prompts {
+    /// The next that waits for an answer.
+    fn next(&mut self) -> Option<String> {
+        let rest = &self.heard[self.answered..];
+        let (question, _) = rest.split_once(", then press Enter (s, Enter: skip this story) ")?;
+        let asked = question.rsplit_once(">> ").map_or(question, |(_, asked)| asked).to_owned();
+        self.answered += question.len() + 1;
+        Some(asked)
+    }
+}
+
+impl Hosts {
+    /// `cargo xtask rig metal` with somebody at its terminal; its output, and what was asked.
+    fn metal_by_hand(&mut self, stories: &[&str]) -> (Option<i32>, String, Vec<String>) {
+        let said = self.kit.place.join("said");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_metal"))
+            .arg("--config")
+            .arg(self.rig_toml_by_hand())
+            .args(stories)
+            .env("PATH", self.kit.path())
+            .env("HB_RIG_PROGRAMS", programs().hb.parent().expect("it lies somewhere"))
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(File::create(&said).expect("a file"))
+            .spawn()
+            .expect("it runs");
+        let (mut hands, mut words) =
+            (child.stdin.take().expect("piped"), child.stderr.take().expect("piped"));
+        let prompts = Arc::new(Mutex::new(Prompts::default()));
+        let listener = std::thread::spawn({
+            let prompts = prompts.clone();
+            move || {
+                let mut bytes = [0; 4096];
+                while let Ok(length @ 1..) = words.read(&mut bytes) {
+                    let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                    prompts.lock().expect("no panic").heard.push_str(&text);
+                }
+            }
+        });
+        let (began, mut asked) = (Instant::now(), Vec::new());
+        let status = loop {
+            let question = prompts.lock().expect("no panic").next();
+            if let Some(question) = question {
+                self.do_by_hand(&question);
+                asked.push(question);
+                hands.write_all(b"\n").expect("it waits for an answer");
+            }
+            if let Some(status) = child.try_wait().expect("it is ours") {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                let _ = child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        listener.join().expect("no panic");
+        (status.code(), fs::read_to_string(said).expect("readable"), asked)
+    }
+}
+
 impl Drop for Hosts {
     fn drop(&mut self) {
         Node::BOTH.into_iter().for_each(|node| self.off(node));
@@ -295,6 +394,29 @@ fn two_hosts_over_ssh_tell_stories_and_skip_what_takes_hands() {
         ] {
             assert!(said.contains(why), "{why}: {said}");
         }
+    });
+}
+
+/// What no command of rig.toml does is asked of whoever sits at the terminal: here the test, with the rig's cables.
+#[test]
+fn a_person_at_two_hosts_unplugs_cables_and_presses_the_reset_button() {
+    let name = "a_person_at_two_hosts_unplugs_cables_and_presses_the_reset_button";
+    with_hosts(name, |mut hosts| {
+        let stories = [
+            "each_link_is_cut_and_healed",
+            "the_loser_releases_before_the_winner_announces",
+            "a_reset_holder_is_taken_over",
+        ];
+        let (code, said, asked) = hosts.metal_by_hand(&stories);
+        assert_eq!(code, Some(0), "{said}\n{asked:#?}");
+        assert!(said.contains("3 passed, 0 failed, 0 skipped"), "{said}");
+        let presses =
+            asked.iter().filter(|one| one.as_str() == "press the reset button of linuxha1");
+        assert_eq!(presses.count(), 1, "{asked:#?}");
+        // Each link alone, then both.
+        let unplugged = asked.iter().filter(|one| one.starts_with("unplug ")).count();
+        let plugged = asked.iter().filter(|one| one.starts_with("plug ")).count();
+        assert_eq!((unplugged, plugged), (4, 4), "{asked:#?}");
     });
 }
 
