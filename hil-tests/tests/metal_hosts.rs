@@ -12,9 +12,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hb_linux::rig::bench::{Bench, Network, Node, Options};
+use hb_linux::rig::bench::{Bench, Half, Network, Node, Options};
+use hb_linux::rig::dongle::{self, Dongle};
 use hb_linux::rig::{init, links, sys};
 use hil_tests::inside::{inside, programs};
+use hil_tests::netns::files;
+use hil_tests::scenario::{Cluster, Machine};
 use hil_tests::vm::image;
 
 /// All that is told here.
@@ -130,8 +133,28 @@ struct Hosts {
 
 impl Hosts {
     fn new(kit: Kit) -> Self {
-        let options = Options::of_the_guide(programs().clone());
+        Self::with(kit, None)
+    }
+
+    /// With the rig's dongle in the line: provisioned with a story's keys, its reset lines tested.
+    fn with(kit: Kit, cluster: Option<&Cluster>) -> Self {
+        let dongle = cluster.map(|cluster| dongle::Build {
+            baud: cluster.baud,
+            reset_lines: true,
+            evidence: dongle::Evidence::Supervised,
+            supply: dongle::Supply::Both,
+        });
+        let options = Options { dongle, ..Options::of_the_guide(programs().clone()) };
         let bench = Bench::new(&options).expect("the rig can be made");
+        if let Some(cluster) = cluster {
+            for (name, text) in [
+                ("ha.cf", files::ha_cf(cluster)),
+                ("haresources", files::haresources(cluster, Machine::A)),
+                ("authkeys", files::AUTHKEYS.to_owned()),
+            ] {
+                bench.install(Node::One, name, &text, 0o600).expect("a file");
+            }
+        }
         let here = File::open("/proc/thread-self/ns/net").expect("it is there");
         links::veth(PLUG, INTERFACE, [2, 0, 0, 0, 0x64, 9], here.as_fd()).expect("a veth pair");
         sys::checksums_in_software(INTERFACE).expect("a veth can");
@@ -183,6 +206,11 @@ impl Hosts {
 
     /// Does what rig.toml's commands ask for, by files in the kit's place.
     fn switch(&mut self) {
+        // Whom the dongle has reset.
+        for (node, _) in self.bench.resets() {
+            self.off(node);
+            self.on(node);
+        }
         for node in Node::BOTH {
             let wish = |word: &str| self.kit.place.join(format!("{word}{}", node.index()));
             let (off, on, reset) = (wish("off"), wish("on"), wish("reset"));
@@ -213,6 +241,16 @@ impl Hosts {
         } else if asked.starts_with("press the reset button of ") {
             self.off(node);
             self.on(node);
+        } else if asked.starts_with("unplug the cable between the dongle and ")
+            || asked.starts_with("plug the cable between the dongle and ")
+        {
+            self.bench.half(node, Half::Cut, unplugged);
+        } else if asked == "press the dongle's reset button" {
+            self.dongle().reset().expect("it can be reset");
+        } else if asked.starts_with("take the dongle out: ") {
+            self.dongle().remove();
+        } else if asked == "put the dongle in again" {
+            self.dongle().insert(false).expect("it can be put in");
         } else if asked.starts_with("take the power from ") {
             self.off(node);
         } else if asked.starts_with("give ") {
@@ -222,11 +260,16 @@ impl Hosts {
         }
     }
 
+    fn dongle(&self) -> &Dongle {
+        self.bench.dongle().expect("the rig has one")
+    }
+
     /// Without power commands.
     fn rig_toml_by_hand(&self) -> PathBuf {
         let file = self.kit.place.join("rig.toml");
+        let dongle = self.bench.dongle().is_some();
         let text = format!(
-            "client = \"{INTERFACE}\"\n[[line]]\na = \"/dev/ttyS0\"\nb = \"/dev/ttyS0\"\n\
+            "dongle = {dongle}\nclient = \"{INTERFACE}\"\n[[line]]\na = \"/dev/ttyS0\"\nb = \"/dev/ttyS0\"\n\
              [a]\nssh = \"linuxha1\"\n[b]\nssh = \"linuxha2\"\n"
         );
         fs::write(&file, text).expect("writable");
@@ -336,6 +379,7 @@ impl Hosts {
         let (began, mut asked) = (Instant::now(), Vec::new());
         let status = loop {
             let question = prompts.lock().expect("no panic").next();
+            self.switch();
             if let Some(question) = question {
                 self.do_by_hand(&question);
                 asked.push(question);
@@ -365,10 +409,13 @@ impl Drop for Hosts {
 
 /// Inside, with two hosts; a skip where there can be none.
 fn with_hosts(name: &str, test: impl FnOnce(Hosts)) {
+    with_kit(name, |kit| test(Hosts::new(kit)));
+}
+
+fn with_kit(name: &str, test: impl FnOnce(Kit)) {
     match Kit::fetch() {
         Ok(packages) => inside(name, || {
-            let kit = Kit::unpack(&packages).expect("it can be unpacked");
-            test(Hosts::new(kit));
+            test(Kit::unpack(&packages).expect("it can be unpacked"));
         }),
         Err(why) => println!("SKIP: {name}: {}", why.replace('\n', "; ")),
     }
@@ -417,6 +464,25 @@ fn a_person_at_two_hosts_unplugs_cables_and_presses_the_reset_button() {
         let unplugged = asked.iter().filter(|one| one.starts_with("unplug ")).count();
         let plugged = asked.iter().filter(|one| one.starts_with("plug ")).count();
         assert_eq!((unplugged, plugged), (4, 4), "{asked:#?}");
+    });
+}
+
+#[test]
+fn a_person_at_two_hosts_takes_the_dongle_out_and_unplugs_it_and_switches_machines_off() {
+    let name =
+        "a_person_at_two_hosts_takes_the_dongle_out_and_unplugs_it_and_switches_machines_off";
+    with_kit(name, |kit| {
+        let cluster = Cluster::two_nodes().group("web", Machine::A).arbiter();
+        let mut hosts = Hosts::with(kit, Some(&cluster));
+        let stories = [
+            "the_dongle_goes_and_comes_back",
+            "a_half_of_the_line_is_cut",
+            "the_holder_dies_and_is_fenced",
+            "a_stopped_holder_is_fenced_before_the_other_starts",
+        ];
+        let (code, said, asked) = hosts.metal_by_hand(&stories);
+        assert_eq!(code, Some(0), "{said}\n{asked:#?}");
+        assert!(said.contains("3 passed, 0 failed, 1 skipped"), "{said}");
     });
 }
 
