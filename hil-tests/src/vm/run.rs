@@ -9,8 +9,9 @@ use hb_linux::rig::machine::Programs;
 use hb_proto::time::Instant as RigInstant;
 
 use super::campaign::{Campaign, Circumstances};
+use super::elf;
 use super::image::{self, Image};
-use super::rig::Guests;
+use super::rig::{Brain, Guests};
 use super::stories::{self as own, Stop};
 use super::{power, snapshot};
 use crate::scenario::rig::Rig;
@@ -25,8 +26,10 @@ cargo xtask rig vm --list                 their names
 cargo xtask rig vm --campaign N [--seed S] [--report FILE]
                                           N faults at random, with the dongle; the report goes to FILE too
 cargo xtask rig vm --quick                what `cargo xtask test` runs
-cargo xtask rig vm --dongle host|PROGRAM …   the dongle's brain: its library in a process of the host, or a program that
-                                          says and hears the same lines (`hb rig-dongle`): an emulated board, say
+cargo xtask rig vm --dongle host|emulated|PROGRAM …
+                                          the dongle's brain: its library in a process of the host; the firmware's ELF
+                                          on QEMU's lm3s6965evb; or a program that says and hears the same lines
+                                          (`hb rig-dongle`)
 HB_RIG_STORIES=N                          stories told at once (1)";
 
 /// The word that marks a campaign's own process.
@@ -37,6 +40,8 @@ const PROGRAMS: &str = "HB_RIG_PROGRAMS";
 const DONGLE: &str = "HB_RIG_DONGLE";
 /// The one that is a process of the host.
 const HOST: &str = "host";
+/// The one that is the firmware's ELF on an emulated board.
+const EMULATED: &str = "emulated";
 /// What the command line chose.
 static CHOSEN: OnceLock<String> = OnceLock::new();
 /// Stories told at once: two guests of one processor each are all that a host of two processors has room for. In
@@ -74,13 +79,21 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let ["--dongle", which, rest @ ..] = words.as_slice() {
-        if *which != HOST && !Path::new(which).is_file() {
-            return fail(&format!("--dongle {which}: expected `host`, or a program's file"));
+        if ![HOST, EMULATED].contains(which) && !Path::new(which).is_file() {
+            return fail(&format!(
+                "--dongle {which}: expected `host`, `emulated`, or a program's file"
+            ));
+        }
+        if *which == EMULATED
+            && let Err(why) = elf::firmware()
+        {
+            return fail(&why);
         }
         let _ = CHOSEN.set((*which).to_owned());
         words = rest.to_vec();
     }
     match words.as_slice() {
+        [elf::WORD, ..] => elf::main(&arguments[1..]),
         [TELL, name] => tell(name),
         [FAULTS, count, seed, report] => faults(count, seed, Path::new(report)),
         ["--help"] => {
@@ -100,7 +113,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn quick() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|word| word == TELL || word == FAULTS) {
+    if arguments.first().is_some_and(|word| [TELL, FAULTS, elf::WORD].contains(&word.as_str())) {
         return main();
     }
     let words: Vec<&str> =
@@ -147,10 +160,27 @@ fn binaries() -> PathBuf {
     std::env::var_os(PROGRAMS).map_or_else(|| target().join("release"), PathBuf::from)
 }
 
-/// The dongle's brain: who started this process has chosen.
-fn dongle() -> PathBuf {
+/// The dongle's brain: a word or a program's file, which the command line or who started this process has chosen.
+fn chosen() -> String {
     let chosen = CHOSEN.get().cloned().or_else(|| std::env::var(DONGLE).ok());
-    chosen.filter(|which| which != HOST).map_or_else(|| programs().hb, PathBuf::from)
+    chosen.unwrap_or_else(|| HOST.to_owned())
+}
+
+fn dongle() -> Result<Brain, String> {
+    Ok(match chosen().as_str() {
+        HOST => Brain {
+            program: programs().hb,
+            elf: None,
+            name: "its library in a process of the host".to_owned(),
+        },
+        EMULATED => {
+            let elf = elf::firmware()?;
+            let size = std::fs::metadata(&elf).map_or(0, |file| file.len());
+            let name = format!("the firmware's ELF ({size} bytes) on QEMU's lm3s6965evb");
+            Brain { program: myself(), elf: Some(elf), name }
+        }
+        program => Brain { program: program.into(), elf: None, name: program.to_owned() },
+    })
 }
 
 fn programs() -> Programs {
@@ -180,8 +210,12 @@ fn tell(name: &str) -> ExitCode {
         Ok(image) => image,
         Err(why) => return fail(&why),
     };
+    let brain = match dongle() {
+        Ok(brain) => brain,
+        Err(why) => return fail(&why),
+    };
     prefer_the_rig();
-    let mut rig = Guests::new(image, dongle());
+    let mut rig = Guests::new(image, brain);
     if let Some(story) = own::named(name) {
         let told = (story.tell)(&mut rig);
         return ended(name, &mut rig, told);
@@ -292,7 +326,7 @@ fn enter() -> Command {
     } else {
         Command::new(hb)
     };
-    command.arg("rig-enter").env(PROGRAMS, binaries()).env(DONGLE, dongle());
+    command.arg("rig-enter").env(PROGRAMS, binaries()).env(DONGLE, chosen());
     command
 }
 
@@ -342,14 +376,12 @@ fn faults(count: &str, seed: &str, report: &Path) -> ExitCode {
         Ok(image) => image,
         Err(why) => return fail(&why),
     };
-    prefer_the_rig();
-    let (kernel, brain) = (image.version.clone(), dongle());
-    let dongle = if brain == programs().hb {
-        "its library in a process of the host".to_owned()
-    } else {
-        brain.display().to_string()
+    let brain = match dongle() {
+        Ok(brain) => brain,
+        Err(why) => return fail(&why),
     };
-    let on = Circumstances { kernel, dongle };
+    prefer_the_rig();
+    let on = Circumstances { kernel: image.version.clone(), dongle: brain.name.clone() };
     let mut rig = Guests::new(image, brain);
     let began = Instant::now();
     let mut campaign = Campaign { seed, ..Campaign::default() };
