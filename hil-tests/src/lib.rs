@@ -1,6 +1,7 @@
 //! Scenarios and rigs.
 
 pub mod bench;
+pub mod chronicle;
 pub mod exhaustive;
 pub mod inside;
 pub mod metal;

@@ -13,8 +13,8 @@ use hb_linux::rig::bench::Network;
 use serde_json::json;
 
 use super::config::Host;
+use crate::chronicle::Clock;
 use crate::netns::files;
-use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
 use crate::vm::agent::{Agent, Ran, Sink};
 use crate::vm::bench::node;

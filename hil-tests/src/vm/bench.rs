@@ -26,8 +26,8 @@ use super::pins::{self, Caused, Records};
 use super::power::Power;
 use super::relay::Relay;
 use super::seen::Shared;
+use crate::chronicle::Clock;
 use crate::netns::files;
-use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
 use crate::wires::Wire;
 

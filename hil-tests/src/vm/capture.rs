@@ -13,7 +13,8 @@ use hb_linux::net::packet::{ETHERTYPE_ARP, PacketSocket};
 use hb_proto::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::netns::observer::{Clock, gratuitous};
+use crate::chronicle::Clock;
+use crate::netns::observer::gratuitous;
 use crate::scenario::cluster::Machine;
 use crate::scenario::rig::{Moment, Source};
 use crate::wires::silences;

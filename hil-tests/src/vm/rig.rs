@@ -17,10 +17,10 @@ use super::pins;
 use super::seen;
 pub use super::verbs::Special;
 use super::verbs::Up;
+use crate::chronicle::{Clock, client};
 use crate::inside::commit_line;
 use crate::netns::files;
-use crate::netns::observer::Clock;
-use crate::netns::rig::{MOVED, client_lines, moved, owner, resource_line};
+use crate::netns::rig::owner;
 use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{Cannot, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
@@ -115,10 +115,7 @@ impl Guests {
     #[must_use]
     pub fn log_has(&self, machine: Machine, text: &str, since: Instant) -> bool {
         let Some(up) = &self.up else { return false };
-        let said = |line: &Moment| {
-            line.at >= since && line.source == Source::Log(machine) && line.text.contains(text)
-        };
-        seen::lock(&up.seen).lines.iter().any(said)
+        seen::lock(&up.seen).chronicle.log_has(machine, text, since)
     }
 
     /// How often a daemon or the dongle noticed that it had been kept waiting.
@@ -126,7 +123,8 @@ impl Guests {
     pub fn stalls_told(&self) -> usize {
         let Some(up) = &self.up else { return 0 };
         let seen = seen::lock(&up.seen);
-        let daemons = seen.lines.iter().filter(|line| line.text.contains("was not scheduled for"));
+        let lines = seen.chronicle.lines().iter();
+        let daemons = lines.filter(|line| line.text.contains("was not scheduled for"));
         let events = up.bench.dongle.as_ref().map(Dongle::events).unwrap_or_default();
         daemons.count() + events.iter().filter(|(_, text)| text.starts_with("event Stall")).count()
     }
@@ -231,9 +229,7 @@ impl Rig for Guests {
 
     fn journal(&mut self) -> Vec<Entry> {
         let Some(up) = &self.up else { return Vec::new() };
-        let mut journal = seen::lock(&up.seen).journal.clone();
-        journal.sort_by_key(|entry| entry.at);
-        journal
+        seen::lock(&up.seen).chronicle.journal()
     }
 
     fn daemon_runs(&mut self, machine: Machine) -> bool {
@@ -259,22 +255,15 @@ impl Rig for Guests {
     }
 
     fn answering(&mut self, group: usize) -> Result<Option<Machine>, Missing> {
-        let last = self.client(group, |record| record.last_good().copied())?;
-        Ok(last
-            .filter(|answer| answer.done.elapsed() < SILENT)
-            .and_then(|answer| answer.mac.and_then(owner)))
+        self.client(group, |record| client::answering(record, SILENT, owner))
     }
 
     fn dark(&mut self, group: usize, from: Instant) -> Result<Duration, Missing> {
-        let (begin, now) = (self.clock.host(from), std::time::Instant::now());
-        let outage = self.client(group, |record| record.outage(begin, now))?;
-        Ok(outage.map_or_else(|| self.clock.now().since(from), |outage| outage.lasted.into()))
+        self.client(group, |record| client::dark(record, self.clock, from))
     }
 
     fn overlap(&mut self, group: usize, from: Instant) -> Result<Option<Instant>, Missing> {
-        let begin = self.clock.host(from);
-        let overlap = self.client(group, |record| record.overlap(begin))?;
-        Ok(overlap.map(|overlap| self.clock.at(overlap.at)))
+        self.client(group, |record| client::overlap(record, self.clock, from))
     }
 
     fn announcements(&mut self, machine: Machine, group: usize) -> Result<Vec<Instant>, Missing> {
@@ -289,23 +278,13 @@ impl Rig for Guests {
         phrase: &Phrase,
         since: Instant,
     ) -> Result<usize, Missing> {
-        let said = |moment: &&Moment| {
-            moment.at >= since
-                && moment.source == Source::Log(machine)
-                && phrase.is_in(&moment.text, machine)
-        };
         let Some(up) = &self.up else { return Ok(0) };
-        Ok(seen::lock(&up.seen).lines.iter().filter(said).count())
+        Ok(seen::lock(&up.seen).chronicle.told(machine, phrase, since))
     }
 
     fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
         let Some(up) = &self.up else { return Ok(Vec::new()) };
-        let one = |moment: &Moment| {
-            let its = moment.source == Source::Log(machine) && moment.text.contains(MOVED);
-            // A line that isn't understood must not pass for none.
-            its.then(|| moved(&up.cluster, moment).unwrap_or_else(|| panic!("{}", moment.text)))
-        };
-        Ok(seen::lock(&up.seen).lines.iter().filter_map(one).collect())
+        Ok(seen::lock(&up.seen).chronicle.moves(machine))
     }
 
     fn accepted_twice(&mut self) -> Result<Vec<String>, Missing> {
@@ -329,20 +308,17 @@ impl Rig for Guests {
         }
         let seen = seen::lock(&up.seen);
         complaints.extend(seen.broken.iter().cloned());
-        let bad = seen.lines.iter().filter(|line| line.text.contains("panicked at"));
-        complaints.extend(bad.map(|line| format!("{:?}: {}", line.source, line.text)));
+        complaints.extend(seen.chronicle.panics());
         complaints
     }
 
     fn timeline(&mut self) -> Vec<Moment> {
         let Some(up) = &self.up else { return Vec::new() };
-        let seen = seen::lock(&up.seen);
-        let mut moments = seen.lines.clone();
-        moments.extend(seen.journal.iter().map(|entry| resource_line(&up.cluster, entry)));
+        let mut moments = seen::lock(&up.seen).chronicle.moments();
         for group in 0..up.cluster.groups.len() {
             let name = up.cluster.groups[group].name;
             let lines =
-                self.client(group, |record| client_lines(self.clock, name, record, GAP, owner));
+                self.client(group, |record| client::lines(self.clock, name, record, GAP, owner));
             moments.extend(lines.unwrap_or_default());
         }
         moments.extend(up.resets.iter().map(|&(at, machine, cause)| Moment {
@@ -411,8 +387,7 @@ impl Rig for Guests {
                 fs::write(file, status).map_err(told)?;
             }
         }
-        let journal: String =
-            seen::lock(&up.seen).journal.iter().map(|entry| format!("{entry:?}\n")).collect();
+        let journal = seen::lock(&up.seen).chronicle.journal_text();
         fs::write(directory.join("journal"), journal).map_err(told)
     }
 }
