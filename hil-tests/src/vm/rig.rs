@@ -111,6 +111,13 @@ impl Guests {
         its.map(|&(at, _, cause)| (at, cause)).collect()
     }
 
+    /// How often an output of the dongle was pulled.
+    #[must_use]
+    pub fn pulses(&self) -> usize {
+        let dongle = self.up.as_ref().and_then(|up| up.bench.dongle.as_ref());
+        dongle.map_or(0, |dongle| dongle.pulled().len())
+    }
+
     /// Whether a machine's log had the text at or after `since`.
     #[must_use]
     pub fn log_has(&self, machine: Machine, text: &str, since: Instant) -> bool {
@@ -310,6 +317,14 @@ impl Rig for Guests {
         complaints.extend(seen.broken.iter().cloned());
         complaints.extend(seen.chronicle.panics());
         complaints
+    }
+
+    fn resets_by_pin(&mut self, since: Instant) -> Option<(usize, usize)> {
+        let up = self.up.as_ref().filter(|_| self.dongle.elf.is_some())?;
+        let caused = up.bench.causes().0;
+        let pins = caused.iter().filter(|(_, reset, _)| self.clock.at(reset.at) >= since).count();
+        let its = |one: &&(Instant, Machine, Cause)| one.0 >= since && one.2 == Cause::Watchdog;
+        Some((pins, up.resets.iter().filter(its).count()))
     }
 
     fn timeline(&mut self) -> Vec<Moment> {

@@ -18,6 +18,7 @@ use crate::scenario::rig::Rig;
 use crate::scenario::runner::{self, Verdict};
 use crate::scenario::stories;
 use crate::scenario::telling::{self, TELL, Teller};
+use crate::table;
 
 const HELP: &str = "\
 cargo xtask rig vm [NAME…]                two QEMU guests tell the stories whose names contain one of the words
@@ -26,6 +27,7 @@ cargo xtask rig vm --list                 their names
 cargo xtask rig vm --campaign N [--seed S] [--report FILE]
                                           N faults at random, with the dongle; the report goes to FILE too
 cargo xtask rig vm --quick                what `cargo xtask test` runs
+cargo xtask rig vm --failure-table …      the failure table on virtual machines; --failure-table --help tells the rest
 cargo xtask rig vm --dongle host|emulated|PROGRAM …
                                           the dongle's brain: its library in a process of the host; the firmware's ELF
                                           on QEMU's lm3s6965evb; or a program that says and hears the same lines
@@ -34,6 +36,8 @@ HB_RIG_STORIES=N                          stories told at once (1)";
 
 /// The word that marks a campaign's own process.
 const FAULTS: &str = "--faults";
+/// Plays the failure table; behind it are its arguments.
+const TABLE: &str = "--failure-table";
 /// Where `hb` and `heartbeatd` of the host lie.
 const PROGRAMS: &str = "HB_RIG_PROGRAMS";
 /// The dongle's brain, for the processes that tell stories: see [`dongle`].
@@ -57,7 +61,7 @@ const CAMPAIGN: &str = "campaign";
 const FEW: usize = 5;
 /// Of the language's stories, those that the tests tell here: the others are told by the namespace rig's tests, and by
 /// `cargo xtask rig vm`.
-const QUICK: [&str; 10] = [
+const QUICK: [&str; 9] = [
     "power_loss_of_the_holder",
     "both_lose_power_and_return",
     "a_reset_holder_is_taken_over",
@@ -66,9 +70,12 @@ const QUICK: [&str; 10] = [
     "standby_and_takeover",
     "a_kernel_panic_is_a_death",
     "wall_clocks_jump",
-    "the_holder_dies_and_is_fenced",
     "an_isolated_holder_gives_way",
 ];
+/// Begins the name of a story that the tests tell with the firmware's ELF.
+const WITH_ELF: &str = "elf.";
+/// Those.
+const QUICK_ELF: [&str; 1] = ["a_stopped_owner_is_fenced_and_comes_back_clean"];
 
 /// How a story of the language is told.
 type Tell = fn(&stories::Story, &mut dyn Rig, &Path) -> Verdict;
@@ -93,6 +100,7 @@ pub fn main() -> ExitCode {
         words = rest.to_vec();
     }
     match words.as_slice() {
+        [TABLE, rest @ ..] => table(rest),
         [elf::WORD, ..] => elf::main(&arguments[1..]),
         [TELL, name] => tell(name),
         [FAULTS, count, seed, report] => faults(count, seed, Path::new(report)),
@@ -205,11 +213,15 @@ fn prefer_the_rig() {
     let _ = rustix::process::setpriority_process(None, -10);
 }
 
-fn tell(name: &str) -> ExitCode {
+fn tell(whole: &str) -> ExitCode {
     let image = match image() {
         Ok(image) => image,
         Err(why) => return fail(&why),
     };
+    let name = whole.strip_prefix(WITH_ELF).map_or(whole, |name| {
+        let _ = CHOSEN.set(EMULATED.to_owned());
+        name
+    });
     let brain = match dongle() {
         Ok(brain) => brain,
         Err(why) => return fail(&why),
@@ -218,7 +230,7 @@ fn tell(name: &str) -> ExitCode {
     let mut rig = Guests::new(image, brain);
     if let Some(story) = own::named(name) {
         let told = (story.tell)(&mut rig);
-        return ended(name, &mut rig, told);
+        return ended(whole, &mut rig, told);
     }
     let (plain, tell): (_, Tell) = match name.strip_prefix(WITH_DONGLE) {
         Some(plain) => (plain, runner::tell_with_dongle),
@@ -227,7 +239,7 @@ fn tell(name: &str) -> ExitCode {
     let Some(story) = stories::named(plain) else {
         return fail(&format!("no story is called {plain}"));
     };
-    telling::end(tell(story, &mut rig, &evidence(name)))
+    telling::end(tell(story, &mut rig, &evidence(whole)))
 }
 
 /// A story of this rig alone has ended; if it went wrong everything is kept.
@@ -253,7 +265,7 @@ fn ended(name: &str, rig: &mut Guests, told: own::Told) -> ExitCode {
 /// All of them: this rig's own, the language's, and those of two voters with a dongle in the line, which begin as on the
 /// namespace rig.
 fn names() -> Vec<String> {
-    let own = own::ALL.iter().map(|story| story.name.to_owned());
+    let own = own::ALL.iter().chain(own::FENCING).map(|story| story.name.to_owned());
     let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name.to_owned());
     let alone = |name| stories::WITHOUT_DONGLE.iter().any(|(story, _)| *story == name);
     let with = stories::ALL.iter().filter(|story| !alone(story.name));
@@ -263,12 +275,23 @@ fn names() -> Vec<String> {
 
 /// The stories that the tests tell: this rig's own, and some of the language's.
 fn quick_names() -> Vec<String> {
-    own::ALL.iter().map(|story| story.name).chain(QUICK).map(str::to_owned).collect()
+    let mut names: Vec<String> =
+        own::ALL.iter().map(|story| story.name).chain(QUICK).map(str::to_owned).collect();
+    match elf::firmware() {
+        Ok(_) => names.extend(QUICK_ELF.map(|name| format!("{WITH_ELF}{name}"))),
+        Err(why) => QUICK_ELF
+            .iter()
+            .for_each(|name| println!("SKIP: rig vm: story {WITH_ELF}{name}: {why}")),
+    }
+    names
 }
 
 /// Whether a word of the command line means the story: a part of its name, or `dongle` for those of the third voter.
 fn means(word: &str, name: &str) -> bool {
-    let third = || stories::DONGLE.iter().any(|story| story.name == name);
+    let third = || {
+        let fencing = own::FENCING.iter().any(|story| story.name == name);
+        fencing || stories::DONGLE.iter().any(|story| story.name == name)
+    };
     name.contains(word) || (word == "dongle" && third())
 }
 
@@ -335,6 +358,33 @@ fn in_rig(arguments: &[&str]) -> Command {
     let mut command = enter();
     command.arg(myself()).args(arguments);
     command
+}
+
+/// The failure table of docs/protocol.md §1 on two guests.
+fn table(arguments: &[&str]) -> ExitCode {
+    let stage = table::Stage {
+        command: "cargo xtask rig vm --failure-table",
+        evidence: "vm-failure-table",
+        at_once: AT_ONCE,
+        enter: |arguments| {
+            let mut command = in_rig(&[TABLE]);
+            command.args(arguments);
+            command
+        },
+        rig: || {
+            let (image, brain) = (image()?, dongle()?);
+            prefer_the_rig();
+            Ok(Box::new(Guests::new(image, brain)))
+        },
+        dongle: || dongle().map_or_else(|why| why, |brain| brain.name),
+    };
+    // A rig's own process needs no other one's preparations.
+    let inside = arguments.contains(&"--cases") || arguments.contains(&"--list");
+    if !inside && let Err(why) = prepare() {
+        return fail(&why);
+    }
+    let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+    table::main(&stage, &arguments)
 }
 
 /// Another one each time, and said.
