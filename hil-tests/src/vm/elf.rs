@@ -68,10 +68,13 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
+/// A's reset line on port E, and B's on the next bit.
+const LINE: u8 = 2;
+
 /// A pin that the rig sets, for each of the nodes.
 fn input(word: &str) -> Option<(GpioPort, u8)> {
     match word {
-        "line" => Some((PORT_E, 2)),
+        "line" => Some((PORT_E, LINE)),
         "sense" => Some((PORT_C, 4)),
         "feed" => Some((PORT_C, 6)),
         _ => None,
@@ -162,10 +165,17 @@ impl Board<'_> {
         }
     }
 
+    /// The wire that an output pulls is the one whose level is felt: it falls and rises at once, as on a table, and not
+    /// when the rig has heard of it. A wire that ends nowhere is low already, by the rig's word.
     fn output(&mut self, node: usize, high: bool) {
-        if std::mem::replace(&mut self.high[node], high) != high {
-            say(&format!("reset {node} {}", u8::from(high)));
+        if std::mem::replace(&mut self.high[node], high) == high {
+            return;
         }
+        let (port, bit) = (PORT_E, LINE + u8::from(node == 1));
+        if self.inputs.contains(&(port, bit, true)) {
+            self.chip.set_input(port, bit, !high);
+        }
+        say(&format!("reset {node} {}", u8::from(high)));
     }
 
     /// A chip in reset drives no pin; QEMU's keep what they had.
@@ -205,6 +215,10 @@ impl Board<'_> {
             _ => high,
         };
         let bit = first + node;
+        if word == "line" && self.high[usize::from(node)] {
+            // That this output pulls it is felt already.
+            return;
+        }
         self.inputs.retain(|one| (one.0, one.1) != (port, bit));
         self.inputs.push((port, bit, high));
         self.chip.set_input(port, bit, high);

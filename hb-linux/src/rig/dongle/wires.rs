@@ -59,6 +59,7 @@ impl State {
             self.note(format!("pulls the reset output of {output:?}: {hit:?} is reset"));
         } else if let Some(machine) = self.pulls[index].take() {
             self.outlets[machine.index()].release_reset();
+            self.note(format!("releases the reset output of {output:?}"));
         }
         self.levels();
     }
