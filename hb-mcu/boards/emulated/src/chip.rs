@@ -95,13 +95,13 @@ impl Chip {
         assert_eq!(resets, TRACED_PORT_E, "this QEMU has another tree of devices");
         chip.qtest.command(&format!("irq_intercept_out {resets}"));
         chip.set_input(PORT_F, 1, !begin.button);
-        chip.monitor.command("cont", json!({}));
+        chip.monitor.command("cont", &json!({}));
         (chip, uarts)
     }
 
     fn find_gpio(&mut self) -> Vec<String> {
         const ALL: &str = "/machine/unattached";
-        let list = self.monitor.command("qom-list", json!({ "path": ALL }));
+        let list = self.monitor.command("qom-list", &json!({ "path": ALL }));
         let mut found: Vec<(usize, String)> = Vec::new();
         for entry in list.as_array().expect("a list") {
             let name = entry["name"].as_str().unwrap_or_default();
@@ -140,7 +140,7 @@ impl Chip {
 
     /// Its reset button.
     pub fn reset(&mut self) {
-        self.monitor.command("system_reset", json!({}));
+        self.monitor.command("system_reset", &json!({}));
     }
 
     /// Its program loops for ever from now on, wherever it was; everything else goes on. The flash is as it was.
@@ -172,7 +172,7 @@ impl Chip {
 
     /// What the monitor says to a line of its own language.
     pub fn monitor(&mut self, line: &str) -> String {
-        let said = self.monitor.command("human-monitor-command", json!({ "command-line": line }));
+        let said = self.monitor.command("human-monitor-command", &json!({ "command-line": line }));
         said.as_str().unwrap_or_default().to_owned()
     }
 
@@ -183,7 +183,7 @@ impl Chip {
     pub fn memory(&mut self, address: u32, size: u32) -> Vec<u8> {
         let file = self.directory.join("memory");
         let arguments = json!({ "val": address, "size": size, "filename": file });
-        self.monitor.command("pmemsave", arguments);
+        self.monitor.command("pmemsave", &arguments);
         fs::read(&file).expect("QEMU wrote it")
     }
 }
