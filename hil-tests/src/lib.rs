@@ -9,5 +9,6 @@ pub mod metal;
 pub mod netns;
 pub mod scenario;
 pub mod sim;
+pub mod table;
 pub mod vm;
 pub mod wires;

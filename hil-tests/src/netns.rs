@@ -16,7 +16,6 @@ pub mod files;
 pub mod host;
 pub mod observer;
 pub mod rig;
-pub mod table;
 pub(crate) mod verbs;
 pub(crate) mod view;
 pub mod watch;

@@ -41,6 +41,14 @@ pub fn build(place: &Place) -> Result<Vec<(&'static str, Sizes)>, String> {
     Ok(sizes)
 }
 
+/// Builds the emulated board's program as it is shipped.
+///
+/// # Errors
+/// What a compiler said.
+pub fn build_emulated(place: &Place) -> Result<(), String> {
+    compile(place, BOARDS[0].0, BOARDS[0].1, None)
+}
+
 /// Where programs come to lie: tests find them there.
 pub fn directory(place: &Place) -> PathBuf {
     place.target.join("firmware")

@@ -11,7 +11,9 @@ use hb_proto::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::bench::Bench;
+use super::elf::BAUD;
 use super::image::Image;
+use super::pins;
 use super::seen;
 pub use super::verbs::Special;
 use super::verbs::Up;
@@ -54,20 +56,30 @@ const UNTOLD: &[(&str, Missing)] = &[(
     },
 )];
 
+/// The dongle's brain.
+#[derive(Clone, Debug)]
+pub struct Brain {
+    /// Started as `program rig-dongle SPEC`, it says and hears the lines of [`hb_linux::rig::dongle::process`].
+    pub program: PathBuf,
+    /// The firmware's ELF, if that is what it runs ([`super::elf`]).
+    pub elf: Option<PathBuf>,
+    /// What it is, for a person.
+    pub name: String,
+}
+
 /// Two guests. Build it inside `hb rig-enter`.
 #[derive(Debug)]
 pub struct Guests {
     image: Image,
-    dongle: PathBuf,
+    dongle: Brain,
     clock: Clock,
     up: Option<Up>,
 }
 
 impl Guests {
-    /// Nothing is built yet; rig time begins. `dongle` is the program that is the dongle's brain: `hb`, or another one
-    /// that says and hears the same lines ([`hb_linux::rig::dongle::process`]).
+    /// Nothing is built yet; rig time begins.
     #[must_use]
-    pub fn new(image: Image, dongle: PathBuf) -> Self {
+    pub fn new(image: Image, dongle: Brain) -> Self {
         Self { image, dongle, clock: Clock::start(), up: None }
     }
 
@@ -97,6 +109,13 @@ impl Guests {
         let Some(up) = &self.up else { return Vec::new() };
         let its = up.resets.iter().filter(|reset| reset.1 == machine);
         its.map(|&(at, _, cause)| (at, cause)).collect()
+    }
+
+    /// How often an output of the dongle was pulled.
+    #[must_use]
+    pub fn pulses(&self) -> usize {
+        let dongle = self.up.as_ref().and_then(|up| up.bench.dongle.as_ref());
+        dongle.map_or(0, |dongle| dongle.pulled().len())
     }
 
     /// Whether a machine's log had the text at or after `since`.
@@ -149,6 +168,9 @@ impl Rig for Guests {
             if cluster.arbiter.is_some() {
                 cluster.timing.guard = GUARD;
             }
+        }
+        if cluster.arbiter.is_some() && self.dongle.elf.is_some() {
+            cluster.baud = BAUD;
         }
         cluster
     }
@@ -285,10 +307,24 @@ impl Rig for Guests {
         let Some(up) = &mut self.up else { return Vec::new() };
         up.note_ends();
         let mut complaints = std::mem::take(&mut up.wrong_ends);
+        if let Some(dongle) = &up.bench.dongle {
+            complaints.extend(dongle.broken());
+        }
+        if self.dongle.elf.is_some() {
+            complaints.extend(up.bench.causes().1);
+        }
         let seen = seen::lock(&up.seen);
         complaints.extend(seen.broken.iter().cloned());
         complaints.extend(seen.chronicle.panics());
         complaints
+    }
+
+    fn resets_by_pin(&mut self, since: Instant) -> Option<(usize, usize)> {
+        let up = self.up.as_ref().filter(|_| self.dongle.elf.is_some())?;
+        let caused = up.bench.causes().0;
+        let pins = caused.iter().filter(|(_, reset, _)| self.clock.at(reset.at) >= since).count();
+        let its = |one: &&(Instant, Machine, Cause)| one.0 >= since && one.2 == Cause::Watchdog;
+        Some((pins, up.resets.iter().filter(its).count()))
     }
 
     fn timeline(&mut self) -> Vec<Moment> {
@@ -309,6 +345,13 @@ impl Rig for Guests {
         let source = Source::Dongle;
         let told = |(at, text)| Moment { at: self.clock.at(at), source, text };
         moments.extend(events.into_iter().map(told));
+        if self.dongle.elf.is_some() {
+            moments.extend(up.bench.causes().0.into_iter().map(|(node, reset, write)| Moment {
+                at: self.clock.at(reset.at),
+                source: Source::Dongle,
+                text: format!("what reset {}: {write}", Machine::BOTH[node.index()]),
+            }));
+        }
         let boots = up.bench.boots.iter().map(|(at, took)| Moment {
             at: *at,
             source: Source::Host,
@@ -337,7 +380,7 @@ impl Rig for Guests {
             commit_line(),
             self.image.version,
             versions(),
-            self.dongle.display()
+            self.dongle.name
         );
         fs::write(directory.join("run"), run).map_err(told)?;
         let Some(up) = &mut self.up else { return Ok(()) };
@@ -349,6 +392,9 @@ impl Rig for Guests {
             if worth {
                 fs::copy(entry.path(), directory.join(&name)).map_err(told)?;
             }
+        }
+        if self.dongle.elf.is_some() {
+            pins::keep(&up.bench.dongles(), directory).map_err(told)?;
         }
         for machine in Machine::BOTH {
             if let Some(status) = up.bench.observe(machine) {

@@ -1,6 +1,5 @@
 //! The verbs of the virtual machines: what the language says, done to guests and wires.
 
-use std::path::Path;
 use std::time::Duration as StdDuration;
 
 use hb_linux::control::snapshot::Snapshot;
@@ -14,6 +13,7 @@ use serde_json::json;
 use super::bench::{Bench, Options, node, rig_side};
 use super::image::Image;
 use super::power::Power;
+use super::rig::Brain;
 use super::seen::{self, Seen, Shared};
 use crate::chronicle::{Clock, Ends};
 use crate::netns::dongle::build_of;
@@ -80,7 +80,7 @@ impl Up {
     pub(super) fn build(
         clock: Clock,
         image: &Image,
-        dongle: &Path,
+        dongle: &Brain,
         cluster: &Cluster,
         special: &Special,
     ) -> Result<Self, Cannot> {
@@ -107,7 +107,8 @@ impl Up {
             files
         });
         let seen = Shared::new(std::sync::Mutex::new(Seen::new(cluster.clone())));
-        let bench = Bench::new(options, image.clone(), clock, seen.clone(), &files, dongle);
+        let bench =
+            Bench::new(options, image.clone(), clock, seen.clone(), &files, &dongle.program);
         let mut bench = bench.map_err(Cannot::Broken)?;
         for group in 0..cluster.groups.len() {
             bench.start_client(group).map_err(Cannot::Broken)?;

@@ -235,6 +235,8 @@ fn virtual_machines(place: &Place) -> Outcome {
     let mut command = place.cargo();
     command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
     command.args(MACHINES_TESTS.iter().flat_map(|name| ["--test", name]));
+    // The board's program was built by an earlier stage: one story is told with it.
+    command.env("HB_FIRMWARE", firmware::directory(place));
     tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &[])
 }
 
