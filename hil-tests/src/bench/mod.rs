@@ -197,9 +197,9 @@ fn measure(options: &Options) -> Result<ExitCode, RigError> {
     host::enter()?;
     let mut run = Run { options, programs, stalls: StallRecorder::start(), results };
     if options.dongle {
-        run.trios()
+        run.trios();
     } else {
-        run.ours()
+        run.ours();
     }
     if let Some(peers) = peers {
         run.peers(&peers);
