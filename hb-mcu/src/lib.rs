@@ -46,6 +46,7 @@ mod keys;
 mod lamps;
 mod line;
 mod line_test;
+pub mod pinout;
 mod record;
 mod ring;
 mod room;

@@ -282,6 +282,12 @@ impl Dongle {
         lock(&self.state).running.is_some()
     }
 
+    /// Its process, for who gives it the priority of a chip that does nothing else.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        lock(&self.state).running.as_ref().map(|running| running.child.id())
+    }
+
     /// Lives that it began.
     #[must_use]
     pub fn lives(&self) -> u32 {

@@ -419,7 +419,7 @@ impl Reader<'_> {
             port,
             keys,
             signing: (signing != u8::MAX).then_some(signing),
-            reset: ResetReason::from_code(reset)?,
+            reset: ResetReason::from_code(reset).unwrap_or(ResetReason::Unknown),
             uptime_s,
             feeds: from_two(feeds),
             lines: [line(lines), line(lines >> 4)],
