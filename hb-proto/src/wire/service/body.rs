@@ -101,6 +101,7 @@ pub enum TestState {
 
 /// Why something was not done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
     /// It must be signed.
     NotSigned = 1,
