@@ -5,6 +5,8 @@
 
 pub mod auth;
 pub mod cobs;
+mod fields;
+mod mac;
 pub mod message;
 pub mod port;
 pub mod service;
