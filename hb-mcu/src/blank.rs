@@ -43,6 +43,8 @@ impl<'r, P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<'r, P1, P2, 
         reset: ResetReason,
     ) -> Self {
         let began = clock.now();
+        #[cfg(feature = "defmt")]
+        crate::log::began(None, reset);
         let Room { lines: [room_one, room_two], desk, .. } = room;
         let (one, two) = (Line::new(one, room_one), Line::new(two, room_two));
         let desk = desk.write(Desk::new());

@@ -120,7 +120,10 @@ pub(crate) fn change_stored<S: Store>(store: &mut S, ask: &Ask) -> Result<(), Re
         Ask::Settings(_) => return Err(Refusal::OutOfRange),
         _ => return Err(Refusal::Unknown),
     }
-    keys.save(store).map_err(|_| Refusal::StoreFailed)
+    keys.save(store).map_err(|_| Refusal::StoreFailed)?;
+    #[cfg(feature = "defmt")]
+    crate::log::stored(ask);
+    Ok(())
 }
 
 /// Sends by the port that asked.

@@ -9,7 +9,7 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::KeyRing;
 use hb_proto::wire::message::arbiter::ResetReason;
-use hb_proto::wire::service::{Board, Note, Settings, TestState};
+use hb_proto::wire::service::{Board, Settings, TestState};
 
 use crate::board::{Area, Clock, Parts, Port, Store, Watchdog};
 use crate::desk::Desk;
@@ -171,7 +171,7 @@ where
         let arbiter =
             Arbiter::new_in(arbiter, config, keys, life, now).map_err(StartError::Config)?;
         let trace = trace.write(Trace::new(now));
-        trace.note(now, Note::Began, boot.value());
+        trace.note_life(boot, reset);
         Ok(Self {
             board,
             arbiter,
@@ -204,6 +204,8 @@ where
         self.listen(&mut duties);
         self.feel(&mut duties);
         let now = self.clock.now();
+        #[cfg(feature = "defmt")]
+        self.trace.note_requests(now, self.arbiter);
         self.arbiter.handle_timeout(now);
         duties.done(Duty::Decided);
         self.act(now, &mut duties);

@@ -46,6 +46,8 @@ mod keys;
 mod lamps;
 mod line;
 mod line_test;
+#[cfg(feature = "defmt")]
+mod log;
 mod record;
 mod ring;
 mod room;

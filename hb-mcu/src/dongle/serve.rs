@@ -65,7 +65,7 @@ where
                 Answer::Done { token: self.desk.served() }
             }
             Err(why) => {
-                self.trace.note(now, Note::Refused, why as u32);
+                self.trace.note_refusal(now, why);
                 Answer::Refused { token: self.desk.token, why }
             }
         }

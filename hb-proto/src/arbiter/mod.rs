@@ -22,7 +22,7 @@ mod send;
 mod vote;
 
 pub use config::{Config, ConfigError};
-pub use fence::CONFIRM_WINDOW;
+pub use fence::{CONFIRM_WINDOW, Hindrance};
 pub use forward::{Accepted, Port};
 pub use memory::{Memory, NodeMemory};
 pub use send::Transmit;

@@ -156,10 +156,14 @@ fn firmware_of_every_board(place: &Place) -> Outcome {
     if formatted.counts.failed > 0 {
         return formatted;
     }
-    for (board, target) in firmware::BOARDS {
+    let both = [false, true].into_iter().flat_map(|log| firmware::BOARDS.map(|board| (board, log)));
+    for ((board, target), log) in both {
         let mut command = place.cargo();
         command.current_dir(&boards).args(["clippy", "--release", "--locked", "-p", board]);
         command.args(["--target", target, "--target-dir"]).arg(firmware::directory(place));
+        if log {
+            command.args(["--features", "defmt"]);
+        }
         let outcome = exits_zero(command.args(["--", "-D", "warnings"]));
         if outcome.counts.failed > 0 {
             return outcome;

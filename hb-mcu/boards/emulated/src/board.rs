@@ -18,6 +18,8 @@ pub enum Firmware {
     Shipped,
     /// With faults on demand.
     Faults,
+    /// With its log by defmt.
+    Logging,
 }
 
 /// The ELF that `cargo xtask firmware` built, or why there is none.
@@ -35,6 +37,7 @@ pub fn firmware(which: Firmware) -> Result<PathBuf, String> {
     let target = match which {
         Firmware::Shipped => target,
         Firmware::Faults => target.join("faults"),
+        Firmware::Logging => target.join("defmt"),
     };
     let elf = target.join("thumbv7m-none-eabi/release/lm3s6965evb");
     if elf.is_file() {
@@ -228,6 +231,11 @@ impl Board {
         let arguments = json!({ "val": address, "size": size, "filename": file });
         self.monitor.command("pmemsave", arguments);
         fs::read(&file).expect("QEMU wrote it")
+    }
+
+    /// Writes a word of memory, as a probe at the debug port does.
+    pub fn poke(&mut self, address: u32, value: u32) {
+        self.qtest.command(&format!("writel {address:#x} {value:#x}"));
     }
 
     /// Lets time pass.

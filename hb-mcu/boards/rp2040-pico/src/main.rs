@@ -6,6 +6,8 @@ mod flash;
 mod parts;
 mod vectors;
 
+#[cfg(feature = "defmt")]
+use defmt_rtt as _;
 use embedded_hal::digital::{InputPin as _, OutputPin as _};
 use hb_board::{Board, Remains};
 use hb_mcu::{Kept, Lamps, Parts, Room, erase_keys};

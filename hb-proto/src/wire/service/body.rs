@@ -12,6 +12,7 @@ macro_rules! numbered {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $member:ident = $number:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         pub enum $name {
             $($(#[$of])* $member = $number,)*
         }
