@@ -451,7 +451,7 @@ impl Arbiter {
                 due = at;
             }
         };
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             let silent = self.silent_since(node);
             later(silent + self.patience(node));
             later(silent + self.deadtime());
@@ -520,7 +520,7 @@ impl Arbiter {
     }
 
     fn watch_nodes(&mut self, now: Instant) {
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             let heard = self.is_heard(node, now);
             if core::mem::replace(&mut self.d.nodes[node.index()].told_heard, heard) != heard {
                 self.tell(Event::Heard { node, heard });

@@ -4,7 +4,6 @@
 #[cfg(feature = "explore")]
 mod explore;
 
-use super::forward::oldest;
 use super::{Arbiter, Port};
 use crate::config::LinkKind;
 use crate::id::{LinkId, Voter};
@@ -166,9 +165,9 @@ impl Arbiter {
             if state.busy_until > now {
                 continue;
             }
-            if let Some(waiting) = oldest(&mut state.waiting) {
-                frame[..waiting.len()].copy_from_slice(&waiting);
-                return Some(self.write(now, port, waiting.len(), true));
+            if !state.waiting.is_empty() {
+                let len = state.waiting.take(frame);
+                return Some(self.write(now, port, len, true));
             }
             let stored = self.d.stored == Some(self.d.memory);
             let Some(body) = self.d.outbox.body.as_ref().filter(|_| state.own_waits && stored)

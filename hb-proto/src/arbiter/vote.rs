@@ -102,7 +102,7 @@ impl Arbiter {
     /// A promise has ended: who asked last, and is fresh still, need not ask again. As if its newest frame
     /// had come just now.
     pub(super) fn give_what_is_free(&mut self, now: Instant) {
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             if self.d.ledger.asks_for_what_is_free(node, now) {
                 let sender = self.as_sender(node, now);
                 self.d.ledger.answer_again(now, node, &sender);
@@ -147,7 +147,7 @@ impl Arbiter {
         self.d.ledger.forget_promisees(now + full);
         (self.d.forgot_at, self.d.forgot_full, self.d.settled) = (now, full, false);
         self.d.memory.haresources = None;
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             self.d.nodes[node.index()].young = false;
             self.unconfirm(node);
         }
