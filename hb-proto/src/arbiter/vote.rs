@@ -252,12 +252,12 @@ impl Arbiter {
     /// The version of the wire that it speaks now, as [`crate::node::Node::speaks`].
     #[must_use]
     pub fn speaks(&self, now: Instant) -> u8 {
-        let understands = |node: Voter| {
+        let understands = |&node: &Voter| {
             let view = &self.d.nodes[node.index()];
             let announced = view.facts.map_or(0, |facts| facts.version);
             self.is_heard(node, now).then_some(announced.max(view.version))
         };
-        self.versions.to_speak([Voter::A, Voter::B].map(understands))
+        self.versions.to_speak(Voter::NODES.iter().map(understands))
     }
 
     /// The newest life of a node that is known, from its frames.

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
 use hb_mcu::{Clock, Watchdog, Wires};
 use hb_proto::time::Instant;
+use hb_proto::wire::message::arbiter::ResetReason;
 
 use crate::registers::*;
 
@@ -44,6 +45,20 @@ pub fn start_clocks() {
     write(TIMER0, 0);
     write(TIMER0 + 0x04, 1);
     write(TIMER0 + 0x18, 1);
+}
+
+/// What the chip knows; QEMU's says nothing.
+pub fn reset_cause() -> Option<ResetReason> {
+    let cause = read(RESC);
+    write(RESC, 0);
+    match cause & 0b11_1111 {
+        0 => None,
+        cause if cause & 0b0010 != 0 => Some(ResetReason::PowerOn),
+        cause if cause & 0b0100 != 0 => Some(ResetReason::BrownOut),
+        cause if cause & 0b1000 != 0 => Some(ResetReason::Watchdog),
+        cause if cause & 0b1_0000 != 0 => Some(ResetReason::Software),
+        _ => Some(ResetReason::Pin),
+    }
 }
 
 #[cortex_m_rt::exception]
