@@ -220,9 +220,9 @@ impl Arbiter {
         now: Instant,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut arbiter = Self::without_groups(config, boot, memory, reset, now);
+        let mut arbiter = Self::without_groups(config, boot, reset, now);
         keys.narrow_into(&mut arbiter.keys);
-        arbiter.begin(now);
+        arbiter.begin(memory.as_ref(), now);
         Ok(arbiter)
     }
 
@@ -239,11 +239,11 @@ impl Arbiter {
         now: Instant,
     ) -> Result<&mut Self, ConfigError> {
         config.check()?;
-        let arbiter = Self::put(place, config, boot, memory, reset, now);
+        let arbiter = Self::put(place, config, boot, reset, now);
         if !keys(&mut arbiter.keys) {
             return Err(ConfigError::NoKey);
         }
-        arbiter.begin(now);
+        arbiter.begin(memory.as_ref(), now);
         Ok(arbiter)
     }
 
@@ -252,30 +252,22 @@ impl Arbiter {
         place: &mut MaybeUninit<Self>,
         config: Config,
         boot: BootId,
-        stored: Option<Memory>,
         reset: ResetReason,
         now: Instant,
     ) -> &mut Self {
-        place.write(Self::without_groups(config, boot, stored, reset, now))
+        place.write(Self::without_groups(config, boot, reset, now))
     }
 
-    /// Without what is large: that is not there to be copied.
+    /// Without what is large, and without memory: what is not there is not copied.
     #[inline(always)]
-    fn without_groups(
-        config: Config,
-        boot: BootId,
-        stored: Option<Memory>,
-        reset: ResetReason,
-        now: Instant,
-    ) -> Self {
-        let memory = stored.unwrap_or_default();
-        let terms = terms_of(&config, &memory);
+    fn without_groups(config: Config, boot: BootId, reset: ResetReason, now: Instant) -> Self {
+        let terms = Terms { lease: Duration::ZERO, full: Duration::ZERO };
         let keepalive = config.keepalive;
         let d = Decisions {
             ledger: Ledger::without_groups(Voter::Arbiter, boot, terms),
             nodes: [NodeView::default(); 2],
-            memory,
-            stored,
+            memory: Memory::default(),
+            stored: None,
             reset,
             started_at: now,
             attentive_since: now,
@@ -305,7 +297,14 @@ impl Arbiter {
     }
 
     /// R8: every group is promised to whom the last life remembers, or to *unknown*.
-    fn begin(&mut self, now: Instant) {
+    fn begin(&mut self, stored: Option<&Memory>, now: Instant) {
+        if let Some(memory) = stored {
+            self.d.memory = *memory;
+            self.d.stored = Some(*memory);
+        }
+        let terms = terms_of(&self.config, &self.d.memory);
+        self.d.forgot_full = terms.full;
+        self.d.ledger.set_terms(terms);
         let (ledger, memory, reset) = (&mut self.d.ledger, &self.d.memory, self.d.reset);
         ledger.begin_with(&[Voter::A; MAX_GROUPS], now, |group| {
             memory.starting_promisee(group, reset)
