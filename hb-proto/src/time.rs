@@ -44,6 +44,7 @@ impl Instant {
 
     /// Time since `earlier`, zero if that lies in the future.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // Half a dozen instructions, in a hundred places.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.after.get().saturating_sub(earlier.after.get()))
     }
@@ -82,7 +83,7 @@ impl defmt::Format for Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
-    #[inline(never)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn add(self, span: Duration) -> Self {
         Self { after: self.after.saturating_add(span.micros) }
     }
@@ -190,6 +191,34 @@ impl Duration {
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self { micros: self.micros.saturating_sub(other.micros) }
+    }
+}
+
+/// A span as hellos say it, in whole milliseconds; the largest number is unbounded (protocol.md R10).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Millis(pub u32);
+
+impl Millis {
+    /// Unbounded.
+    pub const MAX: Self = Self(u32::MAX);
+
+    /// `span` rounded up: who binds itself by it must not be bound too briefly. What doesn't fit is unbounded.
+    #[must_use]
+    pub fn of(span: Duration) -> Self {
+        Self(u32::try_from(span.whole_millis().millis()).unwrap_or(u32::MAX))
+    }
+
+    /// As a duration.
+    #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    pub const fn span(self) -> Duration {
+        if self.0 == u32::MAX { Duration::MAX } else { Duration { micros: self.0 as u64 * 1000 } }
+    }
+}
+
+impl PartialEq<Duration> for Millis {
+    fn eq(&self, span: &Duration) -> bool {
+        self.span() == *span
     }
 }
 

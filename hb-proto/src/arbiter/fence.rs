@@ -4,7 +4,7 @@ use super::{Arbiter, Event};
 use crate::config::{LAST_WORDS, shortest_silence};
 use crate::id::{BootId, Voter};
 use crate::mutant::Mutant;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Millis};
 use crate::wire::message::Life;
 use crate::wire::message::arbiter::{FenceShown, LineShown};
 
@@ -128,12 +128,12 @@ impl Arbiter {
         let view = &self.d.nodes[node.index()];
         let lost =
             view.carrier_lost_at.is_some_and(|lost| view.heard_at <= Some(lost + LAST_WORDS));
-        let lease = self.d.memory.lease;
+        let lease = self.d.memory.lease.span();
         if !lost || lease == Duration::ZERO {
             return self.deadtime();
         }
         let keepalives = self.d.nodes.iter().filter_map(|view| view.facts.map(|f| f.keepalive));
-        let keepalive = keepalives.max().unwrap_or(self.config.keepalive);
+        let keepalive = keepalives.max().map_or(self.config.keepalive, Millis::span);
         shortest_silence(lease, self.config.drift_percent, keepalive).min(self.deadtime())
     }
 

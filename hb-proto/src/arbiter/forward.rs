@@ -55,6 +55,10 @@ pub(super) fn oldest(waiting: &mut Waiting) -> Option<Vec<u8, MAX_FRAME>> {
     Some(older)
 }
 
+const fn count(figure: &mut u32) {
+    *figure = figure.wrapping_add(1);
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PortState {
     pub(super) waiting: Waiting,
@@ -104,7 +108,7 @@ impl Arbiter {
     ) -> Result<Accepted, Reject> {
         let result = self.take_frame(now, port, frame);
         match result {
-            Ok(_) => self.statistics[port.index()].received += 1,
+            Ok(_) => count(&mut self.statistics[port.index()].received),
             Err(reason) => self.count_reject(port, reason),
         }
         result
@@ -116,7 +120,7 @@ impl Arbiter {
     }
 
     fn count_reject(&mut self, port: Port, reason: Reject) {
-        self.statistics[port.index()].rejected[reason.index()] += 1;
+        count(&mut self.statistics[port.index()].rejected[reason.index()]);
         self.tell(Event::Rejected { port, reason });
     }
 
@@ -167,9 +171,9 @@ impl Arbiter {
         let port = &mut self.d.ports[from.other().index()];
         if port.waiting.is_full() {
             let _ = oldest(&mut port.waiting);
-            statistics.dropped += 1;
+            count(&mut statistics.dropped);
         }
-        statistics.forwarded += 1;
+        count(&mut statistics.forwarded);
         // Room was made above.
         let _ = port.waiting.push(copy);
     }

@@ -10,7 +10,7 @@
 use crate::authority::Promisee;
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
-use crate::time::Duration;
+use crate::time::Millis;
 use crate::wire::message::arbiter::{LineShown, Promisees, ResetReason, Shown};
 
 /// What is remembered of one node.
@@ -30,11 +30,11 @@ pub struct Memory {
     /// The haresources that the promises are about.
     pub haresources: Option<u64>,
     /// The largest lease in force.
-    pub lease: Duration,
-    /// The largest guard in force; [`Duration::MAX`] is unbounded (R10).
-    pub guard: Duration,
+    pub lease: Millis,
+    /// The largest guard in force; [`Millis::MAX`] is unbounded (R10).
+    pub guard: Millis,
     /// The longest deadtime announced.
-    pub deadtime: Duration,
+    pub deadtime: Millis,
     /// What is remembered of A and of B.
     pub nodes: [NodeMemory; 2],
 }

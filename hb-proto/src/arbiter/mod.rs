@@ -34,7 +34,7 @@ use heapless::Deque;
 use crate::authority::{Ledger, Promisee, Terms};
 use crate::config::{MAX_GROUPS, full};
 use crate::id::{BootId, Voter};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Millis};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
 use crate::wire::message::Versions;
@@ -147,7 +147,7 @@ struct NodeView {
 /// Everything that decides what this arbiter does next.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Decisions {
-    ledger: Ledger,
+    ledger: Ledger<()>,
     nodes: [NodeView; 2],
     /// As it should be stored, and as it was last given to the driver.
     memory: Memory,
@@ -179,17 +179,17 @@ pub struct Decisions {
     ports: [PortState; 2],
 }
 
-/// Figures of one port.
+/// Figures of one port; they wrap.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PortStatistics {
     /// Frames accepted.
-    pub received: u64,
+    pub received: u32,
     /// Frames passed on to the other port.
-    pub forwarded: u64,
+    pub forwarded: u32,
     /// Frames that found the way to the other port blocked by newer ones.
-    pub dropped: u64,
+    pub dropped: u32,
     /// Frames dropped, by reason.
-    pub rejected: [u64; Reject::COUNT],
+    pub rejected: [u32; Reject::COUNT],
 }
 
 /// The dongle's decisions.
@@ -347,7 +347,7 @@ impl Arbiter {
 
     /// Its promises.
     #[must_use]
-    pub const fn ledger(&self) -> &Ledger {
+    pub const fn ledger(&self) -> &Ledger<()> {
         &self.d.ledger
     }
 
@@ -365,9 +365,10 @@ impl Arbiter {
 
     /// The silence after which it would fence: the longest that nodes announced, its own until one did.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn deadtime(&self) -> Duration {
         let announced = self.d.memory.deadtime;
-        if announced > Duration::ZERO { announced } else { self.config.deadtime }
+        if announced > Millis(0) { announced.span() } else { self.config.deadtime }
     }
 
     /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
@@ -504,15 +505,18 @@ impl Arbiter {
     /// Whether a node was heard within deadtime, by whatever way.
     #[must_use]
     pub fn is_heard(&self, node: Voter, now: Instant) -> bool {
-        let heard_at = self.d.nodes[node.index()].heard_at;
-        heard_at.is_some_and(|at| now.since(at) < self.deadtime())
+        self.was_lately(self.d.nodes[node.index()].heard_at, now)
     }
 
     /// Whether a node was heard within deadtime on its own line.
     #[must_use]
     pub fn hears_directly(&self, node: Voter, now: Instant) -> bool {
-        let direct_at = self.d.nodes[node.index()].direct_at;
-        direct_at.is_some_and(|at| now.since(at) < self.deadtime())
+        self.was_lately(self.d.nodes[node.index()].direct_at, now)
+    }
+
+    /// Within deadtime.
+    fn was_lately(&self, at: Option<Instant>, now: Instant) -> bool {
+        at.is_some_and(|at| now.since(at) < self.deadtime())
     }
 
     fn watch_nodes(&mut self, now: Instant) {
@@ -527,7 +531,8 @@ impl Arbiter {
 
 /// The terms that a memory calls for. A lease of zero, nothing known yet, promises nothing.
 fn terms_of(config: &Config, memory: &Memory) -> Terms {
-    Terms { lease: memory.lease, full: full(memory.lease, config.drift_percent, memory.guard) }
+    let lease = memory.lease.span();
+    Terms { lease, full: full(lease, config.drift_percent, memory.guard.span()) }
 }
 
 impl Decisions {

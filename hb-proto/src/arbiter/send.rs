@@ -8,12 +8,9 @@ use super::forward::oldest;
 use super::{Arbiter, Port};
 use crate::config::LinkKind;
 use crate::id::{LinkId, Voter};
-use crate::time::{Duration, Instant};
-use crate::wire::message::arbiter::{
-    self, ArbiterHello, ArbiterMessage, ArbiterSettings, ArbiterStatus, FenceShown, LineShown,
-    NodeSeen, Promisees,
-};
-use crate::wire::message::{Header, ms_of_duration};
+use crate::time::{Duration, Instant, Millis};
+use crate::wire::message::Header;
+use crate::wire::message::arbiter::{ArbiterSettings, ArbiterStatus, Body, NodeSeen, Promisees};
 use crate::wire::{MAX_FRAME, cobs};
 
 /// A hello replaces every tenth status …
@@ -38,13 +35,14 @@ pub struct Transmit {
     pub forwarded: bool,
 }
 
-type Told = (Promisees, [(bool, bool, FenceShown, LineShown); 2]);
+/// Of each node what [`NodeSeen::news`] has.
+type Told = (Promisees, [u8; 2]);
 
 /// The frame that is being sent, port by port.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
     seq: u32,
-    message: Option<ArbiterMessage>,
+    body: Option<Body>,
     /// What the newest frame said: a difference sends the next one at once.
     told: Option<Told>,
     sent_at: Instant,
@@ -78,7 +76,7 @@ impl Arbiter {
         self.notice_hello_asked(now, scheduled);
         let seen = [Voter::A, Voter::B].map(|node| self.seen(node, now));
         let promisees = self.d.ledger.shown_promisees(now);
-        let told = (promisees, seen.map(|node| (node.heard, node.direct, node.fence, node.line)));
+        let told = (promisees, seen.map(|node| node.news()));
         let changed = self.d.outbox.told != Some(told) || self.d.hello_due;
         let spaced_at = self.d.outbox.sent_at + SPACING;
         self.d.outbox.change_due = None;
@@ -112,13 +110,9 @@ impl Arbiter {
             (self.d.hello_due, self.d.hello_at) = (false, now + every);
             self.d.outbox.hello_sent_at = Some(now);
         }
-        let message = if hello {
-            ArbiterMessage::Hello(ArbiterHello { status, settings: self.settings() })
-        } else {
-            ArbiterMessage::Status(status)
-        };
+        let settings = hello.then(|| self.settings());
         self.d.outbox.seq = seq;
-        self.d.outbox.message = Some(message);
+        self.d.outbox.body = Some(Body::new(&status, settings.as_ref()));
         (self.d.outbox.told, self.d.outbox.sent_at) = (Some(told), now);
         self.d.ports.iter_mut().for_each(|port| port.own_waits = true);
     }
@@ -152,9 +146,9 @@ impl Arbiter {
     fn settings(&self) -> ArbiterSettings {
         let memory = &self.d.memory;
         ArbiterSettings {
-            lease_ms: ms_of_duration(memory.lease),
-            guard_ms: ms_of_duration(memory.guard),
-            deadtime_ms: ms_of_duration(self.deadtime()),
+            lease_ms: memory.lease.0,
+            guard_ms: memory.guard.0,
+            deadtime_ms: Millis::of(self.deadtime()).0,
             drift_percent: self.config.drift_percent,
             key: self.keys.signing_id(),
             haresources: memory.haresources.unwrap_or(0).to_le_bytes(),
@@ -177,7 +171,8 @@ impl Arbiter {
                 return Some(self.write(now, port, waiting.len(), true));
             }
             let stored = self.d.stored == Some(self.d.memory);
-            let Some(message) = self.d.outbox.message.filter(|_| state.own_waits && stored) else {
+            let Some(body) = self.d.outbox.body.as_ref().filter(|_| state.own_waits && stored)
+            else {
                 continue;
             };
             state.own_waits = false;
@@ -187,7 +182,7 @@ impl Arbiter {
                 boot: self.boot(),
                 seq: self.d.outbox.seq,
             };
-            let len = arbiter::encode_in(version, &header, &message, &self.keys, frame);
+            let len = body.encode_in(version, &header, self.keys.signing(), frame);
             return Some(self.write(now, port, len, false));
         }
         None

@@ -5,41 +5,54 @@
 //! holds them against postcard itself. Written out here because a dongle has little flash: serde's visitors took four
 //! times as much.
 
-use super::{MAX_FRAME, Reject};
+use super::Reject;
 
 /// Writes fields. What finds no room is left out: tests hold the longest bodies against the room.
-pub(super) struct Writer<'b> {
-    pub(super) buf: &'b mut [u8; MAX_FRAME],
-    pub(super) at: usize,
+#[derive(Debug)]
+pub struct Writer<'b> {
+    /// Where to.
+    pub buf: &'b mut [u8],
+    /// Where the next field begins.
+    pub at: usize,
 }
 
 impl Writer<'_> {
+    /// Bytes as they are.
     #[inline(never)]
-    pub(super) fn put(&mut self, bytes: &[u8]) {
+    pub fn put(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.u8(byte);
         }
     }
 
+    /// One byte.
     #[inline(never)]
-    pub(super) fn u8(&mut self, value: u8) {
+    pub fn u8(&mut self, value: u8) {
         if let Some(room) = self.buf.get_mut(self.at) {
             *room = value;
             self.at += 1;
         }
     }
 
-    pub(super) fn u16(&mut self, value: u16) {
+    /// Two bytes.
+    pub fn u16(&mut self, value: u16) {
         self.little_endian(value.into(), 2);
     }
 
     /// The low 24 bits.
-    pub(super) fn u24(&mut self, value: u32) {
+    pub fn u24(&mut self, value: u32) {
         self.little_endian(value, 3);
     }
 
-    pub(super) fn u32(&mut self, value: u32) {
+    /// Four bytes.
+    pub fn u32(&mut self, value: u32) {
         self.little_endian(value, 4);
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self, value: u64) {
+        self.u32(value as u32);
+        self.u32((value >> 32) as u32);
     }
 
     #[inline(never)]
@@ -62,7 +75,8 @@ impl Writer<'_> {
 }
 
 /// Reads fields. Errors are kept until [`Reader::end`]: whatever is read after one is of no use, and not used.
-pub(super) struct Reader<'f> {
+#[derive(Clone, Debug)]
+pub struct Reader<'f> {
     left: &'f [u8],
     /// It was no encoding.
     broken: bool,
@@ -71,16 +85,21 @@ pub(super) struct Reader<'f> {
 }
 
 impl<'f> Reader<'f> {
-    pub(super) const fn new(body: &'f [u8]) -> Self {
+    /// Of a body.
+    #[must_use]
+    pub const fn new(body: &'f [u8]) -> Self {
         Self { left: body, broken: false, senseless: false }
     }
 
     /// Bytes that were not read.
-    pub(super) const fn left(&self) -> &'f [u8] {
+    #[must_use]
+    pub const fn left(&self) -> &'f [u8] {
         self.left
     }
 
-    pub(super) const fn is_broken(&self) -> bool {
+    /// Whether it ended too early, or was no encoding.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
         self.broken
     }
 
@@ -90,13 +109,14 @@ impl<'f> Reader<'f> {
     }
 
     /// A value that can't be is refused.
-    pub(super) fn meant<T: Default>(&mut self, value: Option<T>) -> T {
+    pub fn meant<T: Default>(&mut self, value: Option<T>) -> T {
         self.senseless |= value.is_none();
         value.unwrap_or_default()
     }
 
+    /// One byte.
     #[inline(never)]
-    pub(super) fn u8(&mut self) -> u8 {
+    pub fn u8(&mut self) -> u8 {
         if let Some((&byte, left)) = self.left.split_first() {
             self.left = left;
             byte
@@ -106,16 +126,25 @@ impl<'f> Reader<'f> {
         }
     }
 
-    pub(super) fn u16(&mut self) -> u16 {
+    /// Two bytes.
+    pub fn u16(&mut self) -> u16 {
         self.little_endian(2) as u16
     }
 
-    pub(super) fn u24(&mut self) -> u32 {
+    /// Three bytes.
+    pub fn u24(&mut self) -> u32 {
         self.little_endian(3)
     }
 
-    pub(super) fn u32(&mut self) -> u32 {
+    /// Four bytes.
+    pub fn u32(&mut self) -> u32 {
         self.little_endian(4)
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self) -> u64 {
+        let (low, high) = (self.u32(), self.u32());
+        u64::from(high) << 32 | u64::from(low)
     }
 
     #[inline(never)]
@@ -123,7 +152,8 @@ impl<'f> Reader<'f> {
         (0..bytes).fold(0, |value, byte| value | u32::from(self.u8()) << (byte * 8))
     }
 
-    pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    /// Bytes as they are.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
         bytes
@@ -155,7 +185,10 @@ impl<'f> Reader<'f> {
     }
 
     /// Nothing is left over, and every value means something.
-    pub(super) const fn end(&self) -> Result<(), Reject> {
+    ///
+    /// # Errors
+    /// What was wrong first: [`Reject::Decode`], [`Reject::Trailing`], [`Reject::Meaning`].
+    pub const fn end(&self) -> Result<(), Reject> {
         if self.broken {
             Err(Reject::Decode)
         } else if !self.left.is_empty() {

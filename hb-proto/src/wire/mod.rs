@@ -5,7 +5,7 @@
 
 pub mod auth;
 pub mod cobs;
-mod fields;
+pub mod fields;
 mod mac;
 pub mod message;
 pub mod port;

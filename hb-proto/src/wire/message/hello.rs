@@ -3,7 +3,7 @@
 use super::{CURRENT_VERSION, MIN_VERSION, Status};
 use crate::config::Digests;
 use crate::id::BootId;
-use crate::time::Duration;
+use crate::time::{Duration, Millis};
 use crate::wire::fields::{Reader, Writer};
 
 /// What changes rarely, at the end of a hello.
@@ -195,11 +195,11 @@ impl Hello {
 /// What doesn't fit is unbounded (R10).
 #[must_use]
 pub fn ms_of_duration(span: Duration) -> u32 {
-    u32::try_from(span.whole_millis().millis()).unwrap_or(u32::MAX)
+    Millis::of(span).0
 }
 
 /// A time as a hello said it.
 #[must_use]
 pub const fn duration_of_ms(ms: u32) -> Duration {
-    if ms == u32::MAX { Duration::MAX } else { Duration::from_millis(ms as u64) }
+    Millis(ms).span()
 }

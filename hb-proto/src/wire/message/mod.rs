@@ -36,7 +36,7 @@ pub use version::{CURRENT_VERSION, MIN_VERSION, Versions};
 
 pub use hello::{ForArbiter, Hello, HelloEcho, Settings, duration_of_ms, ms_of_duration};
 
-use super::auth::KeyRing;
+use super::auth::{Key, KeyRing};
 use super::fields::{Reader, Writer, packed};
 use super::{MAX_FRAME, Reject};
 use crate::config::MAX_GROUPS;
@@ -364,7 +364,7 @@ pub fn encode_in<const N: usize>(
     }
     let len = to.at - HEADER_LEN;
     let len = append_invented(version, matches!(message, Message::Hello(_)), len, buf);
-    seal(version, header, kind, len, keys, buf)
+    seal(version, header, kind, len, keys.signing(), buf)
 }
 
 /// Bytes that a body has at its end in a version that was invented for tests.
@@ -386,19 +386,19 @@ fn append_invented(version: u8, hello: bool, len: usize, buf: &mut [u8; MAX_FRAM
 }
 
 /// Header and tag around the body of `body_len` bytes that stands in `buf`; the frame's length.
-fn seal<const N: usize>(
+fn seal(
     version: u8,
     header: &Header,
     kind: u8,
     body_len: usize,
-    keys: &KeyRing<N>,
+    key: &Key,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     buf[0] = version << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
-    buf[1] = kind << 4 | keys.signing_id() & 0x0F;
+    buf[1] = kind << 4 | key.id() & 0x0F;
     buf[2..5].copy_from_slice(&three_bytes(header.boot.value()));
     buf[5..9].copy_from_slice(&header.seq.to_le_bytes());
-    keys.seal(buf, HEADER_LEN + body_len).expect("MAX_FRAME holds every tag")
+    key.seal(buf, HEADER_LEN + body_len).expect("MAX_FRAME holds every tag")
 }
 
 /// A frame whose tag and version are right: its header is to be believed, its body not yet read.

@@ -14,6 +14,8 @@
 //!
 //! 45 in all, whatever the values; 48 are allowed.
 
+use heapless::Vec;
+
 use super::{
     Echo, GroupState, GroupStates, Header, MIN_VERSION, Opened, Status, read_28_bits, seal,
     write_28_bits,
@@ -21,7 +23,7 @@ use super::{
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
 use crate::time::Duration;
-use crate::wire::auth::KeyRing;
+use crate::wire::auth::{Key, KeyRing};
 use crate::wire::fields::{Reader, Writer, packed};
 use crate::wire::{MAX_FRAME, Reject};
 
@@ -73,6 +75,18 @@ impl Shown {
 pub struct Promisees([u8; MAX_GROUPS / 4]);
 
 impl Promisees {
+    /// From [`Promisees::bytes`].
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; MAX_GROUPS / 4]) -> Self {
+        Self(bytes)
+    }
+
+    /// As they travel: the first group in the lowest bits of the first byte.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; MAX_GROUPS / 4] {
+        self.0
+    }
+
     /// What is shown for one group; nothing beyond the last.
     #[must_use]
     pub fn shown(&self, group: GroupId) -> Shown {
@@ -181,11 +195,21 @@ impl NodeSeen {
         tens.and_then(|tens| u8::try_from(tens).ok()).unwrap_or(u8::MAX)
     }
 
-    fn write(&self, to: &mut Writer<'_>) {
+    #[inline(never)]
+    fn flags(&self) -> u8 {
         let flags = packed(&[self.heard, self.direct, self.armed, self.feeds]);
+        flags | (self.fence as u8) << FENCE_SHIFT | (self.line as u8) << LINE_SHIFT
+    }
+
+    /// What of it nodes should know at once when it changes.
+    pub(crate) fn news(&self) -> u8 {
+        self.flags() & !(ARMED | FEEDS)
+    }
+
+    fn write(&self, to: &mut Writer<'_>) {
         to.u24(self.boot.map_or(0, BootId::value));
         to.u8(self.silent_10ms);
-        to.u8(flags | (self.fence as u8) << FENCE_SHIFT | (self.line as u8) << LINE_SHIFT);
+        to.u8(self.flags());
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
@@ -441,18 +465,52 @@ pub fn encode_in<const N: usize>(
     keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
-    let mut to = Writer { buf, at: super::HEADER_LEN };
-    message.status().write(&mut to);
-    let kind = match message {
-        ArbiterMessage::Status(_) => KIND_STATUS,
-        ArbiterMessage::Hello(hello) => {
-            hello.settings.write(&mut to);
-            KIND_HELLO
-        }
+    let settings = match message {
+        ArbiterMessage::Status(_) => None,
+        ArbiterMessage::Hello(hello) => Some(&hello.settings),
     };
-    let len = to.at - super::HEADER_LEN;
-    let len = super::append_invented(version, kind == KIND_HELLO, len, buf);
-    seal(version, header, kind, len, keys, buf)
+    Body::new(message.status(), settings).encode_in(version, header, keys.signing(), buf)
+}
+
+/// Longest body: a hello's.
+const MAX_BODY: usize = 26 + 2 + 4 * 5 + 2 + 8;
+
+/// An arbiter's status or hello, written already: the same for both ports.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Body {
+    kind: u8,
+    bytes: Vec<u8, MAX_BODY>,
+}
+
+impl Body {
+    /// Of a status, or with settings of a hello.
+    pub(crate) fn new(status: &ArbiterStatus, settings: Option<&ArbiterSettings>) -> Self {
+        let mut bytes = Vec::new();
+        // As long as it can be.
+        let _ = bytes.resize_default(MAX_BODY);
+        let mut to = Writer { buf: &mut bytes, at: 0 };
+        status.write(&mut to);
+        if let Some(settings) = settings {
+            settings.write(&mut to);
+        }
+        let len = to.at;
+        bytes.truncate(len);
+        Self { kind: if settings.is_some() { KIND_HELLO } else { KIND_STATUS }, bytes }
+    }
+
+    /// The frame around it; its length.
+    pub(crate) fn encode_in(
+        &self,
+        version: u8,
+        header: &Header,
+        key: &Key,
+        buf: &mut [u8; MAX_FRAME],
+    ) -> usize {
+        let len = self.bytes.len();
+        buf[super::HEADER_LEN..][..len].copy_from_slice(&self.bytes);
+        let len = super::append_invented(version, self.kind == KIND_HELLO, len, buf);
+        seal(version, header, self.kind, len, key, buf)
+    }
 }
 
 impl Opened<'_> {
