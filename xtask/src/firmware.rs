@@ -143,6 +143,9 @@ fn print_sizes(sizes: &[(&str, Sizes)]) {
         for (name, bytes) in &stack.chain {
             println!("{bytes:>8}  {name}");
         }
+        for (caller, targets) in &stack.through {
+            println!("          {caller} may call {}", targets.join(", "));
+        }
     }
 }
 

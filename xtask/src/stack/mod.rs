@@ -6,8 +6,8 @@
 //!
 //! What can't be read is an error and never a guess: recursion, a stack that grows in a loop, an instruction that sets
 //! the stack pointer in an unknown way. Calls through registers go to what the function itself loads there, as compilers
-//! write several calls of one function; otherwise to any function whose address is a constant of the program, or where
-//! [`ROM`] says so, to code that is not in the ELF and whose need is taken to be [`ROM_BYTES`].
+//! write several calls of one function; otherwise to any function whose address is a constant of the program, and in a
+//! program that calls its chip's [`ROM`], to that: code that is not in the ELF, and is taken to need [`ROM_BYTES`].
 
 mod elf;
 #[cfg(test)]
@@ -42,6 +42,8 @@ pub struct Depth {
     pub program: u32,
     /// The deepest chain of calls, with what each takes.
     pub chain: Vec<(String, u32)>,
+    /// Calls through a register whose target the caller does not load itself: who calls, and where that may go.
+    pub through: Vec<(String, Vec<String>)>,
     /// Chains in it or elsewhere that end in the ROM: [`ROM_BYTES`] are assumed and not computed.
     pub rom: bool,
 }
@@ -62,6 +64,8 @@ struct Program<'a> {
     functions: BTreeMap<u32, Function>,
     /// Where a call through a register goes: by the instruction.
     through: BTreeMap<u32, BTreeSet<u32>>,
+    /// Calls whose target the caller doesn't load: the instruction, and its function.
+    anywhere: BTreeMap<u32, u32>,
     rom: BTreeSet<u32>,
     /// Reset, then the others.
     vectors: Vec<u32>,
@@ -80,6 +84,7 @@ impl<'a> Program<'a> {
             elf,
             functions: BTreeMap::new(),
             through: BTreeMap::new(),
+            anywhere: BTreeMap::new(),
             rom: BTreeSet::new(),
             vectors,
         };
@@ -99,6 +104,7 @@ impl<'a> Program<'a> {
     /// Everything that can be reached.
     fn walk_all(&mut self, lost: (&BTreeSet<u32>, bool)) -> Result<(), String> {
         (self.functions, self.through) = (BTreeMap::new(), BTreeMap::new());
+        self.anywhere = BTreeMap::new();
         let mut unknown = Vec::new();
         let mut own_constants = BTreeSet::new();
         let mut ahead = self.vectors.clone();
@@ -131,6 +137,7 @@ impl<'a> Program<'a> {
             }
             // What is left may go to any function whose address is a constant that nobody else explained.
             let Some((start, at)) = unknown.pop() else { return Ok(()) };
+            self.anywhere.insert(at, start);
             let mut targets = BTreeSet::new();
             if self.is_in_rom(start) {
                 self.rom.insert(at);
@@ -187,7 +194,18 @@ impl<'a> Program<'a> {
         // NMI and HardFault may interrupt a handler; what they take is no more than the worst of all.
         let worst = program + 2 * (frame + handler);
         let chain = self.chain(*reset, &known);
-        Ok(Depth { worst, program, chain, rom: !self.rom.is_empty() })
+        let through = self.named();
+        Ok(Depth { worst, program, chain, through, rom: !self.rom.is_empty() })
+    }
+
+    /// [`Depth::through`].
+    fn named(&self) -> Vec<(String, Vec<String>)> {
+        let mut found = Vec::new();
+        for (&at, &caller) in self.anywhere.iter().filter(|(at, _)| !self.rom.contains(at)) {
+            let targets = self.through[&at].iter().map(|to| self.elf.name(*to)).collect();
+            found.push((self.elf.name(caller), targets));
+        }
+        found
     }
 
     /// Where a call leads to.
@@ -200,7 +218,10 @@ impl<'a> Program<'a> {
 
     fn assumed(&self, callee: Callee) -> u32 {
         match callee {
-            Callee::Register(at, _) if self.rom.contains(&at) => ROM_BYTES,
+            // Compilers write the call of a ROM function into its caller, too.
+            Callee::Register(at, _) if self.anywhere.contains_key(&at) && !self.rom.is_empty() => {
+                ROM_BYTES
+            }
             _ => 0,
         }
     }

@@ -37,6 +37,15 @@ struct State {
     /// Conditional instructions ahead, and which of them are carried out.
     conditional: u8,
     carried_out: u8,
+    /// Behind a BL into the middle of a function. ARMv6-M's long jump is one, and what follows it is not met; in
+    /// assembly it is a call, which returns with more on the stack than its function began with. Both are walked.
+    either: bool,
+}
+
+impl State {
+    const fn at(at: u32) -> Self {
+        Self { at, depth: 0, frame: None, conditional: 0, carried_out: 0, either: false }
+    }
 }
 
 /// A walk through one function.
@@ -72,7 +81,7 @@ impl<'a> Walk<'a> {
     /// The instruction that can't be followed.
     pub fn run(&mut self) -> Result<Function, String> {
         let (start, name) = (self.start, self.elf.name(self.start));
-        self.ahead.push(State { at: start, depth: 0, frame: None, conditional: 0, carried_out: 0 });
+        self.ahead.push(State::at(start));
         while let Some(state) = self.ahead.pop() {
             let known = self.seen.entry(state.at).or_default();
             if !known.insert(state) {
@@ -92,7 +101,7 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&mut self, mut state: State) -> Result<(), String> {
-        if !self.strict && !self.elf.is_code(state.at) {
+        if (state.either || !self.strict) && !self.elf.is_code(state.at) {
             return Ok(());
         }
         let code = self.instruction(state.at)?;
@@ -183,7 +192,10 @@ impl<'a> Walk<'a> {
                 self.go(state);
                 self.go(State { at: target, ..state });
             }
-            // Into the middle of a function, too, as assembly does.
+            Flow::Call(target) if !self.elf.functions.contains_key(&target) => {
+                self.go(State { either: true, ..state });
+                self.go(State { at: target, either: true, ..state });
+            }
             Flow::Call(target) => {
                 self.call(Callee::Known(target), state.depth);
                 if !self.lost.contains(&target) {
@@ -199,7 +211,7 @@ impl<'a> Walk<'a> {
                 self.found.returns = true;
             }
             // An outlined end of a function gives back what its caller took: more than its own, never less.
-            Flow::Return if state.depth > 0 => {
+            Flow::Return if state.depth > 0 && !state.either => {
                 return Err(format!("it returns and keeps {} bytes", state.depth));
             }
             Flow::Return => self.found.returns = true,
