@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::elf::Elf;
 use super::thumb::{Flow, Instruction, Stack, decode};
 
-/// Depths at which one instruction is met. More: the function moves its stack pointer in a loop.
-const DEPTHS: usize = 32;
+/// States in which one instruction is met: a few, by depth and by condition. More: the function moves its stack pointer
+/// in a loop.
+const DEPTHS: usize = 128;
 
 /// What one function does.
 #[derive(Clone, Default, Debug)]
@@ -51,8 +52,8 @@ impl State {
 /// A walk through one function.
 pub struct Walk<'a> {
     elf: &'a Elf,
-    /// Functions that don't come back. While these are still being found, a way into constants is one behind a call
-    /// of such a function, and ends; after that it is an error.
+    /// Functions that don't come back. While these are still being found, a way that can't be is one behind a call of
+    /// such a function, and ends; after that it is an error.
     lost: &'a BTreeSet<u32>,
     strict: bool,
     start: u32,
@@ -87,10 +88,14 @@ impl<'a> Walk<'a> {
             if !known.insert(state) {
                 continue;
             }
-            if known.len() > DEPTHS * 4 {
-                return Err(format!("{name}: its stack grows in a loop at {:#x}", state.at));
+            let stepped = match known.len() {
+                0..=DEPTHS => self.step(state),
+                _ => Err("the stack grows in a loop".to_owned()),
+            };
+            match stepped {
+                Err(why) if self.strict => return Err(format!("{name} at {:#x}: {why}", state.at)),
+                _ => {}
             }
-            self.step(state).map_err(|why| format!("{name} at {:#x}: {why}", state.at))?;
         }
         Ok(std::mem::take(&mut self.found))
     }
@@ -101,7 +106,7 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&mut self, mut state: State) -> Result<(), String> {
-        if (state.either || !self.strict) && !self.elf.is_code(state.at) {
+        if state.either && !self.elf.is_code(state.at) {
             return Ok(());
         }
         let code = self.instruction(state.at)?;
