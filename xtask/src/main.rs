@@ -17,6 +17,7 @@ mod fuzz;
 mod mutants;
 mod rig;
 mod sim;
+mod stack;
 mod test;
 
 #[derive(Parser)]

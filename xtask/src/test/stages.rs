@@ -177,7 +177,8 @@ fn firmware_of_every_board(place: &Place) -> Outcome {
     if !beyond.is_empty() {
         return Outcome::failed(beyond.join("\n"));
     }
-    let told: Vec<_> = sizes.iter().map(|(board, s)| format!("{board} {}", s.flash)).collect();
+    let told = sizes.iter().map(|(board, s)| format!("{board} {} and {}", s.flash, s.ram()));
+    let told: Vec<_> = told.collect();
     Outcome::passed(told.join(", "))
 }
 
