@@ -9,6 +9,8 @@ mod eeprom;
 mod faults;
 mod parts;
 mod registers;
+#[cfg(feature = "faults")]
+mod stopwatch;
 mod uart;
 
 #[cfg(feature = "defmt")]
@@ -36,7 +38,10 @@ impl Board for Evb {
 
     fn sleep(&mut self, until: Instant) {
         #[cfg(feature = "faults")]
-        faults::play();
+        {
+            stopwatch::done(uart::is_idle());
+            faults::play();
+        }
         parts::sleep(until, uart::is_idle);
     }
 

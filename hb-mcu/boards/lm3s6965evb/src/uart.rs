@@ -47,10 +47,14 @@ pub fn is_idle() -> bool {
 
 extern "C" fn uart0() {
     UARTS[0].serve(&CAME[0], &GOES[0]);
+    #[cfg(feature = "faults")]
+    crate::stopwatch::heard(0, &CAME[0]);
 }
 
 extern "C" fn uart1() {
     UARTS[1].serve(&CAME[1], &GOES[1]);
+    #[cfg(feature = "faults")]
+    crate::stopwatch::heard(1, &CAME[1]);
 }
 
 extern "C" fn timer0a() {
