@@ -3,15 +3,14 @@
 //! Two records, each with a version in front and a CRC-32 behind. One that is not whole is none: a life then
 //! begins as one without memory, which R8 makes safe.
 
-use crc::{CRC_32_CKSUM, Crc};
 use hb_proto::arbiter::{Memory, NodeMemory};
 use hb_proto::id::BootId;
 use hb_proto::time::{Duration, Millis};
+use hb_proto::wire::auth::check_sum;
 use hb_proto::wire::fields::{Reader, Writer};
 use hb_proto::wire::message::arbiter::{LineShown, Promisees};
 use heapless::Vec;
 
-const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
 /// Of both records. Another one is no record of ours.
 const VERSION: u8 = 1;
 /// Bytes of the longest record but that of the keys.
@@ -39,7 +38,7 @@ pub type Bytes = Vec<u8, LONGEST_RECORD>;
 /// Puts the check sum into a record's last four bytes.
 pub(crate) fn sealed(record: &mut [u8]) {
     if let Some((body, sum)) = record.split_last_chunk_mut() {
-        *sum = CRC32.checksum(body).to_le_bytes();
+        *sum = check_sum(body);
     }
 }
 
@@ -60,7 +59,7 @@ fn record(write: impl FnOnce(&mut Writer<'_>)) -> Bytes {
 /// Whether a record's last four bytes are its check sum.
 pub(crate) fn is_whole(record: &[u8]) -> bool {
     let parts = record.split_last_chunk();
-    parts.is_some_and(|(body, sum)| CRC32.checksum(body) == u32::from_le_bytes(*sum))
+    parts.is_some_and(|(body, sum)| check_sum(body) == *sum)
 }
 
 /// The body of a record that is whole and of this version, without the version and the check sum.

@@ -21,6 +21,9 @@ impl Voter {
     /// All of them, in wire order.
     pub const ALL: [Self; Self::COUNT] = [Self::A, Self::B, Self::Arbiter];
 
+    /// Those that run groups.
+    pub const NODES: [Self; 2] = [Self::A, Self::B];
+
     /// The voter of this two-bit wire code (protocol.md §5); 3 names nobody.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {

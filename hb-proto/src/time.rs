@@ -177,12 +177,14 @@ impl Duration {
 
     /// `self × factor`, saturating.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub const fn times(self, factor: u64) -> Self {
         Self { micros: self.micros.saturating_mul(factor) }
     }
 
     /// `self × percent / 100`, saturating, rounded down.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub const fn percent(self, percent: u64) -> Self {
         Self { micros: divided(self.micros.saturating_mul(percent), 100) }
     }

@@ -240,7 +240,7 @@ impl Arbiter {
     }
 
     pub(super) fn decide_fences(&mut self, now: Instant) {
-        for target in [Voter::A, Voter::B] {
+        for &target in &Voter::NODES {
             self.watch_requester(now, target);
             self.confirm_what_was_held(now, target);
             let due = self.fence_is_due(now, target);
@@ -349,7 +349,7 @@ impl Arbiter {
     /// A pulse hit the wrong machine. No line is pulled again until it is tested, and what a "confirmed"
     /// pulse ended may be used by a node that runs: everything counts as promised, to nobody knows whom.
     fn miswired(&mut self, now: Instant) {
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             self.d.memory.node(node).line = LineShown::Miswired;
             if let Some(pulse) = &mut self.d.nodes[node.index()].fence.pulse {
                 pulse.watched = false;

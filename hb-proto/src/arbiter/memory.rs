@@ -11,7 +11,7 @@ use crate::authority::Promisee;
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
 use crate::time::Millis;
-use crate::wire::message::arbiter::{LineShown, Promisees, ResetReason, Shown};
+use crate::wire::message::arbiter::{LineShown, Promisees, ResetReason};
 
 /// What is remembered of one node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -50,18 +50,6 @@ impl Memory {
             Some(node) if reset.kept_power() => Promisee::To(node),
             _ => Promisee::Unknown,
         }
-    }
-
-    /// Notes to whom a group is promised.
-    pub(super) fn note(&mut self, group: GroupId, promisee: Option<Promisee>) {
-        self.promisees.set(
-            group,
-            match promisee {
-                None => Shown::Nobody,
-                Some(Promisee::Unknown) => Shown::Withheld,
-                Some(Promisee::To(node)) => Shown::to(node),
-            },
-        );
     }
 
     /// One node's part. The arbiter itself has none and gets A's.

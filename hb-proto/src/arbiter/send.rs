@@ -4,7 +4,6 @@
 #[cfg(feature = "explore")]
 mod explore;
 
-use super::forward::oldest;
 use super::{Arbiter, Port};
 use crate::config::LinkKind;
 use crate::id::{LinkId, Voter};
@@ -74,9 +73,16 @@ impl Arbiter {
         }
         let scheduled = now >= self.d.keepalive_at;
         self.notice_hello_asked(now, scheduled);
-        let seen = [Voter::A, Voter::B].map(|node| self.seen(node, now));
         let promisees = self.d.ledger.shown_promisees(now);
-        let told = (promisees, seen.map(|node| node.news()));
+        // A loop: what is mapped over an array of two is there twice.
+        let (mut nodes, mut wants_hello) = ([NodeSeen::default(); 2], [false; 2]);
+        let mut told = (promisees, [0; 2]);
+        for &node in &Voter::NODES {
+            let (at, seen) = (node.index(), self.seen(node, now));
+            wants_hello[at] = seen.heard && self.d.nodes[at].facts.is_none();
+            told.1[at] = seen.news();
+            nodes[at] = seen;
+        }
         let changed = self.d.outbox.told != Some(told) || self.d.hello_due;
         let spaced_at = self.d.outbox.sent_at + SPACING;
         self.d.outbox.change_due = None;
@@ -97,12 +103,11 @@ impl Arbiter {
         let status = ArbiterStatus {
             echoes: self.d.ledger.echoes(),
             promisees,
-            nodes: seen,
+            nodes,
             uptime_s: now.since(self.d.started_at).whole_secs(),
             reset: self.d.reset,
             off_schedule: !scheduled,
-            wants_hello: [Voter::A, Voter::B]
-                .map(|node| self.is_heard(node, now) && self.d.nodes[node.index()].facts.is_none()),
+            wants_hello,
         };
         let hello = self.d.hello_due || scheduled && now >= self.d.hello_at;
         if hello {
@@ -166,9 +171,9 @@ impl Arbiter {
             if state.busy_until > now {
                 continue;
             }
-            if let Some(waiting) = oldest(&mut state.waiting) {
-                frame[..waiting.len()].copy_from_slice(&waiting);
-                return Some(self.write(now, port, waiting.len(), true));
+            if !state.waiting.is_empty() {
+                let len = state.waiting.take(frame);
+                return Some(self.write(now, port, len, true));
             }
             let stored = self.d.stored == Some(self.d.memory);
             let Some(body) = self.d.outbox.body.as_ref().filter(|_| state.own_waits && stored)

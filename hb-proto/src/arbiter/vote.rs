@@ -102,7 +102,7 @@ impl Arbiter {
     /// A promise has ended: who asked last, and is fresh still, need not ask again. As if its newest frame
     /// had come just now.
     pub(super) fn give_what_is_free(&mut self, now: Instant) {
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             if self.d.ledger.asks_for_what_is_free(node, now) {
                 let sender = self.as_sender(node, now);
                 self.d.ledger.answer_again(now, node, &sender);
@@ -147,7 +147,7 @@ impl Arbiter {
         self.d.ledger.forget_promisees(now + full);
         (self.d.forgot_at, self.d.forgot_full, self.d.settled) = (now, full, false);
         self.d.memory.haresources = None;
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             self.d.nodes[node.index()].young = false;
             self.unconfirm(node);
         }
@@ -252,12 +252,12 @@ impl Arbiter {
     /// The version of the wire that it speaks now, as [`crate::node::Node::speaks`].
     #[must_use]
     pub fn speaks(&self, now: Instant) -> u8 {
-        let understands = |node: Voter| {
+        let understands = |&node: &Voter| {
             let view = &self.d.nodes[node.index()];
             let announced = view.facts.map_or(0, |facts| facts.version);
             self.is_heard(node, now).then_some(announced.max(view.version))
         };
-        self.versions.to_speak([Voter::A, Voter::B].map(understands))
+        self.versions.to_speak(Voter::NODES.iter().map(understands))
     }
 
     /// The newest life of a node that is known, from its frames.

@@ -61,7 +61,7 @@ impl Ledger {
         now: Instant,
     ) -> Self {
         let mut ledger = Self::without_groups(me, boot, terms);
-        ledger.begin_with(&homes, to, now);
+        ledger.begin_with(&homes, now, |_| to);
         ledger
     }
 }
@@ -85,21 +85,20 @@ impl<P: Part> Ledger<P> {
         }
     }
 
-    /// Gives a new ledger its groups, each promised to `to`.
-    pub(crate) fn begin_with(&mut self, homes: &[Voter], to: Promisee, now: Instant) {
-        let until = now + self.terms.full;
-        for &home in homes.iter().take(MAX_GROUPS) {
-            // Both have room for as many.
-            let _ = self.promises.push(Promises::starting(to, until));
-            let _ = self.homes.push(home);
-        }
-    }
-
-    /// R8: this life begins bound to `to` for this group, for `full`.
-    pub fn begin_bound(&mut self, group: GroupId, to: Promisee, now: Instant) {
+    /// R8: gives a new ledger its groups; this life begins bound to whom `to` says for each of them, for `full`.
+    pub(crate) fn begin_with(
+        &mut self,
+        homes: &[Voter],
+        now: Instant,
+        to: impl Fn(GroupId) -> Promisee,
+    ) {
         let free = self.is_broken(Mutant::R8Free);
         let until = if free { Instant::ZERO } else { now + self.terms.full };
-        self.promises[group.index()] = Promises::starting(to, until);
+        for (at, &home) in homes.iter().enumerate().take(MAX_GROUPS) {
+            // Both have room for as many.
+            let _ = self.promises.push(Promises::starting(to(GroupId(at as u8)), until));
+            let _ = self.homes.push(home);
+        }
     }
 
     /// For a test that wants to see who notices.
@@ -471,6 +470,17 @@ impl<P: Part> Ledger<P> {
     /// of its that this one echoes renewed it (R6).
     #[must_use]
     pub fn shown_promisees(&self, now: Instant) -> Promisees {
+        self.promisees_if(now, true)
+    }
+
+    /// To whom every group is promised, shown or not; *unknown* is [`Shown::Withheld`].
+    #[must_use]
+    pub fn promisees(&self, now: Instant) -> Promisees {
+        self.promisees_if(now, false)
+    }
+
+    #[inline(never)]
+    fn promisees_if(&self, now: Instant, if_renewed: bool) -> Promisees {
         let mut shown = Promisees::default();
         for group in self.groups() {
             let promises = self.promises(group);
@@ -478,7 +488,7 @@ impl<P: Part> Ledger<P> {
                 None => Shown::Nobody,
                 Some(Promisee::To(node)) => {
                     let echoed = self.voice(node).map(|voice| voice.newest);
-                    let renewed = self.shows(group, node, echoed, now);
+                    let renewed = !if_renewed || self.shows(group, node, echoed, now);
                     if renewed { Shown::to(node) } else { Shown::Withheld }
                 }
                 Some(Promisee::Unknown) => Shown::Withheld,

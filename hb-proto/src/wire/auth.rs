@@ -18,7 +18,18 @@ pub const HMAC_TAG: usize = 8;
 /// Bytes of a CRC tag on the wire.
 pub const CRC_TAG: usize = 4;
 
+/// Bit by bit on a microcontroller: a table takes 1 KiB of its flash, and it has time.
+#[cfg(target_pointer_width = "32")]
+const CRC32: Crc<u32, crc::NoTable> = Crc::<u32, crc::NoTable>::new(&CRC_32_CKSUM);
+#[cfg(not(target_pointer_width = "32"))]
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
+
+/// The CRC-32 of POSIX' `cksum`, little-endian: finds damage.
+#[must_use]
+#[inline(never)]
+pub fn check_sum(bytes: &[u8]) -> [u8; CRC_TAG] {
+    CRC32.checksum(bytes).to_le_bytes()
+}
 
 /// One entry of authkeys.
 #[derive(Clone, PartialEq, Eq)]
@@ -85,7 +96,7 @@ impl Key {
     fn tag(&self, frame: &[u8]) -> ([u8; HMAC_TAG], usize) {
         let mut tag = [0; HMAC_TAG];
         match &self.method {
-            Method::Crc => tag[..CRC_TAG].copy_from_slice(&CRC32.checksum(frame).to_le_bytes()),
+            Method::Crc => tag[..CRC_TAG].copy_from_slice(&check_sum(frame)),
             Method::Hmac(keyed) => tag.copy_from_slice(&keyed.tag(frame)[..HMAC_TAG]),
         }
         (tag, self.tag_len())
