@@ -94,9 +94,16 @@ fn tables_lead_to_every_case() {
     let main =
         [0xE8DF, 0xF000, 0x0602, 0x0602, 0xB082, 0xB002, 0x4770, NOP, 0xB0A0, 0xB020, 0x4770];
     assert_eq!(targets(&main), Ok(128));
-    // ARMv6-M: ldrb r0, [r0, #4]; lsls r0, #1; add pc, r0, and the table behind it.
-    let main =
-        [0x7900, 0x0040, 0x4487, 0x0400, 0xB082, 0xB002, 0x4770, NOP, 0xB0A0, 0xB020, 0x4770];
+    // ARMv6-M: add r0, pc; ldrb r0, [r0, #4]; lsls r0, #1; add pc, r0, and the table behind it.
+    let main = [
+        0x4478, 0x7900, 0x0040, 0x4487, 0x0400, 0xB082, 0xB002, 0x4770, NOP, 0xB0A0, 0xB020, 0x4770,
+    ];
+    assert_eq!(targets(&main), Ok(128));
+    // adr r1, table; ldrb r0, [r1, r0]; lsls r0, #1; add pc, r0; nop, and the table.
+    let main = [
+        0xA102, 0x5C08, 0x0040, 0x4487, NOP, NOP, 0x0502, 0xB082, 0xB002, 0x4770, 0xB0A0, 0xB020,
+        0x4770,
+    ];
     assert_eq!(targets(&main), Ok(128));
 }
 

@@ -223,13 +223,8 @@ impl<'a> Walk<'a> {
             Flow::Stop => {}
             Flow::Table { wide } => self.table(state, at, at, wide)?,
             Flow::AddToPc => {
-                let load = u32::from(self.elf.half(at - 6).unwrap_or(0));
-                let wide = match load >> 11 {
-                    0b01111 => false,
-                    0b10001 => true,
-                    _ => return Err("a table of an unknown shape".to_owned()),
-                };
-                self.table(state, at, at + 2, wide)?;
+                let (table, wide) = self.before(at).ok_or("a table of an unknown shape")?;
+                self.table(state, table, at + 2, wide)?;
             }
             Flow::If { count, with_first } => {
                 for carried_out in [with_first, !with_first & ((1 << count) - 1)] {
@@ -238,6 +233,21 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+
+    /// ARMv6-M's table jump ends at `at`: where its table is, and whether of halfwords. Either `add rN, pc`,
+    /// `ldrb rN, [rN, #4]`, or `adr rM, table`, `ldrb rN, [rM, rN]`; then `lsls rN, #1`, `add pc, rN`.
+    fn before(&self, at: u32) -> Option<(u32, bool)> {
+        let (first, load) = (u32::from(self.elf.half(at - 8)?), u32::from(self.elf.half(at - 6)?));
+        match load >> 9 {
+            0b011_1100 if load >> 6 & 0x1F == 4 => Some((at, false)),
+            0b100_0100 if load >> 6 & 0x1F == 2 => Some((at, true)),
+            0b010_1110 | 0b010_1101 if first >> 11 == 0b10100 => {
+                let table = (at - 4 & !3) + (first & 0xFF) * 4;
+                Some((table, load >> 9 == 0b010_1101))
+            }
+            _ => None,
+        }
     }
 
     /// A table of offsets at `table`; it ends where its lowest target begins.

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod board;
+pub mod frames;
 mod line;
 mod monitor;
 mod pair;

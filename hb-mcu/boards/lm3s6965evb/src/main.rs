@@ -9,6 +9,8 @@ mod eeprom;
 mod faults;
 mod parts;
 mod registers;
+#[cfg(feature = "faults")]
+mod stopwatch;
 mod uart;
 
 #[cfg(feature = "defmt")]
@@ -63,7 +65,10 @@ impl Board for Evb {
 
     fn sleep(until: Instant) {
         #[cfg(feature = "faults")]
-        faults::play();
+        {
+            stopwatch::done(uart::is_idle());
+            faults::play();
+        }
         parts::sleep(until, uart::is_idle);
     }
 

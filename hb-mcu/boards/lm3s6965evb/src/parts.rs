@@ -66,6 +66,18 @@ fn SysTick() {
     TICKS.store(TICKS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
+/// Cycles since the clocks started, modulo 2³². For interrupts, too, which one that waits would wait for.
+#[cfg(feature = "faults")]
+pub fn cycles() -> u32 {
+    cortex_m::interrupt::free(|_| {
+        let (ticks, left) = (TICKS.load(Ordering::Relaxed), read(SYST[2]));
+        let pending = read(ICSR) & 1 << 26 != 0;
+        let (ticks, left) = if pending { (ticks + 1, read(SYST[2])) } else { (ticks, left) };
+        let each = TICK_MICROS * PER_MICRO;
+        ticks.wrapping_mul(each).wrapping_add(each - 1 - left)
+    })
+}
+
 /// Time since the chip started.
 #[derive(Clone, Copy, Default)]
 pub struct SysClock;

@@ -37,10 +37,14 @@ pub fn is_idle() -> bool {
 
 extern "C" fn uart0() {
     UARTS[0].serve(&RINGS[0]);
+    #[cfg(feature = "faults")]
+    crate::stopwatch::heard(0, &RINGS[0].came);
 }
 
 extern "C" fn uart1() {
     UARTS[1].serve(&RINGS[1]);
+    #[cfg(feature = "faults")]
+    crate::stopwatch::heard(1, &RINGS[1].came);
 }
 
 extern "C" fn timer0a() {
