@@ -6,7 +6,6 @@
 pub mod auth;
 pub mod cobs;
 pub mod fields;
-mod mac;
 pub mod message;
 pub mod port;
 pub mod service;

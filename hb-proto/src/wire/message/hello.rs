@@ -1,5 +1,7 @@
 //! What of a node changes rarely.
 
+use serde::{Deserialize, Serialize};
+
 use super::{CURRENT_VERSION, MIN_VERSION, Status};
 use crate::config::Digests;
 use crate::id::BootId;
@@ -7,7 +9,7 @@ use crate::time::{Duration, Millis};
 use crate::wire::fields::{Reader, Writer};
 
 /// What changes rarely, at the end of a hello.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, Hash)]
 pub struct Settings {
     /// Oldest version the sender understands.
     pub min_version: u8,
@@ -104,68 +106,32 @@ pub struct ForArbiter {
 
 const VOTELESS: u8 = 1;
 
-impl Settings {
-    fn write(&self, to: &mut Writer<'_>) {
-        to.u8(self.min_version);
-        to.u8(self.current_version);
-        for ms in [self.keepalive_ms, self.deadtime_ms, self.lease_ms, self.guard_ms] {
-            to.varint(ms);
-        }
-        to.u8(self.arbiter.is_some().into());
-        if let Some(id) = self.arbiter {
-            to.varint(id);
-        }
-        to.put(&self.haresources);
-        to.put(&self.settings);
-    }
-
-    fn read(from: &mut Reader<'_>) -> Self {
-        Self {
-            min_version: from.u8(),
-            current_version: from.u8(),
-            keepalive_ms: from.varint(),
-            deadtime_ms: from.varint(),
-            lease_ms: from.varint(),
-            guard_ms: from.varint(),
-            arbiter: match from.u8() {
-                0 => None,
-                1 => Some(from.varint()),
-                _ => {
-                    from.breaks();
-                    None
-                }
-            },
-            haresources: from.bytes(),
-            settings: from.bytes(),
-        }
-    }
-}
-
 impl ForArbiter {
     fn write(&self, to: &mut Writer<'_>) {
         to.u16(self.homes_b);
         to.u24(self.knows.map_or(0, BootId::value));
         to.u8(if self.voteless { VOTELESS } else { 0 });
-        to.varint(ms_of_duration(self.longest));
+        to.postcard(&ms_of_duration(self.longest));
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
         let (homes_b, knows, flags) = (from.u16(), BootId::new(from.u24()), from.u8());
         from.meant((flags & !VOTELESS == 0).then_some(()));
-        let (voteless, longest) = (flags & VOTELESS != 0, duration_of_ms(from.varint()));
-        Self { homes_b, knows, voteless, longest }
+        let longest = duration_of_ms(from.postcard().unwrap_or(0));
+        Self { homes_b, knows, voteless: flags & VOTELESS != 0, longest }
     }
 }
 
 impl Hello {
-    /// What stands behind the status. Number and holding time of the echo have a fixed size, so that no figure for
-    /// people changes how long a frame occupies the line.
+    /// What stands behind the status: the settings as postcard has them, then what is of fixed size, so that no figure
+    /// for people changes how long a frame occupies the line.
     pub(super) fn write_rest(&self, to: &mut Writer<'_>) {
-        self.settings.write(to);
+        to.postcard(&self.settings);
         for groups in [self.declines, self.failed, self.wants] {
             to.u16(groups);
         }
         to.u24(self.knows.map_or(0, BootId::value));
+        // Number 0 for none.
         to.u32(self.echo.map_or(0, |echo| echo.seq));
         to.u32(self.echo.map_or(0, |echo| echo.held_us));
         if let Some(tail) = &self.for_arbiter {
@@ -173,12 +139,17 @@ impl Hello {
         }
     }
 
-    pub(super) fn read_rest(status: Status, for_arbiter: bool, from: &mut Reader<'_>) -> Self {
-        let settings = Settings::read(from);
+    /// None if its settings are no encoding of any.
+    pub(super) fn read_rest(
+        status: Status,
+        for_arbiter: bool,
+        from: &mut Reader<'_>,
+    ) -> Option<Self> {
+        let settings = from.postcard()?;
         let (declines, failed, wants) = (from.u16(), from.u16(), from.u16());
         let knows = BootId::new(from.u24());
         let (seq, held_us) = (from.u32(), from.u32());
-        Self {
+        Some(Self {
             status,
             settings,
             declines,
@@ -187,7 +158,7 @@ impl Hello {
             knows,
             echo: (seq != 0).then_some(HelloEcho { seq, held_us }),
             for_arbiter: for_arbiter.then(|| ForArbiter::read(from)),
-        }
+        })
     }
 }
 

@@ -469,7 +469,8 @@ impl Opened<'_> {
             KIND_STATUS => Message::Status(status),
             KIND_HELLO | KIND_HELLO_FOR_ARBITER => {
                 let for_arbiter = self.kind == KIND_HELLO_FOR_ARBITER;
-                Message::Hello(Hello::read_rest(status, for_arbiter, &mut from))
+                let hello = Hello::read_rest(status, for_arbiter, &mut from);
+                Message::Hello(hello.ok_or(Reject::Decode)?)
             }
             _ => return Err(Reject::Decode),
         };

@@ -15,6 +15,7 @@
 //! 45 in all, whatever the values; 48 are allowed.
 
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Echo, GroupState, GroupStates, Header, MIN_VERSION, Opened, Status, read_28_bits, seal,
@@ -313,7 +314,7 @@ impl ArbiterStatus {
 }
 
 /// What of the arbiter changes rarely.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ArbiterSettings {
     /// Oldest version it understands.
     pub min_version: u8,
@@ -410,35 +411,6 @@ impl ArbiterStatus {
     }
 }
 
-impl ArbiterSettings {
-    fn write(&self, to: &mut Writer<'_>) {
-        to.u8(self.min_version);
-        to.u8(self.current_version);
-        for number in [self.id, self.lease_ms, self.guard_ms, self.deadtime_ms] {
-            to.varint(number);
-        }
-        to.u8(self.drift_percent);
-        to.u8(self.key);
-        to.put(&self.haresources);
-    }
-
-    fn read(from: &mut Reader<'_>) -> Self {
-        let settings = Self {
-            min_version: from.u8(),
-            current_version: from.u8(),
-            id: from.varint(),
-            lease_ms: from.varint(),
-            guard_ms: from.varint(),
-            deadtime_ms: from.varint(),
-            drift_percent: from.u8(),
-            key: from.u8(),
-            haresources: from.bytes(),
-        };
-        from.meant((settings.id != 0).then_some(()));
-        settings
-    }
-}
-
 /// Writes a sealed frame of [`super::CURRENT_VERSION`] into `buf`; its length.
 ///
 /// # Panics
@@ -491,7 +463,7 @@ impl Body {
         let mut to = Writer { buf: &mut bytes, at: 0 };
         status.write(&mut to);
         if let Some(settings) = settings {
-            settings.write(&mut to);
+            to.postcard(settings);
         }
         let len = to.at;
         bytes.truncate(len);
@@ -524,7 +496,8 @@ impl Opened<'_> {
         let message = match self.kind {
             KIND_STATUS => ArbiterMessage::Status(status),
             KIND_HELLO => {
-                let settings = ArbiterSettings::read(&mut from);
+                let settings: ArbiterSettings = from.postcard().ok_or(Reject::Decode)?;
+                from.meant((settings.id != 0).then_some(()));
                 ArbiterMessage::Hello(ArbiterHello { status, settings })
             }
             _ => return Err(Reject::Decode),
