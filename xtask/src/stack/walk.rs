@@ -250,9 +250,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A table of offsets at `table`; it ends where its lowest target begins.
+    /// A table of offsets at `table`; it ends where its lowest target begins, or a constant that the function loads.
     fn table(&mut self, state: State, table: u32, base: u32, wide: bool) -> Result<(), String> {
-        let (mut at, mut end) = (table, u32::MAX);
+        let next = self.elf.functions.range(self.start + 1..).next().map_or(u32::MAX, |f| *f.0);
+        let (mut at, mut end) = (table, self.constant_behind(table, next));
         while at < end {
             let half = u32::from(self.elf.half(at & !1).ok_or("a table without an end")?);
             let offset = match wide {
@@ -261,14 +262,30 @@ impl<'a> Walk<'a> {
                 false => half >> 8,
             };
             let target = base + 2 * offset;
-            // What fills the table up to an even length is no target.
-            if target > at {
+            // What fills the table up is no target.
+            if target > at && target < next && self.elf.is_code(target) {
                 end = end.min(target);
                 self.go(State { at: target, ..state });
             }
             at += if wide { 2 } else { 1 };
         }
         Ok(())
+    }
+
+    /// The first constant behind `table` that this function loads; it ends before `next`.
+    fn constant_behind(&self, table: u32, next: u32) -> u32 {
+        let (mut at, mut first) = (self.start, next);
+        while at < next && self.elf.half(at).is_some() {
+            let Ok(code) = self.instruction(at) else {
+                at += 2;
+                continue;
+            };
+            if let Some((_, from)) = code.literal.filter(|(_, from)| *from > table) {
+                first = first.min(from);
+            }
+            at += code.len;
+        }
+        first
     }
 
     fn call(&mut self, callee: Callee, depth: u32) {
