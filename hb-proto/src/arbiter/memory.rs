@@ -25,7 +25,7 @@ pub struct NodeMemory {
 /// What an arbiter's next life should know. The boot id is the driver's own affair: last stored + 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Memory {
-    /// To whom each group is promised; [`Shown::Withheld`] stands for *unknown*.
+    /// To whom each group is promised; [`Withheld`](crate::wire::message::arbiter::Shown::Withheld) stands for *unknown*.
     pub promisees: Promisees,
     /// The haresources that the promises are about.
     pub haresources: Option<u64>,
