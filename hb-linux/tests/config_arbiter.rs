@@ -147,6 +147,27 @@ fn whatever_changes_the_votes_changes_the_digest() {
 }
 
 /// Each mistake is one error, at its line, and says what would be right.
+/// `hb check --peer`, `hb status` and the log go by this number.
+#[test]
+fn other_times_of_the_dongle_are_another_digest() {
+    let digest = |lines: &str| {
+        let lines = format!("arbiter serial /dev/ttyS9\nguard_unsafe 3\n{lines}");
+        load(&lines).expect("good files").settings.proto.digests.settings
+    };
+    let plain = digest("fence dongle\n");
+    assert_eq!(plain, digest("fence dongle pulse 200ms\n"), "what it is without");
+    let watched = digest("fence dongle\ndongle_watchdog 1\n");
+    let all = [
+        plain,
+        digest(""),
+        digest("fence dongle pulse 300ms\n"),
+        watched,
+        digest("fence dongle\ndongle_watchdog 2\n"),
+    ];
+    assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])), "{all:x?}");
+    assert_eq!(watched, digest("fence dongle\ndongle_watchdog 1000ms\n"));
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     for (lines, line, expected) in [

@@ -48,6 +48,7 @@ mod line;
 mod line_test;
 #[cfg(feature = "defmt")]
 mod log;
+pub mod pinout;
 mod record;
 mod ring;
 mod room;

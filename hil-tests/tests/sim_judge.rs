@@ -1,7 +1,7 @@
 //! The judge goes red: the real program's exit codes, its hints, and what shrinking leaves, with defects
 //! planted around the nodes (`hil_tests::sim::plant`).
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 struct Said {
     code: Option<i32>,
@@ -113,4 +113,16 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
         assert_eq!(said.code, Some(2), "{args:?}: {}", said.text);
         assert!(said.text.contains(word), "{args:?}: {}", said.text);
     }
+}
+
+/// `cargo xtask sim … | head`: what nobody reads any more is no crash of the simulator.
+#[test]
+fn a_reader_that_leaves_early_is_no_panic() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+    command.args(["--seed", "1", "--timeline"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("sim runs");
+    drop(child.stdout.take());
+    let out = child.wait_with_output().expect("ours");
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "");
+    assert_eq!(out.status.code(), Some(141));
 }

@@ -60,6 +60,14 @@ pub fn build(place: &Place) -> Result<Vec<(&'static str, Sizes)>, String> {
     Ok(sizes)
 }
 
+/// Builds the emulated board's program as it is shipped.
+///
+/// # Errors
+/// What a compiler said.
+pub fn build_emulated(place: &Place) -> Result<(), String> {
+    compile(place, BOARDS[0].0, BOARDS[0].1, None)
+}
+
 /// Told where it is so.
 const ROM: &str = " (calls of the chip's ROM: assumed, not computed)";
 

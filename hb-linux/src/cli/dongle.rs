@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use hb_proto::wire::service::{Answer, Ask, Board};
+use hb_proto::wire::service::{Answer, Ask};
 
 use super::{ConfigDir, RunDir, commands, fail};
 pub(super) use line::{Line, Place};
@@ -67,7 +67,7 @@ pub struct OneNode {
 /// Options of `hb dongle pinout`.
 #[derive(Args)]
 pub struct Pinout {
-    /// `pico` or `lm3s6965evb`; without it, the board of the dongle that is plugged in
+    /// `pico`, `nucleo-l476rg` or `lm3s6965evb`; without it, the board of the dongle that is plugged in
     board: Option<String>,
     #[command(flatten)]
     at: Where,
@@ -124,15 +124,18 @@ fn consented(node: &OneNode, command: &str) -> Result<(), String> {
 fn self_test(line: &mut Line) -> Result<bool, String> {
     match line.ask(&Ask::SelfTest)? {
         Answer::SelfTest(found) => Ok(tell::self_test(&found, &line.names())),
+        Answer::Refused { why, .. } => Err(refused(why)),
         other => Err(format!("the dongle answered something else: {other:?}")),
     }
 }
 
 fn pinout(args: &Pinout) -> Result<bool, String> {
     let board = match args.board.as_deref() {
-        Some("pico") => Board::Rp2040Pico,
-        Some("lm3s6965evb") => Board::Lm3s6965evb,
-        Some(other) => return Err(format!("read {other:?}, expected pico or lm3s6965evb")),
+        Some(asked) => {
+            let found = pins::BOARDS.into_iter().find(|(name, _)| *name == asked);
+            let known = pins::BOARDS.map(|(name, _)| name).join(", ");
+            found.ok_or_else(|| format!("read board {asked:?}, expected one of {known}"))?.1
+        }
         None => args.at.open()?.identify(false)?.board,
     };
     tell::pinout(board)

@@ -5,9 +5,10 @@
 //! text can pose as another one's end.
 
 use hb_proto::config::{ArbiterConfig, Timing};
+use hb_proto::time::Duration;
 use sha2::{Digest, Sha256};
 
-use super::{GroupLine, ResourceLine};
+use super::{DongleSettings, GroupLine, ResourceLine};
 
 struct Canon(Sha256);
 
@@ -62,12 +63,13 @@ pub(super) fn haresources(groups: &[GroupLine]) -> u64 {
 }
 
 /// Over what both nodes should agree on beside the groups: the times, the policy, who they are, and whether
-/// there is an arbiter and what it may do. Not its device: cables may differ.
+/// there is an arbiter, what it may do, and by which times. Not its device: cables may differ.
 pub(super) fn settings(
     timing: &Timing,
     auto_failback: bool,
     nodes: [&str; 2],
     arbiter: Option<&ArbiterConfig>,
+    dongle: Option<&DongleSettings>,
 ) -> u64 {
     let mut canon = Canon::new("heartbeat settings 1");
     for time in [
@@ -91,6 +93,11 @@ pub(super) fn settings(
         canon.number(u64::from(arbiter.fence.is_some()));
         canon.number(u64::from(arbiter.external_watchdog));
     }
+    if let Some(dongle) = dongle {
+        canon.text("dongle");
+        canon.number(dongle.pulse.micros());
+        canon.number(dongle.watchdog.map_or(0, Duration::micros));
+    }
     canon.finish()
 }
 
@@ -99,7 +106,6 @@ mod tests {
     use std::path::Path;
 
     use hb_proto::id::LinkId;
-    use hb_proto::time::Duration;
 
     use super::super::diagnostic::Report;
     use super::super::haresources::parse;
@@ -135,7 +141,7 @@ mod tests {
     fn the_canonical_form_is_fixed() {
         assert_eq!(digest("linuxha1 192.168.85.3 httpd smb\n"), 0xD737_6933_351A_33A0);
         assert_eq!(
-            settings(&Timing::classic_defaults(), true, ["linuxha1", "linuxha2"], None),
+            settings(&Timing::classic_defaults(), true, ["linuxha1", "linuxha2"], None, None),
             0xC2F4_CA34_67A3_C8A3
         );
     }
@@ -144,10 +150,10 @@ mod tests {
     fn every_setting_counts_and_the_order_of_the_nodes_does_not() {
         let base = Timing::classic_defaults();
         let names = ["linuxha1", "linuxha2"];
-        let one = settings(&base, true, names, None);
-        assert_eq!(one, settings(&base, true, ["LinuxHA2", "linuxha1"], None));
-        assert_ne!(one, settings(&base, false, names, None));
-        assert_ne!(one, settings(&base, true, ["linuxha1", "linuxha3"], None));
+        let one = settings(&base, true, names, None, None);
+        assert_eq!(one, settings(&base, true, ["LinuxHA2", "linuxha1"], None, None));
+        assert_ne!(one, settings(&base, false, names, None, None));
+        assert_ne!(one, settings(&base, true, ["linuxha1", "linuxha3"], None, None));
         let more = Duration::from_micros(1);
         for other in [
             Timing { keepalive: base.keepalive + more, ..base },
@@ -157,15 +163,22 @@ mod tests {
             Timing { lease: base.lease + more, ..base },
             Timing { guard: base.guard + more, ..base },
         ] {
-            assert_ne!(one, settings(&other, true, names, None));
+            assert_ne!(one, settings(&other, true, names, None, None));
         }
         let plain =
             ArbiterConfig { link: LinkId(0), external_watchdog: false, fences: false, fence: None };
-        let of = |arbiter: ArbiterConfig| settings(&base, true, names, Some(&arbiter));
+        let of = |arbiter: ArbiterConfig| settings(&base, true, names, Some(&arbiter), None);
         let fences = ArbiterConfig { fence: Some(more), ..plain };
         let all =
             [one, of(plain), of(fences), of(ArbiterConfig { external_watchdog: true, ..fences })];
         assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])), "{all:x?}");
         assert_eq!(of(plain), of(ArbiterConfig { link: LinkId(3), ..plain }), "cables may differ");
+        let ms = Duration::from_millis;
+        let by = |pulse, watchdog: Option<u64>| {
+            let dongle = DongleSettings { pulse: ms(pulse), watchdog: watchdog.map(ms) };
+            settings(&base, true, names, Some(&fences), Some(&dongle))
+        };
+        let all = [by(200, None), by(300, None), by(200, Some(500)), by(200, Some(900))];
+        assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])), "{all:x?}");
     }
 }

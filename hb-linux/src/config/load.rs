@@ -278,7 +278,13 @@ fn assemble(
         patience: Patience::default(),
         digests: Digests {
             haresources: digest::haresources(groups),
-            settings: digest::settings(&timing, hacf.auto_failback, names, arbiter.as_ref()),
+            settings: digest::settings(
+                &timing,
+                hacf.auto_failback,
+                names,
+                arbiter.as_ref(),
+                third_voter::dongle_settings(hacf).as_ref(),
+            ),
         },
     }
 }

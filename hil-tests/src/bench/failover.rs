@@ -12,14 +12,18 @@ use super::stack::{Pair, Timing, wait_for_phase};
 use super::wire::Tap;
 
 /// The client is watched this much longer than the event seems to take: what follows it counts too.
-const AFTERMATH: Duration = Duration::from_millis(400);
+pub(super) const AFTERMATH: Duration = Duration::from_millis(400);
 
-fn ms(span: Duration) -> f64 {
+pub(super) fn ms(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
 
 /// An outage around `event`, until now.
-fn outage(pair: &Pair, stalls: &StallRecorder, event: Instant) -> Result<Sample, RigError> {
+pub(super) fn outage(
+    pair: &Pair,
+    stalls: &StallRecorder,
+    event: Instant,
+) -> Result<Sample, RigError> {
     let now = Instant::now();
     let lasted = pair.client.outage(event, now);
     let lasted = lasted.ok_or_else(|| pair.not_reached("the client is answered"))?;

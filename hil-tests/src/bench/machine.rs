@@ -21,9 +21,17 @@ pub fn real_time() -> bool {
 
 /// SCHED_RR for the calling thread, by chrt(1), at the priority given in words.
 pub fn round_robin(priority: &str) -> bool {
-    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    round_robin_of(&rustix::thread::gettid().as_raw_nonzero().to_string(), priority)
+}
+
+/// The same for a process that has one thread, as what stands for the dongle's chip.
+pub fn real_time_of(pid: u32) -> bool {
+    round_robin_of(&pid.to_string(), PRIORITY)
+}
+
+fn round_robin_of(thread: &str, priority: &str) -> bool {
     let done = Command::new("chrt")
-        .args(["--rr", "--pid", priority, &thread])
+        .args(["--rr", "--pid", priority, thread])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();

@@ -18,6 +18,7 @@ mod bare_loop;
 mod beside;
 mod client;
 mod cost;
+mod dongle;
 mod failover;
 mod idle;
 mod load;
@@ -72,6 +73,9 @@ struct Options {
     /// Debian's heartbeat and keepalived too, in the same run with the same probe
     #[arg(long)]
     peers: bool,
+    /// The dongle's figures, with the classic mode's beside them, in place of the classic mode's alone
+    #[arg(long)]
+    dongle: bool,
     /// Runs of everything that is measured more than once
     #[arg(long, default_value_t = 10, value_name = "N")]
     runs: usize,
@@ -192,7 +196,11 @@ fn measure(options: &Options) -> Result<ExitCode, RigError> {
     let peers = if options.peers { Some(Peers::fetch()) } else { None };
     host::enter()?;
     let mut run = Run { options, programs, stalls: StallRecorder::start(), results };
-    run.ours();
+    if options.dongle {
+        run.trios();
+    } else {
+        run.ours();
+    }
     if let Some(peers) = peers {
         run.peers(&peers);
     }
@@ -238,6 +246,8 @@ mod tests {
         assert!(text.contains("\"speed\"") && text.contains("ours-fastest"), "{text}");
         assert!(text.contains("with --peers") && !text.contains("keepalived"), "{text}");
         assert_eq!(refused(&["--peers", "--only", "keepalived-default"]), None);
+        assert_eq!(refused(&["--dongle", "--only", "dongle-fastest-no-lines"]), None);
+        assert!(refused(&["--dongle", "--only", "idle"]).is_some(), "the classic mode's");
         assert!(refused(&["--only", "keepalived-default"]).is_some(), "no peers, no such name");
         assert!(refused(&["--load", "0", "--only", "load"]).is_some(), "left out");
     }

@@ -10,7 +10,7 @@ use super::peers::heartbeat::{self, Heartbeat};
 use super::peers::keepalived::{self, Keepalived};
 use super::report::{Figure, Of, Results};
 use super::stack::{DEFAULT, FASTEST, GUIDE, Ours, Pair, Stack, Timing};
-use super::{Options, beside, failover, idle, load, splits};
+use super::{Options, beside, dongle, failover, idle, load, splits};
 
 /// 10/40 ms kills living peers of heartbeat 3.0.6; the fastest that it bears is this.
 const HEARTBEAT_FASTEST: Timing = Timing {
@@ -27,6 +27,8 @@ const HEARTBEAT_DEFAULT: Timing = Timing { baud: 115_200, ..DEFAULT };
 const FAILOVERS: [Timing; 3] = [FASTEST, DEFAULT, GUIDE];
 const IDLE: [Timing; 2] = [FASTEST, DEFAULT];
 const LOADS: [Timing; 2] = [DEFAULT, FASTEST];
+/// What stands beside the dongle's figures.
+const BESIDE_DONGLE: [Timing; 3] = [DEFAULT, FASTEST, dongle::CLASSIC];
 const HEARTBEATS: [Timing; 3] = [HEARTBEAT_FASTEST, HEARTBEAT_DEFAULT, GUIDE];
 
 /// Every measurement's name, as `--only` chooses from them.
@@ -34,10 +36,19 @@ fn names(options: &Options) -> Vec<String> {
     let of = |prefix: &'static str, timings: &'static [Timing]| {
         timings.iter().map(move |timing| format!("{prefix}-{}", timing.name))
     };
-    let mut names: Vec<String> = of("ours", &FAILOVERS).chain(of("idle", &IDLE)).collect();
-    names.extend(["stopped-owner", "split"].map(str::to_owned));
-    if options.load_minutes() > 0.0 {
-        names.extend(of("load", &LOADS));
+    let of_trios = |prefix: &'static str, trios: &'static [dongle::Trio]| {
+        trios.iter().map(move |trio| format!("{prefix}-{}", trio.timing.name))
+    };
+    let loaded = options.load_minutes() > 0.0;
+    let mut names: Vec<String>;
+    if options.dongle {
+        names = of("ours", &BESIDE_DONGLE).chain(of_trios("dongle", &dongle::TRIOS)).collect();
+        names.push("stopped-owner".to_owned());
+        names.extend(of_trios("load-dongle", &dongle::LOADS).filter(|_| loaded));
+    } else {
+        names = of("ours", &FAILOVERS).chain(of("idle", &IDLE)).collect();
+        names.extend(["stopped-owner", "split"].map(str::to_owned));
+        names.extend(of("load", &LOADS).filter(|_| loaded));
     }
     if options.peers {
         names.extend(of("keepalived", &FAILOVERS).chain(of("heartbeat-3", &HEARTBEATS)));
@@ -124,20 +135,56 @@ impl Run<'_> {
         }
     }
 
-    /// Everything about this heartbeat.
-    pub fn ours(&mut self) {
-        let (runs, window) = (self.options.runs(), self.options.window());
-        for timing in FAILOVERS {
-            self.part(&format!("ours-{}", timing.name), |run| {
-                run.with_ours(timing, true, |run, pair| {
-                    let figures = failover::power(pair, &run.stalls, runs)?;
-                    run.add_all(figures.map(|figure| failover::promised(figure, timing)));
-                    let figure = failover::handover(pair, &run.stalls, runs)?;
-                    run.results.add(failover::promised(figure, timing));
-                    Ok(())
-                })
+    /// Outages of the classic mode.
+    fn classic(&mut self, timing: Timing) {
+        let runs = self.options.runs();
+        self.part(&format!("ours-{}", timing.name), |run| {
+            run.with_ours(timing, true, |run, pair| {
+                let figures = failover::power(pair, &run.stalls, runs)?;
+                run.add_all(figures.map(|figure| failover::promised(figure, timing)));
+                let figure = failover::handover(pair, &run.stalls, runs)?;
+                run.results.add(failover::promised(figure, timing));
+                Ok(())
+            })
+        });
+    }
+
+    /// The classic mode when its owner's daemon stops.
+    fn stopped_owner(&mut self) {
+        self.part("stopped-owner", |run| {
+            run.with_ours(DEFAULT, true, |run, pair| {
+                let figures = splits::stopped_owner(pair, &run.stalls)?;
+                run.add_all(figures);
+                Ok(())
+            })
+        });
+    }
+
+    /// With a dongle, and what stands beside it.
+    pub fn trios(&mut self) {
+        let (runs, minutes) = (self.options.runs(), self.options.load_minutes());
+        BESIDE_DONGLE.into_iter().for_each(|timing| self.classic(timing));
+        for trio in dongle::TRIOS {
+            self.part(&format!("dongle-{}", trio.timing.name), |run| {
+                let mut pair = trio.start(&run.programs)?;
+                let figures = dongle::failovers(&mut pair, &run.stalls, runs)?;
+                run.add_all(figures);
+                Ok(())
             });
         }
+        self.stopped_owner();
+        for trio in dongle::LOADS.into_iter().filter(|_| minutes > 0.0) {
+            self.part(&format!("load-dongle-{}", trio.timing.name), |run| {
+                let pair = trio.start(&run.programs)?;
+                dongle::under_load(&pair, &run.stalls, minutes, &mut run.results)
+            });
+        }
+    }
+
+    /// Everything about the classic mode.
+    pub fn ours(&mut self) {
+        let window = self.options.window();
+        FAILOVERS.into_iter().for_each(|timing| self.classic(timing));
         for timing in IDLE {
             self.part(&format!("idle-{}", timing.name), |run| {
                 run.with_ours(timing, true, |run, pair| {
@@ -149,13 +196,7 @@ impl Run<'_> {
                 })
             });
         }
-        self.part("stopped-owner", |run| {
-            run.with_ours(DEFAULT, true, |run, pair| {
-                let figures = splits::stopped_owner(pair, &run.stalls)?;
-                run.add_all(figures);
-                Ok(())
-            })
-        });
+        self.stopped_owner();
         self.part("split", |run| {
             run.with_ours(DEFAULT, false, |run, pair| {
                 let figures = splits::split(pair, &run.stalls)?;

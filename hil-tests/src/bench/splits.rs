@@ -137,7 +137,7 @@ fn cut_all(pair: &Pair, cut: bool) {
 
 /// How often both machines claimed the address within one round of questions, and how long after
 /// `from` that was so for the last time.
-fn two_holders(pair: &Pair, from: Instant, to: Instant) -> (usize, Duration) {
+pub(super) fn two_holders(pair: &Pair, from: Instant, to: Instant) -> (usize, Duration) {
     pair.client.read(|record| {
         let seen: Vec<_> = record
             .sightings

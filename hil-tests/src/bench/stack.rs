@@ -66,6 +66,9 @@ pub trait Stack {
         ""
     }
 
+    /// What the two machines need for it beside themselves.
+    fn equip(&self, _options: &mut Options) {}
+
     /// Starts it on a machine that has just got power.
     ///
     /// # Errors
@@ -111,7 +114,8 @@ impl Pair {
         install: impl FnOnce(&Bench) -> Result<(), RigError>,
     ) -> Result<Self, RigError> {
         // The second line is the bare loop's, beside the daemon.
-        let options = Options { serial_lines: 2, ..Options::of_the_guide(programs.clone()) };
+        let mut options = Options { serial_lines: 2, ..Options::of_the_guide(programs.clone()) };
+        stack.equip(&mut options);
         // The wires' threads inherit realtime priority from the thread that makes them.
         let bench = std::thread::scope(|scope| {
             let maker = scope.spawn(|| {
@@ -213,10 +217,18 @@ impl Ours {
     /// # Errors
     /// What the file system answered.
     pub fn install(self, bench: &Bench, third: bool) -> Result<(), RigError> {
+        self.install_with(bench, third, "")
+    }
+
+    /// The same with more lines of ha.cf.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn install_with(self, bench: &Bench, third: bool, more: &str) -> Result<(), RigError> {
         let Timing { keepalive_ms, deadtime_ms, baud, .. } = self.timing;
         let mut text = format!(
             "logfile /var/log/ha-log\nkeepalive {keepalive_ms}ms\ndeadtime {deadtime_ms}ms\n\
-             baud {baud}\nserial /dev/ttyS0\nudpport 694\nbcast eth1\nauto_failback on\n"
+             baud {baud}\nserial /dev/ttyS0\nudpport 694\nbcast eth1\nauto_failback on\n{more}"
         );
         for node in Node::BOTH {
             if third {

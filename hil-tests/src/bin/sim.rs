@@ -81,13 +81,13 @@ fn seed(word: &str) -> Result<u64, String> {
 }
 
 fn print_report(plan: &Plan, outcome: &Outcome) {
-    println!("{}: {:?}", plan.label, outcome.verdict);
-    print!("{}", schedule(plan));
+    hil_tests::say!("{}: {:?}", plan.label, outcome.verdict);
+    hil_tests::tell(format_args!("{}", schedule(plan)));
     for (what, us) in plan.knobs.liveness_budget() {
-        println!("  budget: {what} {} ms", us / 1000);
+        hil_tests::say!("  budget: {what} {} ms", us / 1000);
     }
-    print!("{outcome}");
-    println!("{}", hints(plan));
+    hil_tests::tell(format_args!("{outcome}"));
+    hil_tests::say!("{}", hints(plan));
 }
 
 /// The smallest plan that fails as this one does; none if it doesn't fail.
@@ -100,17 +100,17 @@ fn shrink_one(plan: &Plan) -> Option<u8> {
     let (small, tries) = shrunk?;
     let outcome = run(&small, true);
     for line in &outcome.timeline {
-        println!("{line}");
+        hil_tests::say!("{line}");
     }
-    println!(
+    hil_tests::say!(
         "{} ({}) after {tries} runs: {} of {} events left",
         plan.label,
         plan.origin,
         small.faults.len(),
         plan.faults.len()
     );
-    println!("{:?}", outcome.verdict);
-    print!("{}", schedule(&small));
+    hil_tests::say!("{:?}", outcome.verdict);
+    hil_tests::tell(format_args!("{}", schedule(&small)));
     Some(outcome.verdict.exit_code())
 }
 
@@ -123,13 +123,13 @@ fn run_one(options: &Options, plan: &Plan, alone: bool, total: &mut Total) -> Co
     let outcome = run(plan, options.timeline);
     total.add(&outcome);
     for line in &outcome.timeline {
-        println!("{line}");
+        hil_tests::say!("{line}");
     }
     if alone {
         print_report(plan, &outcome);
     } else if !outcome.verdict.is_good() {
-        println!("{}: {:?}", plan.label, outcome.verdict);
-        println!("{}", hints(plan));
+        hil_tests::say!("{}: {:?}", plan.label, outcome.verdict);
+        hil_tests::say!("{}", hints(plan));
     }
     ControlFlow::Continue(())
 }
@@ -164,13 +164,13 @@ fn run_all(options: &Options) -> Result<u8, String> {
         }
     }
     if options.shrink {
-        println!("{} runs, and nothing fails: there is nothing to shrink", total.ran);
+        hil_tests::say!("{} runs, and nothing fails: there is nothing to shrink", total.ran);
         return Ok(0);
     }
     if total.ran > 1 {
-        print!("{total}");
+        hil_tests::tell(format_args!("{total}"));
     }
-    println!(
+    hil_tests::say!(
         "{} runs of {}{}, {} failed: {} s simulated in {:.1} s, {} frames, {} splits of the classics' kind",
         total.ran,
         options.kind,
@@ -200,7 +200,7 @@ fn soak(options: &Options, seeds: u64) -> Result<u8, String> {
         workers,
     };
     let (report, worst) = soak.run()?;
-    print!("{report}");
+    hil_tests::tell(format_args!("{report}"));
     Ok(worst)
 }
 
@@ -221,19 +221,19 @@ fn tell(name: &str, options: &Options) -> Result<u8, String> {
     let tell = if options.arbiter { runner::tell_with_dongle } else { runner::tell };
     let verdict = tell(story, &mut rig, &kept);
     if timeline {
-        print!("{}", runner::merged(rig.timeline()));
+        hil_tests::tell(format_args!("{}", runner::merged(rig.timeline())));
     }
     Ok(match verdict {
         runner::Verdict::Passed => {
-            println!("{name} with seed {seed}: passed");
+            hil_tests::say!("{name} with seed {seed}: passed");
             0
         }
         runner::Verdict::Skipped(reason) => {
-            println!("SKIP: {reason}");
+            hil_tests::say!("SKIP: {reason}");
             0
         }
         runner::Verdict::Failed { why, timeline, kept, .. } => {
-            println!("{timeline}{name} with seed {seed}: {why}\nevidence: {}", place(&kept));
+            hil_tests::say!("{timeline}{name} with seed {seed}: {why}\nevidence: {}", place(&kept));
             1
         }
     })
@@ -247,11 +247,13 @@ fn measure_mutants(kind: Kind, seeds: u64) -> Result<u8, String> {
     std::panic::set_hook(Box::new(|_| {}));
     for &rule in Rule::ALL {
         match noticed(rule, kind, seeds) {
-            Some(found) => println!(
+            Some(found) => hil_tests::say!(
                 "{rule:?}: {kind} within {} seeds ({}): {:?}",
-                found.within, found.plan, found.verdict
+                found.within,
+                found.plan,
+                found.verdict
             ),
-            None => println!("{rule:?}: not noticed in {seeds} seeds of {kind}"),
+            None => hil_tests::say!("{rule:?}: not noticed in {seeds} seeds of {kind}"),
         }
     }
     Ok(0)

@@ -66,25 +66,29 @@ pub fn bench() -> bool {
         turns: c.turns,
         fingerprint: format!("{:016x}", world.trace.hash()),
     };
-    println!(
+    crate::say!(
         "{}: {took_s:.1} s ({:.0} times real time; limit {LIMIT_S:.0} s)",
         record.what,
         86_400.0 / took_s
     );
-    println!(
+    crate::say!(
         "  {} frames, {} bytes sent, {} tag checks, {} turns, fingerprint {}",
-        c.frames_sent, c.bytes_sent, c.frames_handed, c.turns, record.fingerprint
+        c.frames_sent,
+        c.bytes_sent,
+        c.frames_handed,
+        c.turns,
+        record.fingerprint
     );
     let written = write(&record);
     match &written {
-        Ok(path) => println!("  written to {}", path.display()),
-        Err(problem) => println!("  FAILED to write it down: {problem}"),
+        Ok(path) => crate::say!("  written to {}", path.display()),
+        Err(problem) => crate::say!("  FAILED to write it down: {problem}"),
     }
     if let Some(violation) = &world.checks.violation {
-        println!("  FAILED: {}", violation.text);
+        crate::say!("  FAILED: {}", violation.text);
     }
     if took_s > LIMIT_S {
-        println!("  FAILED: longer than {LIMIT_S:.0} s");
+        crate::say!("  FAILED: longer than {LIMIT_S:.0} s");
     }
     world.checks.violation.is_none() && took_s <= LIMIT_S && written.is_ok()
 }

@@ -44,7 +44,7 @@ pub fn compared() -> Vec<(String, bool)> {
 pub fn print() -> bool {
     let compared = compared();
     for (line, same) in &compared {
-        println!("{line}{}", if *same { "" } else { " // not as known" });
+        crate::say!("{line}{}", if *same { "" } else { " // not as known" });
     }
     compared.iter().all(|(_, same)| *same)
 }

@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
             0b011_1100 if load >> 6 & 0x1F == 4 => Some((at, false)),
             0b100_0100 if load >> 6 & 0x1F == 2 => Some((at, true)),
             0b010_1110 | 0b010_1101 if first >> 11 == 0b10100 => {
-                let table = (at - 4 & !3) + (first & 0xFF) * 4;
+                let table = ((at - 4) & !3) + (first & 0xFF) * 4;
                 Some((table, load >> 9 == 0b010_1101))
             }
             _ => None,

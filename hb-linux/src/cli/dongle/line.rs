@@ -98,6 +98,7 @@ impl Line {
     pub fn identify(&mut self, signed: bool) -> Result<Identity, String> {
         match self.look(signed, &Ask::Identify)? {
             Answer::Identity(identity) => Ok(identity),
+            Answer::Refused { why, .. } => Err(super::refused(why)),
             other => {
                 Err(format!("the dongle in {} answered something else: {other:?}", self.device))
             }

@@ -32,7 +32,9 @@ pub fn refused(why: Refusal) -> String {
         Refusal::WrongKey => "it has no such key, or that is the one that signs",
         Refusal::NotANode => "that is no node",
         Refusal::NoNumber => "it has no number of its own yet",
-        Refusal::Unknown => "its program is too old for that",
+        Refusal::Unknown => {
+            "its program doesn't know that request, or names a reason that this one doesn't know"
+        }
         Refusal::OutOfRange => "a time is out of range",
     };
     format!("the dongle refuses: {reason}")
@@ -167,8 +169,10 @@ pub fn trace(line: &mut Line) -> Result<bool, String> {
     let (mut after, mut lost) = (0, false);
     loop {
         let answer = line.look(false, &Ask::Trace { after })?;
-        let Answer::Trace { newest, first, entries } = answer else {
-            return Err(format!("the dongle answered something else: {answer:?}"));
+        let (newest, first, entries) = match answer {
+            Answer::Trace { newest, first, entries } => (newest, first, entries),
+            Answer::Refused { why, .. } => return Err(refused(why)),
+            other => return Err(format!("the dongle answered something else: {other:?}")),
         };
         if after == 0 && first > 1 && !std::mem::replace(&mut lost, true) {
             say(&format!("({} older events are no longer kept)", first - 1));
@@ -250,7 +254,7 @@ pub fn pinout(of: Board) -> Result<bool, String> {
     let pins = pins::of(of).ok_or_else(|| format!("no pins are known here for {}", board(of)))?;
     say(board(of));
     for (name, place, purpose) in pins {
-        say(&format!("  {name:<6}  {place:<9}  {purpose}"));
+        say(&format!("  {name:<6}  {place:<14}  {purpose}"));
     }
     say("A is the node whose name comes first in the alphabet, and has port 1; B has port 2.");
     Ok(true)

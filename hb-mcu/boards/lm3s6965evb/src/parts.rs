@@ -5,6 +5,7 @@ use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
+use hb_mcu::pinout::{LM3S6965EVB as PINS, are};
 use hb_mcu::{Clock, Watchdog, Wires};
 use hb_proto::time::Instant;
 use hb_proto::wire::message::arbiter::ResetReason;
@@ -182,6 +183,15 @@ impl InputPin for Pin {
         Ok(!self.is_high()?)
     }
 }
+
+/// Below they are bits of masked registers; here they are held against what `hb dongle pinout` tells.
+const _: () = {
+    assert!(are(&PINS.reset, "PE", &[0, 1]) && are(&PINS.line, "PE", &[2, 3]));
+    assert!(are(&PINS.sense, "PC", &[4, 5]) && are(&PINS.feed, "PC", &[6, 7]));
+    let [alive, a, b, alarm] = PINS.lamps;
+    assert!(are(&[alive, a, b], "PF", &[0, 2, 3]) && are(&[alarm], "PB", &[0]));
+    assert!(are(&[PINS.button], "PF", &[1]));
+};
 
 /// Reset outputs: PE0, PE1.
 const RESETS: u32 = 0b11;

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
 use hb_board::Register;
+use hb_mcu::pinout::{NUCLEO_L476RG as PINS, are};
 use hb_mcu::{Clock, Watchdog, Wires};
 use hb_proto::time::Instant;
 use hb_proto::wire::message::arbiter::ResetReason;
@@ -219,6 +220,17 @@ impl InputPin for Pin {
         Ok(!self.is_high()?)
     }
 }
+
+/// The ports and numbers below are held against what `hb dongle pinout` tells.
+const _: () = {
+    let ([tx_a, tx_b], [rx_a, rx_b]) = (PINS.tx, PINS.rx);
+    assert!(are(&[tx_a, rx_a], "PA", &[9, 10]) && are(&[tx_b, rx_b], "PC", &[10, 11]));
+    assert!(are(&PINS.reset, "PC", &RESET_PINS) && are(&PINS.line, "PB", &[4, 5]));
+    assert!(are(&PINS.sense, "PB", &[13, 14]) && are(&PINS.feed, "PC", &[2, 3]));
+    let [alive, a, b, alarm] = PINS.lamps;
+    assert!(are(&[alive], "PA", &[5]) && are(&[a, b, alarm], "PB", &[8, 9, 10]));
+    assert!(are(&[PINS.button], "PC", &[13]));
+};
 
 /// Reset outputs of A and B: PC6, PC8.
 const RESET_PINS: [u32; 2] = [6, 8];

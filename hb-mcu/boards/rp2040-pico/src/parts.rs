@@ -5,6 +5,7 @@ use core::num::NonZeroU32;
 
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
 use hb_board::Register;
+use hb_mcu::pinout::{PICO, are};
 use hb_mcu::{Clock, Watchdog, Wires};
 use hb_proto::time::Instant;
 use hb_proto::wire::message::arbiter::ResetReason;
@@ -225,6 +226,14 @@ impl InputPin for Pin {
         Ok(!self.is_high()?)
     }
 }
+
+/// The numbers below are held against what `hb dongle pinout` tells.
+const _: () = {
+    assert!(are(&PICO.tx, "GP", &[0, 8]) && are(&PICO.rx, "GP", &[1, 9]));
+    assert!(are(&PICO.reset, "GP", &RESET_PINS) && are(&PICO.line, "GP", &[4, 5]));
+    assert!(are(&PICO.sense, "GP", &[6, 7]) && are(&PICO.feed, "GP", &[10, 11]));
+    assert!(are(&PICO.lamps, "GP", &[25, 18, 19, 20]) && are(&[PICO.button], "GP", &[22]));
+};
 
 /// Reset outputs of A and B.
 const RESET_PINS: [u32; 2] = [2, 3];

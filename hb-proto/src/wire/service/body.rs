@@ -405,10 +405,6 @@ impl Reader<'_> {
             3 => Some(TestState::Failed),
             _ => None,
         };
-        let reset = ResetReason::from_code(reset).unwrap_or_else(|| {
-            self.breaks();
-            ResetReason::Unknown
-        });
         Identity {
             challenge,
             firmware,
@@ -416,7 +412,7 @@ impl Reader<'_> {
             port,
             keys,
             signing: (signing != u8::MAX).then_some(signing),
-            reset,
+            reset: ResetReason::from_code(reset).unwrap_or(ResetReason::Unknown),
             uptime_s,
             feeds: from_two(feeds),
             lines: [line(lines), line(lines >> 4)],
