@@ -32,7 +32,7 @@ pub struct Terms {
 }
 
 /// A frame that was sent, in 12 bytes: there are many, and a dongle has little RAM.
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Sent {
     seq: u32,
