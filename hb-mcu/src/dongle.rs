@@ -131,8 +131,23 @@ where
             keys.narrow_into(ring);
             true
         };
-        let settings = settings_of(&mut parts.store).map_err(StartError::Store)?;
-        Self::begin(room, (config, settings), fill, reset, parts)
+        let (_, settings) = settings_of(&mut parts.store).map_err(StartError::Store)?;
+        let next = Self::next_life(&config, &mut parts)?;
+        Self::begin(room, (config, settings), fill, (next, reset), parts)
+    }
+
+    /// What comes before all else of a life: outputs released, its number stored. A configuration that can't be used
+    /// takes none. Done before [`Dongle::begin`], whose room on the stack it would add to.
+    fn next_life(
+        config: &arbiter::Config,
+        parts: &mut Parts<P1, P2, O, I, C, S, W>,
+    ) -> Result<NextLife, StartError<S::Error>> {
+        for wires in &mut parts.wires {
+            // One that can't be released is found to be stuck later.
+            let _ = wires.reset.set_low();
+        }
+        config.check().map_err(StartError::Config)?;
+        next_life(&mut parts.store)
     }
 
     /// The same with the number and the keys that it was given over its lines.
@@ -146,24 +161,34 @@ where
         reset: ResetReason,
         mut parts: Parts<P1, P2, O, I, C, S, W>,
     ) -> Result<Self, StartError<S::Error>> {
+        let (number, settings) = settings_of(&mut parts.store).map_err(StartError::Store)?;
+        let config = arbiter::Config::new(number, baud);
+        let next = Self::next_life(&config, &mut parts)?;
+        Self::begin_stored(room, (config, settings), (next, reset), parts)
+    }
+
+    #[inline(never)]
+    fn begin_stored(
+        room: &'r mut Room,
+        times: (arbiter::Config, Settings),
+        life: (NextLife, ResetReason),
+        mut parts: Parts<P1, P2, O, I, C, S, W>,
+    ) -> Result<Self, StartError<S::Error>> {
         let mut keys = Keys::none();
         keys.load(&mut parts.store).map_err(StartError::Store)?;
-        let config = arbiter::Config::new(keys.number(), baud);
-        let settings = keys.settings();
-        Self::begin(room, (config, settings), |ring| keys.fill(ring), reset, parts)
+        Self::begin(room, times, |ring| keys.fill(ring), life, parts)
     }
 
     fn begin(
         room: &'r mut Room,
         (mut config, settings): (arbiter::Config, Settings),
         keys: impl FnOnce(&mut KeyRing<MAX_ARBITER_KEYS>) -> bool,
-        reset: ResetReason,
+        (next, reset): (NextLife, ResetReason),
         parts: Parts<P1, P2, O, I, C, S, W>,
     ) -> Result<Self, StartError<S::Error>> {
-        let Parts { board, one, two, wires, mut clock, mut store, watchdog } = parts;
+        let Parts { board, one, two, wires, mut clock, store, watchdog } = parts;
         let harness = wires.map(Harness::new);
-        config.check().map_err(StartError::Config)?;
-        let NextLife { boot, stored, retained, remembered } = next_life(&mut store)?;
+        let NextLife { boot, stored, retained, remembered } = next;
         config.external_watchdog = watchdog_of(&settings);
         let now = clock.now();
         let Room { arbiter, lines: [room_one, room_two], desk, trace } = room;
@@ -432,10 +457,10 @@ where
 }
 
 #[inline(never)] // Keys take room on the stack.
-fn settings_of<S: Store>(store: &mut S) -> Result<Settings, S::Error> {
+fn settings_of<S: Store>(store: &mut S) -> Result<(u32, Settings), S::Error> {
     let mut keys = Keys::none();
     keys.load(store)?;
-    Ok(keys.settings())
+    Ok((keys.number(), keys.settings()))
 }
 
 /// R13's silence.

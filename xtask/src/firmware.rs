@@ -16,11 +16,11 @@ pub const BOARDS: [(&str, &str); 3] = [
 ];
 /// What the program of each of [`BOARDS`] may take of its flash, bytes. 24 KiB are wanted: decision 12 says what is
 /// in the way. Lowered whenever a program gets smaller.
-const FLASH_CEILINGS: [u32; BOARDS.len()] = [29_500, 32_400, 29_900];
+const FLASH_CEILINGS: [u32; BOARDS.len()] = [29_800, 32_600, 30_200];
 /// The same for static RAM, in which a dongle's whole state lies.
-const STATIC_CEILING: u32 = 5400;
-/// What static RAM and the deepest stack take together, at most. 8 KiB are wanted.
-const RAM_CEILINGS: [u32; BOARDS.len()] = [8_600, 9_080, 8_640];
+const STATIC_CEILING: u32 = 5120;
+/// What static RAM and the deepest stack take together, at most: 8 KiB.
+const RAM_CEILINGS: [u32; BOARDS.len()] = [8192; BOARDS.len()];
 
 /// One program's sizes, bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -31,6 +31,14 @@ pub struct Terms {
     pub full: Duration,
 }
 
+/// A frame that was sent, in 12 bytes: there are many, and a dongle has little RAM.
+#[repr(C, packed(4))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Sent {
+    seq: u32,
+    at: Instant,
+}
+
 /// One voter's decision state about all groups.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Ledger<P = Request> {
@@ -38,7 +46,7 @@ pub struct Ledger<P = Request> {
     boot: BootId,
     terms: Terms,
     seq: u32,
-    sent: Vec<(u32, Instant), MAX_SENT>,
+    sent: Vec<Sent, MAX_SENT>,
     /// Where the oldest of them is, once there are so many.
     oldest: u8,
     voices: [Option<Voice>; Voter::COUNT],
@@ -404,13 +412,14 @@ impl<P: Part> Ledger<P> {
 
     /// Number and sending time of the frame of this life that `echo` names, if it is remembered.
     fn sent_frame(&self, echo: Echo) -> Option<(u32, Instant)> {
-        self.sent.iter().rev().find(|(seq, _)| echo.names(self.boot, *seq)).copied()
+        let found = self.sent.iter().rev().find(|sent| echo.names(self.boot, sent.seq));
+        found.map(|sent| (sent.seq, sent.at))
     }
 
     /// Numbers the next status, to be written after `now`; `None` when a new life must begin first.
     pub fn stamp(&mut self, now: Instant) -> Option<u32> {
         self.seq = next_seq(self.seq)?;
-        let stamped = (self.seq, now);
+        let stamped = Sent { seq: self.seq, at: now };
         if self.sent.push(stamped).is_err() {
             let oldest = usize::from(self.oldest) % MAX_SENT;
             self.sent[oldest] = stamped;
@@ -506,8 +515,8 @@ impl<P: Part> Ledger<P> {
     /// The same as seen from an epoch that lies `by` later.
     #[must_use]
     pub fn rebased(mut self, by: Duration) -> Self {
-        for (_, sent_at) in &mut self.sent {
-            *sent_at = sent_at.rebased(by);
+        for sent in &mut self.sent {
+            sent.at = { sent.at }.rebased(by);
         }
         for voice in self.voices.iter_mut().flatten() {
             voice.at = voice.at.rebased(by);
