@@ -17,6 +17,8 @@ pub enum Firmware {
     Shipped,
     /// With faults on demand.
     Faults,
+    /// With its log by defmt.
+    Logging,
 }
 
 /// The ELF that `cargo xtask firmware` built, or why there is none.
@@ -34,6 +36,7 @@ pub fn firmware(which: Firmware) -> Result<PathBuf, String> {
     let target = match which {
         Firmware::Shipped => target,
         Firmware::Faults => target.join("faults"),
+        Firmware::Logging => target.join("defmt"),
     };
     let elf = target.join("thumbv7m-none-eabi/release/lm3s6965evb");
     if elf.is_file() {
@@ -157,6 +160,11 @@ impl Board {
     pub fn begin(elf: &Path, supply: &Supply, begin: Begin<'_>) -> Self {
         let (chip, uarts) = Chip::on(elf, supply, begin);
         Self { chip, lines: uarts.map(Line::new) }
+    }
+
+    /// Writes a word of memory, as a probe at the debug port does.
+    pub fn poke(&mut self, address: u32, value: u32) {
+        self.chip.poke(address, value);
     }
 
     /// Lets time pass.

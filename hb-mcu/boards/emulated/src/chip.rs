@@ -121,6 +121,11 @@ impl Chip {
         self.qtest.command(&line);
     }
 
+    /// Writes a word of memory.
+    pub fn poke(&mut self, address: u32, value: u32) {
+        self.qtest.command(&format!("writel {address:#x} {value:#x}"));
+    }
+
     /// Takes note of what the pins did, for a millisecond at most.
     pub fn pump(&mut self) {
         self.qtest.pump();

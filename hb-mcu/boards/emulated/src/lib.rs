@@ -9,6 +9,7 @@
 mod board;
 mod chip;
 mod debugger;
+pub mod frames;
 mod line;
 mod monitor;
 mod pair;

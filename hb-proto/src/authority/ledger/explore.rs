@@ -3,14 +3,15 @@
 use heapless::Vec;
 
 use super::{FrameName, Ledger};
+use crate::authority::Part;
 use crate::authority::explore::{Renumber, lately};
 use crate::id::Voter;
 use crate::time::{Duration, Instant};
 
-impl Ledger {
+impl<P: Part> Ledger<P> {
     /// Renumbers every frame that is remembered; of own frames that became one, one is kept.
     pub(crate) fn renumber(&mut self, number: &Renumber<'_>) {
-        let (me, boot) = (self.me, self.boot);
+        let (me, boot) = (self.me(), self.boot);
         let own = |seq: u32| number(me, FrameName { boot, seq });
         if self.seq > 0 {
             self.seq = own(self.seq);
