@@ -7,7 +7,7 @@ use arbitrary::{Result, Unstructured};
 use hb_proto::arbiter::{self, Memory, NodeMemory, Port};
 use hb_proto::config::Config;
 use hb_proto::id::{BootId, GroupId, Voter};
-use hb_proto::time::{Duration, Instant};
+use hb_proto::time::{Duration, Instant, Millis};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::message::arbiter::{LineShown, Promisees, ResetReason, Shown};
 use hb_proto::wire::message::{
@@ -296,9 +296,9 @@ fn memory(u: &mut Unstructured<'_>) -> Result<Option<Memory>> {
     }
     let mut span = || {
         Ok(match u.int_in_range(0..=3)? {
-            0 => Duration::ZERO,
-            1 => Duration::MAX,
-            _ => Duration::from_millis(u.int_in_range(0..=10_000)?),
+            0 => Millis(0),
+            1 => Millis::MAX,
+            _ => Millis(u.int_in_range(0..=10_000)?),
         })
     };
     let (lease, guard, deadtime) = (span()?, span()?, span()?);

@@ -1,12 +1,10 @@
 //! A dongle without keys: it can't tell whose frames are genuine, so it forwards nothing, votes for nobody and
 //! has no reset output. It says who it is, and takes its first key.
 
-use hb_proto::arbiter::{MAX_ARBITER_KEYS, Port as Side};
+use hb_proto::arbiter::Port as Side;
 use hb_proto::time::{Duration, Instant};
-use hb_proto::wire::MAX_FRAME;
-use hb_proto::wire::auth::KeyRing;
 use hb_proto::wire::message::arbiter::{LineShown, ResetReason};
-use hb_proto::wire::service::{self, Answer, Ask, Board, Challenge, Identity, Refusal};
+use hb_proto::wire::service::{Answer, Ask, Board, Challenge, Identity, Refusal};
 
 use crate::board::{Clock, Port, Store, Watchdog};
 use crate::desk::{Desk, FIRMWARE, change_stored, reply};
@@ -43,6 +41,8 @@ impl<'r, P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<'r, P1, P2, 
         reset: ResetReason,
     ) -> Self {
         let began = clock.now();
+        #[cfg(feature = "defmt")]
+        crate::log::began(None, reset);
         let Room { lines: [room_one, room_two], desk, .. } = room;
         let (one, two) = (Line::new(one, room_one), Line::new(two, room_two));
         let desk = desk.write(Desk::new());
@@ -72,13 +72,7 @@ impl<'r, P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<'r, P1, P2, 
     }
 
     fn serve(&mut self, now: Instant) {
-        let Some((side, frame)) = self.desk.next() else { return };
-        let Ok((request, false)) = service::open_request::<MAX_ARBITER_KEYS>(frame, None) else {
-            return;
-        };
-        if !self.desk.may_answer_in_the_clear(now) {
-            return;
-        }
+        let Some((side, request, _)) = self.desk.next(now, None) else { return };
         let answer = match request.ask {
             Ask::Identify => Answer::Identity(self.identity(now, side)),
             Ask::SetKey { .. } => match change_stored(&mut self.store, &request.ask) {
@@ -90,10 +84,7 @@ impl<'r, P1: Port, P2: Port, C: Clock, S: Store, W: Watchdog> Blank<'r, P1, P2, 
             },
             _ => Answer::Refused { token: self.desk.token, why: Refusal::NoKey },
         };
-        let mut buf = [0; MAX_FRAME];
-        let in_the_clear: Option<&KeyRing<MAX_ARBITER_KEYS>> = None;
-        let len = service::encode_answer(&answer, in_the_clear, &mut buf);
-        reply(&mut self.one, &mut self.two, side, &buf[..len]);
+        reply(&mut self.one, &mut self.two, side, &answer, None);
     }
 
     fn identity(&self, now: Instant, side: Side) -> Identity {

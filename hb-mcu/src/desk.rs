@@ -1,9 +1,10 @@
 //! Requests of an operator's tool, and what they change in the store.
 
-use hb_proto::arbiter::Port as Side;
+use hb_proto::arbiter::{MAX_ARBITER_KEYS, Port as Side};
 use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
-use hb_proto::wire::service::{self, Ask, Refusal, TestShown};
+use hb_proto::wire::auth::KeyRing;
+use hb_proto::wire::service::{self, Answer, Ask, Refusal, Request, TestShown};
 use heapless::Vec;
 
 use crate::board::{Port, Store};
@@ -29,6 +30,10 @@ const fn number(text: &str) -> u8 {
     }
     value
 }
+
+type Keyring = KeyRing<MAX_ARBITER_KEYS>;
+/// A request, who asked, and whether it was signed.
+type Asked = (Side, Request, bool);
 
 /// One request waits here until the turn comes to it: one a turn is served.
 #[derive(Debug)]
@@ -71,13 +76,16 @@ impl Desk {
         ours
     }
 
-    /// Who waits, and for what.
-    pub(crate) fn next(&mut self) -> Option<(Side, &[u8])> {
-        Some((self.asked_by.take()?, &self.asked))
+    /// The request that waits, if it is one and is answered now: who asks, for what, and whether it is signed. Without
+    /// keys none is.
+    #[inline(never)]
+    pub(crate) fn next(&mut self, now: Instant, keys: Option<&Keyring>) -> Option<Asked> {
+        let side = self.asked_by.take()?;
+        let (request, signed) = service::open_request(&self.asked, keys).ok()?;
+        (signed || self.may_answer_in_the_clear(now)).then_some((side, request, signed))
     }
 
-    /// Whether a request in the clear is answered now.
-    pub(crate) fn may_answer_in_the_clear(&mut self, now: Instant) -> bool {
+    fn may_answer_in_the_clear(&mut self, now: Instant) -> bool {
         let may = self.clear_at.is_none_or(|at| now.since(at) >= CLEAR_EVERY);
         if may {
             self.clear_at = Some(now);
@@ -120,16 +128,24 @@ pub(crate) fn change_stored<S: Store>(store: &mut S, ask: &Ask) -> Result<(), Re
         Ask::Settings(_) => return Err(Refusal::OutOfRange),
         _ => return Err(Refusal::Unknown),
     }
-    keys.save(store).map_err(|_| Refusal::StoreFailed)
+    keys.save(store).map_err(|_| Refusal::StoreFailed)?;
+    #[cfg(feature = "defmt")]
+    crate::log::stored(ask);
+    Ok(())
 }
 
-/// Sends by the port that asked.
+/// Sends by the port that asked, signed or in the clear.
+#[inline(never)]
 pub(crate) fn reply<P1: Port, P2: Port>(
     one: &mut Line<'_, P1>,
     two: &mut Line<'_, P2>,
     side: Side,
-    frame: &[u8],
+    answer: &Answer,
+    keys: Option<&Keyring>,
 ) {
+    let mut buf = [0; MAX_FRAME];
+    let len = service::encode_answer(answer, keys, &mut buf);
+    let frame = &buf[..len];
     match side {
         Side::One => one.send(frame),
         Side::Two => two.send(frame),

@@ -9,14 +9,14 @@ use hb_proto::time::{Duration, Instant};
 use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::KeyRing;
 use hb_proto::wire::message::arbiter::ResetReason;
-use hb_proto::wire::service::{Board, Note, Settings, TestState};
+use hb_proto::wire::service::{Board, Settings, TestState};
 
 use crate::board::{Area, Clock, Parts, Port, Store, Watchdog};
 use crate::desk::Desk;
 use crate::keys::Keys;
 use crate::line::{CHUNK, Line};
 use crate::line_test::{LineTest, TestRefused};
-use crate::record::{LONGEST_RECORD, Record, Retained};
+use crate::record::{Bytes, LONGEST_RECORD, Record, Retained};
 use crate::room::Room;
 use crate::trace::Trace;
 use crate::wires::{Felt, Harness};
@@ -90,10 +90,13 @@ pub struct Dongle<'r, P1, P2, O, I, C, S: Store, W> {
     clock: C,
     store: S,
     watchdog: W,
-    /// As the store has it.
-    stored: (Record, Retained),
-    /// What the arbiter wants stored, while it isn't.
-    unsaved: Option<Memory>,
+    /// The number of the life under way, or of the one to come once that is stored.
+    boot: BootId,
+    /// As the store has them.
+    stored: Bytes,
+    retained: Retained,
+    /// What the arbiter remembers is not stored yet as it wants it.
+    unsaved: bool,
     /// A new life is due, above this one.
     live_above: Option<BootId>,
     test: Option<LineTest>,
@@ -128,8 +131,23 @@ where
             keys.narrow_into(ring);
             true
         };
-        let settings = settings_of(&mut parts.store).map_err(StartError::Store)?;
-        Self::begin(room, (config, settings), fill, reset, parts)
+        let (_, settings) = settings_of(&mut parts.store).map_err(StartError::Store)?;
+        let next = Self::next_life(&config, &mut parts)?;
+        Self::begin(room, (config, settings), fill, (next, reset), parts)
+    }
+
+    /// What comes before all else of a life: outputs released, its number stored. A configuration that can't be used
+    /// takes none. Done before [`Dongle::begin`], whose room on the stack it would add to.
+    fn next_life(
+        config: &arbiter::Config,
+        parts: &mut Parts<P1, P2, O, I, C, S, W>,
+    ) -> Result<NextLife, StartError<S::Error>> {
+        for wires in &mut parts.wires {
+            // One that can't be released is found to be stuck later.
+            let _ = wires.reset.set_low();
+        }
+        config.check().map_err(StartError::Config)?;
+        next_life(&mut parts.store)
     }
 
     /// The same with the number and the keys that it was given over its lines.
@@ -143,32 +161,42 @@ where
         reset: ResetReason,
         mut parts: Parts<P1, P2, O, I, C, S, W>,
     ) -> Result<Self, StartError<S::Error>> {
+        let (number, settings) = settings_of(&mut parts.store).map_err(StartError::Store)?;
+        let config = arbiter::Config::new(number, baud);
+        let next = Self::next_life(&config, &mut parts)?;
+        Self::begin_stored(room, (config, settings), (next, reset), parts)
+    }
+
+    #[inline(never)]
+    fn begin_stored(
+        room: &'r mut Room,
+        times: (arbiter::Config, Settings),
+        life: (NextLife, ResetReason),
+        mut parts: Parts<P1, P2, O, I, C, S, W>,
+    ) -> Result<Self, StartError<S::Error>> {
         let mut keys = Keys::none();
         keys.load(&mut parts.store).map_err(StartError::Store)?;
-        let config = arbiter::Config::new(keys.number(), baud);
-        let settings = keys.settings();
-        Self::begin(room, (config, settings), |ring| keys.fill(ring), reset, parts)
+        Self::begin(room, times, |ring| keys.fill(ring), life, parts)
     }
 
     fn begin(
         room: &'r mut Room,
         (mut config, settings): (arbiter::Config, Settings),
         keys: impl FnOnce(&mut KeyRing<MAX_ARBITER_KEYS>) -> bool,
-        reset: ResetReason,
+        (next, reset): (NextLife, ResetReason),
         parts: Parts<P1, P2, O, I, C, S, W>,
     ) -> Result<Self, StartError<S::Error>> {
-        let Parts { board, one, two, wires, mut clock, mut store, watchdog } = parts;
+        let Parts { board, one, two, wires, mut clock, store, watchdog } = parts;
         let harness = wires.map(Harness::new);
-        config.check().map_err(StartError::Config)?;
-        let (record, retained, remembered) = next_life(&mut store)?;
+        let NextLife { boot, stored, retained, remembered } = next;
         config.external_watchdog = watchdog_of(&settings);
         let now = clock.now();
         let Room { arbiter, lines: [room_one, room_two], desk, trace } = room;
-        let life = (record.boot, remembered, reset);
+        let life = (boot, remembered, reset);
         let arbiter =
             Arbiter::new_in(arbiter, config, keys, life, now).map_err(StartError::Config)?;
         let trace = trace.write(Trace::new(now));
-        trace.note(now, Note::Began, record.boot.value());
+        trace.note_life(boot, reset);
         Ok(Self {
             board,
             arbiter,
@@ -178,8 +206,10 @@ where
             clock,
             store,
             watchdog,
-            stored: (record, retained),
-            unsaved: None,
+            boot,
+            stored,
+            retained,
+            unsaved: false,
             live_above: None,
             test: None,
             ended_test: None,
@@ -199,6 +229,8 @@ where
         self.listen(&mut duties);
         self.feel(&mut duties);
         let now = self.clock.now();
+        #[cfg(feature = "defmt")]
+        self.trace.note_requests(now, self.arbiter);
         self.arbiter.handle_timeout(now);
         duties.done(Duty::Decided);
         self.act(now, &mut duties);
@@ -267,11 +299,11 @@ where
         self.save();
         // Nothing is done that follows from what isn't stored: a pulse whose life is forgotten could be given
         // twice (R12). The arbiter keeps it until then.
-        while self.unsaved.is_none() {
+        while !self.unsaved {
             let Some(action) = self.arbiter.poll_action(now) else { break };
             match action {
-                Action::Store(memory) => {
-                    self.unsaved = Some(memory);
+                Action::Store(_) => {
+                    self.unsaved = true;
                     self.save();
                 }
                 Action::Pulse { node } => {
@@ -282,37 +314,40 @@ where
                 Action::Restart { above } => self.live_above = Some(above),
             }
         }
-        if self.unsaved.is_none() {
+        if !self.unsaved {
             duties.done(Duty::Stored);
         }
     }
 
     /// Stores what is to be stored, each record only if it changed: flash wears.
     fn save(&mut self) {
-        let Some(memory) = self.unsaved else { return };
-        let boot = self.stored.0.boot;
-        // Promises belong to the other record, which is written more often.
-        let memory_alone = Memory { promisees: Memory::default().promisees, ..memory };
-        let new = (Record { boot, memory: memory_alone }, Retained(memory.promisees));
-        if new.1 != self.stored.1 {
-            if self.store.write(Area::Retained, &new.1.encode()).is_err() {
+        if !self.unsaved {
+            return;
+        }
+        // Nothing has changed it since the arbiter said so. Promises belong to the other record, which is written
+        // more often.
+        let memory = self.arbiter.memory();
+        let retained = Retained(memory.promisees);
+        if retained != self.retained {
+            if self.store.write(Area::Retained, &retained.encode()).is_err() {
                 return;
             }
-            self.stored.1 = new.1;
+            self.retained = retained;
         }
-        if new.0 != self.stored.0 {
-            if self.store.write(Area::Flash, &new.0.encode()).is_err() {
+        let record = Record::bytes_of(self.boot, memory);
+        if record != self.stored {
+            if self.store.write(Area::Flash, &record).is_err() {
                 return;
             }
-            self.stored.0 = new.0;
+            self.stored = record;
         }
-        self.unsaved = None;
+        self.unsaved = false;
     }
 
     /// Nothing is said while something that it follows from isn't stored.
     #[inline(never)]
     fn speak(&mut self, duties: &mut Duties) {
-        if self.unsaved.is_some() {
+        if self.unsaved {
             return;
         }
         let mut frame = [0; MAX_FRAME];
@@ -335,11 +370,11 @@ where
     fn live_again(&mut self, now: Instant, duties: &mut Duties) {
         if let Some(above) = self.live_above {
             let boot = above.max(self.arbiter.boot());
-            let record = Record { boot, ..self.stored.0 };
-            if boot.next().is_none() || self.store.write(Area::Flash, &record.encode()).is_err() {
+            let record = Record::bytes_of(boot, self.arbiter.memory());
+            if boot.next().is_none() || self.store.write(Area::Flash, &record).is_err() {
                 return;
             }
-            (self.stored.0, self.live_above) = (record, None);
+            (self.boot, self.stored, self.live_above) = (boot, record, None);
             self.desk.end(now);
         }
         if self.desk.ends().is_none() {
@@ -348,16 +383,18 @@ where
     }
 
     fn due(&self, now: Instant) -> Instant {
-        let sending = self.one.is_sending() || self.two.is_sending();
-        let wires = self.harness.iter().filter_map(Harness::due);
-        wires
-            .chain(sending.then_some(now + PUMP_EVERY))
-            .chain(self.unsaved.map(|_| now + STORE_AGAIN))
-            .chain(self.live_above.map(|_| now + STORE_AGAIN))
-            .chain(self.desk.ends())
-            .chain([self.arbiter.poll_timeout()])
-            .min()
-            .unwrap_or(now)
+        // Loops and no chain of iterators: half their size.
+        let mut due = self.arbiter.poll_timeout();
+        if self.one.is_sending() || self.two.is_sending() {
+            due = due.min(now + PUMP_EVERY);
+        }
+        if self.unsaved || self.live_above.is_some() {
+            due = due.min(now + STORE_AGAIN);
+        }
+        for harness in &self.harness {
+            due = harness.due().map_or(due, |at| due.min(at));
+        }
+        self.desk.ends().map_or(due, |at| due.min(at))
     }
 
     /// Tests a node's reset line (R12): pulls it, and sees whose life ends. Until that is known the line
@@ -420,10 +457,10 @@ where
 }
 
 #[inline(never)] // Keys take room on the stack.
-fn settings_of<S: Store>(store: &mut S) -> Result<Settings, S::Error> {
+fn settings_of<S: Store>(store: &mut S) -> Result<(u32, Settings), S::Error> {
     let mut keys = Keys::none();
     keys.load(store)?;
-    Ok(keys.settings())
+    Ok((keys.number(), keys.settings()))
 }
 
 /// R13's silence.
@@ -431,23 +468,31 @@ fn watchdog_of(settings: &Settings) -> Duration {
     Duration::from_millis(settings.watchdog_ms.into())
 }
 
-/// What is remembered, with the number of the next life, which is stored by then.
+/// How a life begins: its number is stored by then.
+struct NextLife {
+    boot: BootId,
+    stored: Bytes,
+    retained: Retained,
+    remembered: Option<Memory>,
+}
+
 #[inline(never)]
-#[allow(clippy::type_complexity)]
-fn next_life<S: Store>(
-    store: &mut S,
-) -> Result<(Record, Retained, Option<Memory>), StartError<S::Error>> {
+fn next_life<S: Store>(store: &mut S) -> Result<NextLife, StartError<S::Error>> {
     let mut bytes = [0; LONGEST_RECORD];
-    let len = store.read(Area::Flash, &mut bytes).map_err(StartError::Store)?;
-    let record = Record::decode(&bytes[..len.min(LONGEST_RECORD)]);
-    let len = store.read(Area::Retained, &mut bytes).map_err(StartError::Store)?;
-    let retained = Retained::decode(&bytes[..len.min(LONGEST_RECORD)]).unwrap_or_default();
+    let mut read = |area| {
+        let len = store.read(area, &mut bytes).map_err(StartError::Store)?;
+        Ok((bytes, len.min(LONGEST_RECORD)))
+    };
+    let (bytes, len) = read(Area::Flash)?;
+    let record = Record::decode(&bytes[..len]);
+    let (bytes, len) = read(Area::Retained)?;
+    let retained = Retained::decode(&bytes[..len]).unwrap_or_default();
     let boot = record.map_or(BootId::new(1), |record| record.boot.next());
     let boot = boot.ok_or(StartError::NoMoreLives)?;
     let remembered = record.map(|record| Memory { promisees: retained.0, ..record.memory });
-    let record = Record { boot, memory: record.map_or_else(Memory::default, |r| r.memory) };
-    store.write(Area::Flash, &record.encode()).map_err(StartError::Store)?;
-    Ok((record, retained, remembered))
+    let stored = Record::bytes_of(boot, &remembered.unwrap_or_default());
+    store.write(Area::Flash, &stored).map_err(StartError::Store)?;
+    Ok(NextLife { boot, stored, retained, remembered })
 }
 
 /// Reads one chunk and hands its frames in; false when nothing was there.

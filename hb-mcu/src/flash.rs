@@ -12,6 +12,8 @@ use crate::record::{is_whole, sealed};
 
 /// Bytes of a slot: the page of a NOR flash, programmed in one go.
 pub const SLOT: usize = 256;
+/// Bytes that are read back at once.
+const PART: usize = 32;
 /// Bytes of the RAM that a reset leaves alone.
 pub const RETAINED: usize = 16;
 const SECTORS: u32 = 2;
@@ -93,10 +95,23 @@ impl<F: NorFlash + ReadNorFlash> Kept<F> {
         let room = slot.get_mut(HEAD..HEAD + record.len()).ok_or(Worn)?;
         room.copy_from_slice(record);
         (slot[0], slot[1]) = (area, record.len() as u8);
+        self.program_slot(sector, at, &slot)
+    }
+
+    /// Writes a slot and reads it back, some bytes at a time: another slot would not fit a small stack.
+    #[inline(never)]
+    fn program_slot(&mut self, sector: u32, at: u32, slot: &[u8; SLOT]) -> Result<(), Worn> {
         let offset = (sector * Self::SLOTS + at) * SLOT as u32;
-        self.flash.write(offset, &slot).map_err(|_| Worn)?;
-        self.read_slot(sector, at, &mut slot)?;
-        if record_in(&slot, area) == Some(record) { Ok(()) } else { Err(Worn) }
+        self.flash.write(offset, slot).map_err(|_| Worn)?;
+        let (parts, _) = slot.as_chunks::<PART>();
+        for (part, offset) in parts.iter().zip((offset..).step_by(PART)) {
+            let mut found = [0; PART];
+            self.flash.read(offset, &mut found).map_err(|_| Worn)?;
+            if found != *part {
+                return Err(Worn);
+            }
+        }
+        Ok(())
     }
 
     /// The newest whole record of an area, in `slot`; its length, 0 for none.
@@ -121,7 +136,7 @@ impl<F: NorFlash + ReadNorFlash> Kept<F> {
             let mut slot = [0; SLOT];
             let len = self.newest(area, &mut slot)?;
             if len > 0 {
-                self.program(to, free, area, &slot[HEAD..HEAD + len])?;
+                self.program_slot(to, free, &slot)?;
                 free += 1;
             }
         }

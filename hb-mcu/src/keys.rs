@@ -158,6 +158,7 @@ pub fn is_provisioned<S: Store>(store: &mut S) -> Result<bool, S::Error> {
 ///
 /// # Errors
 /// They are still there.
+#[inline(never)]
 pub fn erase_keys<S: Store>(store: &mut S) -> Result<(), S::Error> {
     let mut keys = Keys::none();
     keys.clear();

@@ -46,6 +46,8 @@ mod keys;
 mod lamps;
 mod line;
 mod line_test;
+#[cfg(feature = "defmt")]
+mod log;
 pub mod pinout;
 mod record;
 mod ring;

@@ -3,22 +3,21 @@
 //! Two records, each with a version in front and a CRC-32 behind. One that is not whole is none: a life then
 //! begins as one without memory, which R8 makes safe.
 
-use crc::{CRC_32_CKSUM, Crc};
 use hb_proto::arbiter::{Memory, NodeMemory};
-use hb_proto::config::MAX_GROUPS;
-use hb_proto::id::{BootId, GroupId};
-use hb_proto::time::Duration;
-use hb_proto::wire::message::arbiter::{LineShown, Promisees, Shown};
+use hb_proto::id::BootId;
+use hb_proto::time::{Duration, Millis};
+use hb_proto::wire::auth::check_sum;
+use hb_proto::wire::fields::{Reader, Writer};
+use hb_proto::wire::message::arbiter::{LineShown, Promisees};
 use heapless::Vec;
 
-const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
 /// Of both records. Another one is no record of ours.
 const VERSION: u8 = 1;
 /// Bytes of the longest record but that of the keys.
 pub const LONGEST_RECORD: usize = 1 + 4 + 9 + 3 * 8 + 2 * 5 + 4;
 
-/// Why this can't fail: the buffers are sized for the records.
-const ROOM: &str = "the longest record";
+/// Bytes of the check sum.
+const SUM: usize = 4;
 
 /// The record of [`crate::Area::Flash`]: the life's number, and what the arbiter remembers apart from promises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,44 +32,26 @@ pub struct Record {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Retained(pub Promisees);
 
-type Bytes = Vec<u8, LONGEST_RECORD>;
-
-/// Reads little-endian numbers off the front of a record.
-struct Reader<'r>(&'r [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*bytes)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take().map(u8::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-}
-
-fn put(bytes: &mut Bytes, more: &[u8]) {
-    bytes.extend_from_slice(more).expect(ROOM);
-}
+/// A record as it is stored.
+pub type Bytes = Vec<u8, LONGEST_RECORD>;
 
 /// Puts the check sum into a record's last four bytes.
 pub(crate) fn sealed(record: &mut [u8]) {
     if let Some((body, sum)) = record.split_last_chunk_mut() {
-        *sum = CRC32.checksum(body).to_le_bytes();
+        *sum = check_sum(body);
     }
 }
 
-fn with_sum(mut bytes: Bytes) -> Bytes {
-    put(&mut bytes, &[0; 4]);
+/// A record of these fields, with its version and its check sum.
+fn record(write: impl FnOnce(&mut Writer<'_>)) -> Bytes {
+    let mut bytes = Bytes::new();
+    // As long as it can be.
+    let _ = bytes.resize_default(LONGEST_RECORD);
+    let mut to = Writer { buf: &mut bytes, at: 0 };
+    to.u8(VERSION);
+    write(&mut to);
+    let len = to.at + SUM;
+    bytes.truncate(len);
     sealed(&mut bytes);
     bytes
 }
@@ -78,7 +59,7 @@ fn with_sum(mut bytes: Bytes) -> Bytes {
 /// Whether a record's last four bytes are its check sum.
 pub(crate) fn is_whole(record: &[u8]) -> bool {
     let parts = record.split_last_chunk();
-    parts.is_some_and(|(body, sum)| CRC32.checksum(body) == u32::from_le_bytes(*sum))
+    parts.is_some_and(|(body, sum)| check_sum(body) == *sum)
 }
 
 /// The body of a record that is whole and of this version, without the version and the check sum.
@@ -91,86 +72,69 @@ pub(crate) fn opened(bytes: &[u8], version: u8) -> Option<&[u8]> {
 impl Record {
     /// As bytes.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8, LONGEST_RECORD> {
-        let memory = &self.memory;
-        let mut bytes = Bytes::new();
-        put(&mut bytes, &[VERSION]);
-        put(&mut bytes, &self.boot.value().to_le_bytes());
-        put(&mut bytes, &[u8::from(memory.haresources.is_some())]);
-        put(&mut bytes, &memory.haresources.unwrap_or(0).to_le_bytes());
-        for time in [memory.lease, memory.guard, memory.deadtime] {
-            put(&mut bytes, &time.micros().to_le_bytes());
-        }
-        for node in &memory.nodes {
-            put(&mut bytes, &node.pulsed.map_or(0, BootId::value).to_le_bytes());
-            put(&mut bytes, &[node.line as u8]);
-        }
-        with_sum(bytes)
+    pub fn encode(&self) -> Bytes {
+        Self::bytes_of(self.boot, &self.memory)
+    }
+
+    /// As [`Record::encode`], without a copy of what is remembered.
+    #[must_use]
+    pub(crate) fn bytes_of(boot: BootId, memory: &Memory) -> Bytes {
+        record(|to| {
+            to.u32(boot.value());
+            to.u8(memory.haresources.is_some().into());
+            to.u64(memory.haresources.unwrap_or(0));
+            for time in [memory.lease, memory.guard, memory.deadtime] {
+                to.u64(time.span().micros());
+            }
+            for node in &memory.nodes {
+                to.u32(node.pulsed.map_or(0, BootId::value));
+                to.u8(node.line as u8);
+            }
+        })
     }
 
     /// From bytes; `None` unless they are a whole record of this version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(opened(bytes, VERSION)?);
-        let boot = BootId::new(reader.u32()?)?;
-        let has_haresources = reader.u8()? != 0;
-        let haresources = Some(reader.u64()?).filter(|_| has_haresources);
-        let mut time = || reader.u64().map(Duration::from_micros);
-        let (lease, guard, deadtime) = (time()?, time()?, time()?);
+        let mut from = Reader::new(opened(bytes, VERSION)?);
+        let boot = BootId::new(from.u32());
+        let has_haresources = from.u8() != 0;
+        let haresources = Some(from.u64()).filter(|_| has_haresources);
+        let [lease, guard, deadtime] =
+            [(); 3].map(|()| Millis::of(Duration::from_micros(from.u64())));
         let mut nodes = [NodeMemory::default(); 2];
         for node in &mut nodes {
-            node.pulsed = BootId::new(reader.u32()?);
-            node.line = match reader.u8()? {
-                0 => LineShown::Untested,
-                1 => LineShown::Commissioned,
-                2 => LineShown::Miswired,
-                _ => return None,
-            };
+            node.pulsed = BootId::new(from.u32());
+            let line = from.u8();
+            node.line = from.meant(LineShown::from_code(line));
         }
         let promisees = Promisees::default();
         let memory = Memory { promisees, haresources, lease, guard, deadtime, nodes };
-        reader.0.is_empty().then_some(Self { boot, memory })
+        from.end().ok()?;
+        Some(Self { boot: boot?, memory })
     }
 }
 
 impl Retained {
     /// As bytes: two bits a group.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8, LONGEST_RECORD> {
-        let mut bytes = Bytes::new();
-        put(&mut bytes, &[VERSION]);
-        let packed = groups().fold(0_u32, |packed, group| {
-            packed | (self.0.shown(group) as u32) << (u32::from(group.0) * 2)
-        });
-        put(&mut bytes, &packed.to_le_bytes());
-        with_sum(bytes)
+    pub fn encode(&self) -> Bytes {
+        record(|to| to.put(&self.0.bytes()))
     }
 
     /// From bytes; `None` unless they are a whole record of this version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(opened(bytes, VERSION)?);
-        let packed = reader.u32()?;
-        let mut promisees = Promisees::default();
-        for group in groups() {
-            let shown = match packed >> (u32::from(group.0) * 2) & 3 {
-                0 => Shown::Nobody,
-                1 => Shown::A,
-                2 => Shown::B,
-                _ => Shown::Withheld,
-            };
-            promisees.set(group, shown);
-        }
-        reader.0.is_empty().then_some(Self(promisees))
+        let bytes = opened(bytes, VERSION)?.try_into().ok()?;
+        Some(Self(Promisees::from_bytes(bytes)))
     }
-}
-
-fn groups() -> impl Iterator<Item = GroupId> {
-    (0..MAX_GROUPS as u8).map(GroupId)
 }
 
 #[cfg(test)]
 mod tests {
+    use hb_proto::id::GroupId;
+    use hb_proto::wire::message::arbiter::Shown;
+
     use super::*;
 
     fn record() -> Record {
@@ -178,9 +142,9 @@ mod tests {
         let memory = Memory {
             promisees: Promisees::default(),
             haresources: Some(0x0123_4567_89AB_CDEF),
-            lease: Duration::from_millis(400),
-            guard: Duration::MAX,
-            deadtime: Duration::from_millis(500),
+            lease: Millis(400),
+            guard: Millis::MAX,
+            deadtime: Millis(500),
             nodes: [
                 NodeMemory { pulsed, line: LineShown::Commissioned },
                 NodeMemory { pulsed: None, line: LineShown::Miswired },

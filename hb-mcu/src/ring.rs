@@ -54,6 +54,12 @@ impl<const N: usize> Ring<N> {
         Some(byte)
     }
 
+    /// How many bytes were ever put, which wraps, and the last one. For the side that puts.
+    pub fn newest(&self) -> (usize, u8) {
+        let put = self.put.load(Ordering::Relaxed);
+        (put, self.bytes[put.wrapping_sub(1) % N].load(Ordering::Relaxed))
+    }
+
     fn len(&self) -> usize {
         let (put, taken) = (self.put.load(Ordering::Acquire), self.taken.load(Ordering::Acquire));
         put.wrapping_sub(taken)

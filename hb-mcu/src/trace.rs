@@ -1,8 +1,12 @@
 //! The last events of a life, numbered: what an operator reads over the serial line when something went wrong.
 
+#[cfg(feature = "defmt")]
+use hb_proto::arbiter::Arbiter;
 use hb_proto::arbiter::Event;
+use hb_proto::id::BootId;
 use hb_proto::time::{Duration, Instant};
-use hb_proto::wire::service::{Answer, Entry, Note};
+use hb_proto::wire::message::arbiter::ResetReason;
+use hb_proto::wire::service::{Answer, Entry, Note, Refusal};
 use heapless::Vec;
 
 /// Events kept: some minutes of a pair in trouble. A sound pair makes none.
@@ -15,12 +19,20 @@ pub(crate) struct Trace {
     entries: [Entry; KEPT],
     /// Events so far; the newest has this number.
     newest: u32,
+    #[cfg(feature = "defmt")]
+    requests: crate::log::Requests,
 }
 
 impl Trace {
-    pub(crate) const fn new(began: Instant) -> Self {
+    pub(crate) fn new(began: Instant) -> Self {
         let entries = [Entry { at_ms: 0, what: Note::Unknown, arg: 0 }; KEPT];
-        Self { began, entries, newest: 0 }
+        Self {
+            began,
+            entries,
+            newest: 0,
+            #[cfg(feature = "defmt")]
+            requests: crate::log::Requests::default(),
+        }
     }
 
     /// Notes an event. One like the last is not noted again: a flood of damaged frames must not wash away what
@@ -33,6 +45,27 @@ impl Trace {
         self.newest = self.newest.wrapping_add(1);
         let at_ms = ms(now.since(self.began));
         self.entries[slot(self.newest)] = Entry { at_ms, what, arg };
+        #[cfg(feature = "defmt")]
+        crate::log::note(at_ms, what, arg);
+    }
+
+    /// The first event. Why it began is in every frame, and in the log.
+    pub(crate) fn note_life(&mut self, boot: BootId, _reset: ResetReason) {
+        #[cfg(feature = "defmt")]
+        crate::log::began(Some(boot), _reset);
+        self.note(self.began, Note::Began, boot.value());
+    }
+
+    pub(crate) fn note_refusal(&mut self, now: Instant, why: Refusal) {
+        self.note(now, Note::Refused, why as u32);
+        #[cfg(feature = "defmt")]
+        crate::log::refused(why);
+    }
+
+    /// What nodes ask for goes to the log alone.
+    #[cfg(feature = "defmt")]
+    pub(crate) fn note_requests(&mut self, now: Instant, arbiter: &Arbiter) {
+        self.requests.look(ms(now.since(self.began)), now, arbiter);
     }
 
     pub(crate) fn note_event(&mut self, now: Instant, event: &Event) {

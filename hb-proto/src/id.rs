@@ -1,6 +1,7 @@
 //! Who, which group, which link, which life: small names that can't be mixed up.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 /// One of the three that may have a say. A and B are the nodes, in the order of their lower-cased names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,6 +20,9 @@ impl Voter {
     pub const COUNT: usize = 3;
     /// All of them, in wire order.
     pub const ALL: [Self; Self::COUNT] = [Self::A, Self::B, Self::Arbiter];
+
+    /// Those that run groups.
+    pub const NODES: [Self; 2] = [Self::A, Self::B];
 
     /// The voter of this two-bit wire code (protocol.md §5); 3 names nobody.
     #[must_use]
@@ -93,9 +97,9 @@ impl LinkId {
 /// Name of one life of a voter (protocol.md §2): only grows, stored and synced before its first use.
 ///
 /// 24 bits on the wire: a voter that restarted once a second would reach the end after 194 days.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct BootId(u32);
+pub struct BootId(NonZeroU32);
 
 impl BootId {
     /// The largest id that fits the wire.
@@ -104,19 +108,22 @@ impl BootId {
     /// The id `value`, unless it is 0 (no life) or beyond [`BootId::MAX`].
     #[must_use]
     pub const fn new(value: u32) -> Option<Self> {
-        if value == 0 || value > Self::MAX { None } else { Some(Self(value)) }
+        match NonZeroU32::new(value) {
+            Some(number) if value <= Self::MAX => Some(Self(number)),
+            _ => None,
+        }
     }
 
     /// The number itself.
     #[must_use]
     pub const fn value(self) -> u32 {
-        self.0
+        self.0.get()
     }
 
     /// The next life's id; `None` at the end of the numbers.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
-        Self::new(self.0 + 1)
+        Self::new(self.value() + 1)
     }
 }
 

@@ -4,46 +4,49 @@
 //! wall time never enters this crate.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 
 /// A point in time, in microseconds since an epoch that only its owner knows.
 ///
 /// Instants of two machines can't be compared. Arithmetic saturates at both ends: a deadline beyond
 /// the end of time is one that never comes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant {
-    micros: u64,
+    /// One more than the microseconds: 0 is left for `None`, so that an optional instant is no larger than one. Tables
+    /// are full of them.
+    after: NonZeroU64,
 }
 
 impl Instant {
     /// The epoch itself.
-    pub const ZERO: Self = Self { micros: 0 };
+    pub const ZERO: Self = Self { after: NonZeroU64::MIN };
     /// A deadline that never comes.
-    pub const NEVER: Self = Self { micros: u64::MAX };
+    pub const NEVER: Self = Self { after: NonZeroU64::MAX };
 
     /// The instant `micros` microseconds after the epoch.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
-        Self { micros }
+        Self { after: NonZeroU64::MIN.saturating_add(micros) }
     }
 
     /// The instant `millis` milliseconds after the epoch.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self { micros: millis.saturating_mul(1000) }
+        Self::from_micros(millis.saturating_mul(1000))
     }
 
-    /// Microseconds since the epoch.
+    /// Microseconds since the epoch; of [`Instant::NEVER`] the largest number but one.
     #[must_use]
     pub const fn micros(self) -> u64 {
-        self.micros
+        self.after.get() - 1
     }
 
     /// Time since `earlier`, zero if that lies in the future.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // Half a dozen instructions, in a hundred places.
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.micros.saturating_sub(earlier.micros))
+        Duration::from_micros(self.after.get().saturating_sub(earlier.after.get()))
     }
 
     /// This instant as seen from an epoch that lies `by` later; saturates at the new epoch.
@@ -51,18 +54,38 @@ impl Instant {
     /// Explorers that hash decision state use it to tell equal states apart from equal histories.
     #[must_use]
     pub const fn rebased(self, by: Duration) -> Self {
-        if self.micros == u64::MAX {
+        if self.after.get() == u64::MAX {
             return self;
         }
-        Self { micros: self.micros.saturating_sub(by.micros) }
+        Self::from_micros(self.micros().saturating_sub(by.micros))
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instant").field("micros", &self.micros()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=u64:us}", self.micros());
     }
 }
 
 impl Add<Duration> for Instant {
     type Output = Self;
 
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     fn add(self, span: Duration) -> Self {
-        Self { micros: self.micros.saturating_add(span.micros) }
+        Self { after: self.after.saturating_add(span.micros) }
     }
 }
 
@@ -76,7 +99,7 @@ impl Sub<Duration> for Instant {
     type Output = Self;
 
     fn sub(self, span: Duration) -> Self {
-        Self { micros: self.micros.saturating_sub(span.micros) }
+        Self::from_micros(self.micros().saturating_sub(span.micros))
     }
 }
 
@@ -154,12 +177,14 @@ impl Duration {
 
     /// `self × factor`, saturating.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub const fn times(self, factor: u64) -> Self {
         Self { micros: self.micros.saturating_mul(factor) }
     }
 
     /// `self × percent / 100`, saturating, rounded down.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub const fn percent(self, percent: u64) -> Self {
         Self { micros: divided(self.micros.saturating_mul(percent), 100) }
     }
@@ -168,6 +193,34 @@ impl Duration {
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self { micros: self.micros.saturating_sub(other.micros) }
+    }
+}
+
+/// A span as hellos say it, in whole milliseconds; the largest number is unbounded (protocol.md R10).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Millis(pub u32);
+
+impl Millis {
+    /// Unbounded.
+    pub const MAX: Self = Self(u32::MAX);
+
+    /// `span` rounded up: who binds itself by it must not be bound too briefly. What doesn't fit is unbounded.
+    #[must_use]
+    pub fn of(span: Duration) -> Self {
+        Self(u32::try_from(span.whole_millis().millis()).unwrap_or(u32::MAX))
+    }
+
+    /// As a duration.
+    #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    pub const fn span(self) -> Duration {
+        if self.0 == u32::MAX { Duration::MAX } else { Duration { micros: self.0 as u64 * 1000 } }
+    }
+}
+
+impl PartialEq<Duration> for Millis {
+    fn eq(&self, span: &Duration) -> bool {
+        self.span() == *span
     }
 }
 
@@ -209,6 +262,13 @@ mod tests {
         assert_eq!(Instant::from_millis(1) - Duration::from_secs(1), Instant::ZERO);
         assert_eq!(Instant::from_millis(1).since(Instant::from_millis(5)), Duration::ZERO);
         assert_eq!(Duration::MAX + Duration::from_millis(1), Duration::MAX);
+    }
+
+    #[test]
+    fn an_optional_instant_is_no_larger_than_one() {
+        assert_eq!(size_of::<Option<Instant>>(), size_of::<u64>());
+        assert_eq!(Instant::from_micros(7).micros(), 7);
+        assert_eq!(Instant::NEVER.micros(), u64::MAX - 1);
     }
 
     #[test]

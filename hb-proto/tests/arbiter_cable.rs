@@ -2,7 +2,7 @@
 
 use hb_proto::arbiter::{Accepted, Action, Arbiter, Config, Port};
 use hb_proto::id::{BootId, LinkId, Voter};
-use hb_proto::time::{Duration, Instant};
+use hb_proto::time::{Duration, Instant, Millis};
 use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::arbiter::ResetReason;
 use hb_proto::wire::message::{
@@ -159,7 +159,7 @@ fn nothing_of_its_own_leaves_before_it_is_stored() {
     }
     assert_eq!(own, 0, "guard and lease are new: {:?}", arbiter.memory());
     let Some(Action::Store(memory)) = arbiter.poll_action(at(60)) else { panic!("to be stored") };
-    assert_eq!((memory.lease, memory.guard), (Duration::from_millis(400), Duration::from_secs(1)));
+    assert_eq!((memory.lease, memory.guard), (Millis(400), Millis(1000)));
     assert_eq!(arbiter.poll_action(at(60)), None, "once");
     assert!(leaving(&mut arbiter, at(200)).iter().any(|(.., forwarded)| !forwarded));
 }

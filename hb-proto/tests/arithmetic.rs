@@ -114,6 +114,13 @@ const EDGES: [u64; 12] = [
     u64::MAX,
 ];
 
+/// The last instant, one microsecond before the last number: an instant that is none is stored as a number, too.
+const LAST: u64 = u64::MAX - 1;
+
+fn clamp_instant(value: i128) -> u64 {
+    value.clamp(0, i128::from(LAST)) as u64
+}
+
 fn clamp(value: i128) -> u64 {
     value.clamp(0, i128::from(u64::MAX)) as u64
 }
@@ -122,9 +129,10 @@ fn clamp(value: i128) -> u64 {
 fn two_times_are_right(a: u64, b: u64) {
     let (wide_a, wide_b) = (i128::from(a), i128::from(b));
     let (at, span) = (Instant::from_micros(a), Duration::from_micros(b));
-    assert_eq!((at + span).micros(), clamp(wide_a + wide_b), "{a} + {b}");
-    assert_eq!((at - span).micros(), clamp(wide_a - wide_b), "{a} - {b}");
-    assert_eq!(at.since(Instant::from_micros(b)).micros(), clamp(wide_a - wide_b), "{b} to {a}");
+    let (when, then) = (i128::from(a.min(LAST)), i128::from(b.min(LAST)));
+    assert_eq!((at + span).micros(), clamp_instant(when + wide_b), "{a} + {b}");
+    assert_eq!((at - span).micros(), clamp_instant(when - wide_b), "{a} - {b}");
+    assert_eq!(at.since(Instant::from_micros(b)).micros(), clamp(when - then), "{b} to {a}");
     let other = Duration::from_micros(a);
     assert_eq!((span + other).micros(), clamp(wide_a + wide_b), "{b} + {a}");
     assert_eq!(other.saturating_sub(span).micros(), clamp(wide_a - wide_b), "{a} - {b}");
@@ -139,7 +147,7 @@ fn two_times_are_right(a: u64, b: u64) {
     assert_eq!(moved, at + span);
     let rebased = if at == Instant::NEVER { at } else { at - span };
     assert_eq!(at.rebased(span), rebased, "{a} in an epoch {b} later");
-    assert_eq!(at < Instant::from_micros(b), a < b);
+    assert_eq!(at < Instant::from_micros(b), when < then);
 }
 
 /// The numbers whose pairs are all tried: this many from 0 on, and as many up to the top.
@@ -178,7 +186,7 @@ fn time_is_exact_around_every_edge() {
 fn time_saturates_at_both_ends() {
     for a in EDGES {
         EDGES.into_iter().for_each(|b| two_times_are_right(a, b));
-        assert_eq!(Instant::from_millis(a).micros(), clamp(i128::from(a) * 1000));
+        assert_eq!(Instant::from_millis(a).micros(), clamp_instant(i128::from(a) * 1000));
         assert_eq!(Duration::from_millis(a).micros(), clamp(i128::from(a) * 1000));
         assert_eq!(Duration::from_secs(a).micros(), clamp(i128::from(a) * 1_000_000));
         assert_eq!(Duration::from_micros(a).millis(), a / 1000);
@@ -191,10 +199,10 @@ fn rebasing_keeps_order_distance_and_never() {
     for by in EDGES {
         let span = Duration::from_micros(by);
         assert_eq!(Instant::NEVER.rebased(span), Instant::NEVER);
-        for a in EDGES.into_iter().filter(|&a| a != u64::MAX) {
+        for a in EDGES.into_iter().filter(|&a| a < LAST) {
             let at = Instant::from_micros(a);
             assert_eq!(at.rebased(span), at - span);
-            for b in EDGES.into_iter().filter(|&b| b != u64::MAX && b >= by && a >= by) {
+            for b in EDGES.into_iter().filter(|&b| b < LAST && b >= by && a >= by) {
                 let later = Instant::from_micros(b);
                 assert_eq!(later.rebased(span).since(at.rebased(span)), later.since(at));
             }

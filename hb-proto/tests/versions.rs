@@ -32,7 +32,7 @@ fn refused(trio: &Trio) -> u64 {
         links.map(|link| link.rejected[version]).sum::<u64>()
     });
     let at_dongle = Port::ALL.map(|port| trio.arbiter().statistics(port).rejected[version]);
-    at_nodes.sum::<u64>() + at_dongle.iter().sum::<u64>()
+    at_nodes.sum::<u64>() + at_dongle.into_iter().map(u64::from).sum::<u64>()
 }
 
 fn spoken(trio: &mut Trio) -> [u8; 3] {

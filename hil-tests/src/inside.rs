@@ -11,8 +11,8 @@ use hb_linux::rig::machine::Programs;
 use hb_proto::time::Instant;
 
 use crate::bench::machine::commit;
+use crate::chronicle::Clock;
 use crate::netns::host::Stalls;
-use crate::netns::observer::Clock;
 
 /// Set in the process that runs inside: the test's name.
 const MARK: &str = "HB_RIG_INSIDE";

@@ -16,7 +16,6 @@ pub mod files;
 pub mod host;
 pub mod observer;
 pub mod rig;
-pub mod table;
 pub(crate) mod verbs;
 pub(crate) mod view;
 pub mod watch;
@@ -32,7 +31,7 @@ use hb_linux::rig::machine::{Programs, last_lines};
 use serde_json::Value;
 
 use self::host::Stalls;
-use self::observer::Clock;
+use crate::chronicle::Clock;
 use crate::inside::{commit_line, evidence, programs};
 
 /// What any state may take to be reached on a busy host, when no budget says less.

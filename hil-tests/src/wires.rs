@@ -12,8 +12,8 @@ use hb_proto::wire::auth::{Key, KeyRing};
 use hb_proto::wire::message::{Message, open};
 use hb_proto::wire::port::Deframer;
 
+use crate::chronicle::Clock;
 use crate::netns::files::AUTHKEYS;
-use crate::netns::observer::Clock;
 use crate::scenario::rig::{Moment, Source};
 
 /// Damage is worth a line of the timeline this often.

@@ -3,17 +3,21 @@
 //! way there, not a board or an outlet.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hb_linux::rig::bench::{Bench, Network, Node, Options};
+use hb_linux::rig::bench::{Bench, Half, Network, Node, Options};
+use hb_linux::rig::dongle::{self, Dongle};
 use hb_linux::rig::{init, links, sys};
 use hil_tests::inside::{inside, programs};
+use hil_tests::netns::files;
+use hil_tests::scenario::{Cluster, Machine};
 use hil_tests::vm::image;
 
 /// All that is told here.
@@ -129,8 +133,28 @@ struct Hosts {
 
 impl Hosts {
     fn new(kit: Kit) -> Self {
-        let options = Options::of_the_guide(programs().clone());
+        Self::with(kit, None)
+    }
+
+    /// With the rig's dongle in the line: provisioned with a story's keys, its reset lines tested.
+    fn with(kit: Kit, cluster: Option<&Cluster>) -> Self {
+        let dongle = cluster.map(|cluster| dongle::Build {
+            baud: cluster.baud,
+            reset_lines: true,
+            evidence: dongle::Evidence::Supervised,
+            supply: dongle::Supply::Both,
+        });
+        let options = Options { dongle, ..Options::of_the_guide(programs().clone()) };
         let bench = Bench::new(&options).expect("the rig can be made");
+        if let Some(cluster) = cluster {
+            for (name, text) in [
+                ("ha.cf", files::ha_cf(cluster)),
+                ("haresources", files::haresources(cluster, Machine::A)),
+                ("authkeys", files::AUTHKEYS.to_owned()),
+            ] {
+                bench.install(Node::One, name, &text, 0o600).expect("a file");
+            }
+        }
         let here = File::open("/proc/thread-self/ns/net").expect("it is there");
         links::veth(PLUG, INTERFACE, [2, 0, 0, 0, 0x64, 9], here.as_fd()).expect("a veth pair");
         sys::checksums_in_software(INTERFACE).expect("a veth can");
@@ -182,6 +206,11 @@ impl Hosts {
 
     /// Does what rig.toml's commands ask for, by files in the kit's place.
     fn switch(&mut self) {
+        // Whom the dongle has reset.
+        for (node, _) in self.bench.resets() {
+            self.off(node);
+            self.on(node);
+        }
         for node in Node::BOTH {
             let wish = |word: &str| self.kit.place.join(format!("{word}{}", node.index()));
             let (off, on, reset) = (wish("off"), wish("on"), wish("reset"));
@@ -199,6 +228,52 @@ impl Hosts {
                 fs::remove_file(on).expect("it is ours");
             }
         }
+    }
+
+    /// What the person is asked for, done with the rig.
+    fn do_by_hand(&mut self, asked: &str) {
+        let node = if asked.contains("linuxha1") { Node::One } else { Node::Two };
+        let unplugged = asked.starts_with("unplug ");
+        if asked.contains("the null-modem cable of ttyS0 ") {
+            self.bench.cut_serial(0, unplugged);
+        } else if asked.contains("the cable of eth1 ") {
+            self.bench.cut(Network::Private, unplugged);
+        } else if asked.starts_with("press the reset button of ") {
+            self.off(node);
+            self.on(node);
+        } else if asked.starts_with("unplug the cable between the dongle and ")
+            || asked.starts_with("plug the cable between the dongle and ")
+        {
+            self.bench.half(node, Half::Cut, unplugged);
+        } else if asked == "press the dongle's reset button" {
+            self.dongle().reset().expect("it can be reset");
+        } else if asked.starts_with("take the dongle out: ") {
+            self.dongle().remove();
+        } else if asked == "put the dongle in again" {
+            self.dongle().insert(false).expect("it can be put in");
+        } else if asked.starts_with("take the power from ") {
+            self.off(node);
+        } else if asked.starts_with("give ") {
+            self.on(node);
+        } else {
+            panic!("no hands for: {asked}");
+        }
+    }
+
+    fn dongle(&self) -> &Dongle {
+        self.bench.dongle().expect("the rig has one")
+    }
+
+    /// Without power commands.
+    fn rig_toml_by_hand(&self) -> PathBuf {
+        let file = self.kit.place.join("rig.toml");
+        let dongle = self.bench.dongle().is_some();
+        let text = format!(
+            "dongle = {dongle}\nclient = \"{INTERFACE}\"\n[[line]]\na = \"/dev/ttyS0\"\nb = \"/dev/ttyS0\"\n\
+             [a]\nssh = \"linuxha1\"\n[b]\nssh = \"linuxha2\"\n"
+        );
+        fs::write(&file, text).expect("writable");
+        file
     }
 
     fn rig_toml(&self, off: &str) -> PathBuf {
@@ -255,6 +330,74 @@ impl Hosts {
     }
 }
 
+/// What a program has asked so far, and how much of it was answered.
+#[derive(Default)]
+struct Prompts {
+    heard: String,
+    answered: usize,
+}
+
+impl Prompts {
+    /// The next that waits for an answer.
+    fn next(&mut self) -> Option<String> {
+        let rest = &self.heard[self.answered..];
+        let (question, _) = rest.split_once(", then press Enter (s, Enter: skip this story) ")?;
+        let asked = question.rsplit_once(">> ").map_or(question, |(_, asked)| asked).to_owned();
+        self.answered += question.len() + 1;
+        Some(asked)
+    }
+}
+
+impl Hosts {
+    /// `cargo xtask rig metal` with somebody at its terminal; its output, and what was asked.
+    fn metal_by_hand(&mut self, stories: &[&str]) -> (Option<i32>, String, Vec<String>) {
+        let said = self.kit.place.join("said");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_metal"))
+            .arg("--config")
+            .arg(self.rig_toml_by_hand())
+            .args(stories)
+            .env("PATH", self.kit.path())
+            .env("HB_RIG_PROGRAMS", programs().hb.parent().expect("it lies somewhere"))
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(File::create(&said).expect("a file"))
+            .spawn()
+            .expect("it runs");
+        let (mut hands, mut words) =
+            (child.stdin.take().expect("piped"), child.stderr.take().expect("piped"));
+        let prompts = Arc::new(Mutex::new(Prompts::default()));
+        let listener = std::thread::spawn({
+            let prompts = prompts.clone();
+            move || {
+                let mut bytes = [0; 4096];
+                while let Ok(length @ 1..) = words.read(&mut bytes) {
+                    let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                    prompts.lock().expect("no panic").heard.push_str(&text);
+                }
+            }
+        });
+        let (began, mut asked) = (Instant::now(), Vec::new());
+        let status = loop {
+            let question = prompts.lock().expect("no panic").next();
+            self.switch();
+            if let Some(question) = question {
+                self.do_by_hand(&question);
+                asked.push(question);
+                hands.write_all(b"\n").expect("it waits for an answer");
+            }
+            if let Some(status) = child.try_wait().expect("it is ours") {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                let _ = child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        listener.join().expect("no panic");
+        (status.code(), fs::read_to_string(said).expect("readable"), asked)
+    }
+}
+
 impl Drop for Hosts {
     fn drop(&mut self) {
         Node::BOTH.into_iter().for_each(|node| self.off(node));
@@ -266,10 +409,13 @@ impl Drop for Hosts {
 
 /// Inside, with two hosts; a skip where there can be none.
 fn with_hosts(name: &str, test: impl FnOnce(Hosts)) {
+    with_kit(name, |kit| test(Hosts::new(kit)));
+}
+
+fn with_kit(name: &str, test: impl FnOnce(Kit)) {
     match Kit::fetch() {
         Ok(packages) => inside(name, || {
-            let kit = Kit::unpack(&packages).expect("it can be unpacked");
-            test(Hosts::new(kit));
+            test(Kit::unpack(&packages).expect("it can be unpacked"));
         }),
         Err(why) => println!("SKIP: {name}: {}", why.replace('\n', "; ")),
     }
@@ -298,6 +444,48 @@ fn two_hosts_over_ssh_tell_stories_and_skip_what_takes_hands() {
     });
 }
 
+/// What no command of rig.toml does is asked of whoever sits at the terminal: here the test, with the rig's cables.
+#[test]
+fn a_person_at_two_hosts_unplugs_cables_and_presses_the_reset_button() {
+    let name = "a_person_at_two_hosts_unplugs_cables_and_presses_the_reset_button";
+    with_hosts(name, |mut hosts| {
+        let stories = [
+            "each_link_is_cut_and_healed",
+            "the_loser_releases_before_the_winner_announces",
+            "a_reset_holder_is_taken_over",
+        ];
+        let (code, said, asked) = hosts.metal_by_hand(&stories);
+        assert_eq!(code, Some(0), "{said}\n{asked:#?}");
+        assert!(said.contains("3 passed, 0 failed, 0 skipped"), "{said}");
+        let presses =
+            asked.iter().filter(|one| one.as_str() == "press the reset button of linuxha1");
+        assert_eq!(presses.count(), 1, "{asked:#?}");
+        // Each link alone, then both.
+        let unplugged = asked.iter().filter(|one| one.starts_with("unplug ")).count();
+        let plugged = asked.iter().filter(|one| one.starts_with("plug ")).count();
+        assert_eq!((unplugged, plugged), (4, 4), "{asked:#?}");
+    });
+}
+
+#[test]
+fn a_person_at_two_hosts_takes_the_dongle_out_and_unplugs_it_and_switches_machines_off() {
+    let name =
+        "a_person_at_two_hosts_takes_the_dongle_out_and_unplugs_it_and_switches_machines_off";
+    with_kit(name, |kit| {
+        let cluster = Cluster::two_nodes().group("web", Machine::A).arbiter();
+        let mut hosts = Hosts::with(kit, Some(&cluster));
+        let stories = [
+            "the_dongle_goes_and_comes_back",
+            "a_half_of_the_line_is_cut",
+            "the_holder_dies_and_is_fenced",
+            "a_stopped_holder_is_fenced_before_the_other_starts",
+        ];
+        let (code, said, asked) = hosts.metal_by_hand(&stories);
+        assert_eq!(code, Some(0), "{said}\n{asked:#?}");
+        assert!(said.contains("3 passed, 0 failed, 1 skipped"), "{said}");
+    });
+}
+
 /// The rig believes no command: what it was told to switch off must be off.
 #[test]
 fn a_power_command_that_switches_nothing_makes_the_story_fail() {
@@ -309,6 +497,12 @@ fn a_power_command_that_switches_nothing_makes_the_story_fail() {
             said.contains("linuxha1 has") && said.contains("linuxha2 log"),
             "no timeline: {said}"
         );
+        let evidence = said.lines().find_map(|line| line.strip_prefix("evidence: "));
+        let evidence = PathBuf::from(evidence.unwrap_or_else(|| panic!("none: {said}")));
+        let heard = fs::read(evidence.join("public.pcap")).expect("the client's machine listens");
+        // More than a pcap file's header (draft-ietf-opsawg-pcap).
+        assert!(heard.len() > 24, "{} bytes", heard.len());
+        assert!(said.contains("eth0: linuxha1 announces 192.168.85.3"), "{said}");
     });
 }
 

@@ -16,7 +16,7 @@ use hil_tests::scenario::stories::{self, Story};
 use hil_tests::scenario::telling::{self, TELL, Teller};
 
 /// Stories told at once, unless HB_RIG_STORIES says otherwise.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 /// A story that fails on a busy host is told again this often, alone; what it says last counts.
 const MORE_TRIES: usize = 2;
 

@@ -24,7 +24,7 @@ const B: Machine = Machine::B;
 /// Plays a part of the failure table, in rigs of its own: whether all went as the table says, and the output.
 fn played(arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_failure_table"))
-        .args(["--at-once", "2"])
+        .args(["--at-once", "3"])
         .args(arguments)
         .env("HB_RIG_PROGRAMS", programs().hb.parent().expect("a directory"))
         .output()

@@ -17,6 +17,7 @@ mod fuzz;
 mod mutants;
 mod rig;
 mod sim;
+mod stack;
 mod test;
 
 #[derive(Parser)]
@@ -62,7 +63,11 @@ enum Chore {
         targets: Vec<String>,
     },
     /// Build the dongle's program for every board and print its sizes
-    Firmware,
+    Firmware {
+        /// With its log by defmt, for a probe: each board's program and its sizes
+        #[arg(long)]
+        defmt: bool,
+    },
     /// Play on a rig: `netns --failure-table [--help]`, every failure and every pair; `vm [--help]`, two virtual machines
     #[command(disable_help_flag = true)]
     Rig {
@@ -91,7 +96,7 @@ fn main() -> ExitCode {
         Chore::Sim { args } => sim::run(&args),
         Chore::Exhaustive { args } => sim::exhaustive(&args),
         Chore::Fuzz { seconds, targets } => fuzz::run(&Place::here(), seconds, &targets),
-        Chore::Firmware => match firmware::run(&Place::here()) {
+        Chore::Firmware { defmt } => match firmware::run(&Place::here(), defmt) {
             Ok(()) => ExitCode::SUCCESS,
             Err(problem) => {
                 eprintln!("xtask: {problem}");

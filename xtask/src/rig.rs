@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use crate::{Place, fail};
+use crate::{Place, fail, firmware};
 
 /// `args`: the rig, and what it takes.
 pub fn run(args: &[String]) -> ExitCode {
@@ -37,6 +37,12 @@ pub fn build_guests(place: &Place) -> Command {
 /// Two virtual machines: stories, campaigns.
 fn machines(args: &[String]) -> ExitCode {
     let place = Place::here();
+    if args.windows(2).any(|words| words == ["--dongle", "emulated"])
+        && let Err(why) = firmware::build_emulated(&place)
+    {
+        eprintln!("xtask: {why}");
+        return ExitCode::FAILURE;
+    }
     match build_guests(&place).status() {
         Ok(status) if status.success() => become_program("vm", args),
         Ok(_) => ExitCode::FAILURE,
@@ -73,6 +79,7 @@ fn become_program(name: &str, args: &[String]) -> ExitCode {
     let program = place.release_binaries().join(name);
     let mut command = Command::new(&program);
     command.args(args).current_dir(&place.root);
+    command.env("HB_FIRMWARE", firmware::directory(&place));
     let error = command.env("HB_RIG_PROGRAMS", place.release_binaries()).exec();
     fail(&program, &error)
 }

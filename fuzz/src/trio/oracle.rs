@@ -59,13 +59,13 @@ impl Story {
         let me = [Voter::A, Voter::B][at];
         let counted = |by: Voter| machine.node.promises(group).counted_until(by);
         let other = self.hosts[1 - at].machine.as_ref();
-        let peer = other.map(|other| other.node.promises(group));
+        let peer = other.map(|other| other.node.promises(group).given());
         // R8: a spare that nobody told the times yet doesn't know for how long it is bound in another's place.
         // It can promise nothing before it does.
         let knows =
             |dongle: &&Dongle| dongle.has_heard() && dongle.arbiter.terms().lease > Duration::ZERO;
         let dongle = self.dongle.as_ref().filter(knows);
-        let dongle = dongle.map(|dongle| dongle.arbiter.ledger().promises(group));
+        let dongle = dongle.map(|dongle| dongle.arbiter.ledger().promises(group).given());
         for (giver, promises) in [(1 - at, peer), (2, dongle)] {
             let left = counted(Voter::ALL[giver]).since(self.clock(at)).micros();
             let Some(promises) = promises.filter(|_| left > 0) else { continue };
@@ -83,7 +83,7 @@ impl Story {
 }
 
 /// For how long a voter is bound to X; to nobody knows whom counts as well.
-fn bound_to(promises: &Promises, x: Voter, now: Instant) -> u64 {
+fn bound_to(promises: Promises<()>, x: Voter, now: Instant) -> u64 {
     let to_x = matches!(promises.promised_to(now), Some(Promisee::Unknown))
         || promises.promised_to(now) == Some(Promisee::To(x));
     let ends = promises.promise_ends().filter(|_| to_x);

@@ -5,7 +5,7 @@
 //! wired to; nothing else of this rig does but the machines' own watchdogs and their plugs.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -21,18 +21,21 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::line::{Line, Port, Side};
 use super::node::Node;
-use super::outlet::{Cause, Outlet};
+use super::outlet::Outlet;
 use super::{Doing, RigError};
 
 mod build;
 mod parts;
 pub mod process;
+mod wires;
 
 pub use build::{Build, Evidence, ResetWire, Supply};
 pub use process::Spec;
 
 /// Its own watchdog resets it when it was not fed for so long.
 const WATCHDOG: Duration = Duration::from_millis(1500);
+/// A whole chip's process says that it lives more often than that, however busy the host is.
+const EMULATOR: Duration = Duration::from_secs(20);
 /// The first dongle's number; spares have the next ones.
 const FIRST_ID: u32 = 7;
 /// Its process is looked at this often.
@@ -57,6 +60,8 @@ pub struct Pulled {
 struct Running {
     child: Child,
     input: ChildStdin,
+    /// It is a whole chip: with a reset button, a program that can hang, and a watchdog of its own ([`process`]).
+    is_chip: bool,
 }
 
 /// What it is plugged into, and its state.
@@ -92,6 +97,7 @@ struct State {
     pulled: Vec<Pulled>,
     events: Vec<(Instant, String)>,
     tested: Option<(usize, String)>,
+    broken: Vec<String>,
 }
 
 /// The dongle. Dropping it ends its process.
@@ -142,6 +148,7 @@ impl Dongle {
             pulled: Vec::new(),
             events: Vec::new(),
             tested: None,
+            broken: Vec::new(),
         };
         let state = Arc::new(Mutex::new(state));
         let end = Arc::new(AtomicBool::new(false));
@@ -171,8 +178,13 @@ impl Dongle {
     /// It can't be started again.
     pub fn reset(&self) -> Result<(), RigError> {
         self.change(|state| {
-            if state.running.is_none() {
-                return Ok(());
+            match &state.running {
+                None => return Ok(()),
+                Some(running) if running.is_chip => {
+                    state.say("reset");
+                    return Ok(());
+                }
+                Some(_) => {}
             }
             state.stop();
             state.start("Pin")
@@ -181,11 +193,14 @@ impl Dongle {
 
     /// Its program hangs, until its own watchdog resets it.
     pub fn hang(&self) {
-        let state = lock(&self.state);
-        let pid = state.running.as_ref().map(|running| Pid::from_child(&running.child));
-        if let Some(pid) = pid {
+        let mut state = lock(&self.state);
+        match &state.running {
+            None => {}
+            Some(running) if running.is_chip => state.say("hang"),
             // Ended meanwhile: it is started again all the same.
-            let _ = kill_process(pid, Signal::STOP);
+            Some(running) => {
+                let _ = kill_process(Pid::from_child(&running.child), Signal::STOP);
+            }
         }
     }
 
@@ -291,6 +306,12 @@ impl Dongle {
         lock(&self.state).events.clone()
     }
 
+    /// What broke of the rig itself: an emulator's end, say.
+    #[must_use]
+    pub fn broken(&self) -> Vec<String> {
+        lock(&self.state).broken.clone()
+    }
+
     fn change(
         &self,
         change: impl FnOnce(&mut State) -> Result<(), RigError>,
@@ -330,11 +351,19 @@ fn tend(state: &Arc<Mutex<State>>) {
         state.levels();
         let Some(running) = &mut state.running else { return };
         let ended = !matches!(running.child.try_wait(), Ok(None));
-        let unfed = state.fed_at.elapsed() >= WATCHDOG;
+        let is_chip = running.is_chip;
+        let patience = if is_chip { EMULATOR } else { WATCHDOG };
+        let unfed = state.fed_at.elapsed() >= patience;
         if !ended && !unfed {
             return;
         }
         state.stop();
+        if is_chip {
+            // A chip resets itself. This is the rig, broken: nothing is put in its place.
+            let how = if ended { "ended" } else { "says nothing any more" };
+            state.broken.push(format!("the dongle's emulator {how}"));
+            return;
+        }
         let reason = if ended { "Software" } else { "Watchdog" };
         state.note(format!("its program ended or hung: {reason}"));
         // Tried again at the next look.
@@ -373,12 +402,6 @@ fn listen(state: &Arc<Mutex<State>>) -> Result<(), RigError> {
 impl State {
     fn memory(&self) -> PathBuf {
         self.directory.join(format!("dongle-{}", self.unit))
-    }
-
-    fn note(&mut self, text: String) {
-        if self.events.len() < EVENTS {
-            self.events.push((Instant::now(), text));
-        }
     }
 
     /// What its flash has after both lines were tested.
@@ -463,7 +486,7 @@ impl State {
             .spawn()
             .doing(|| format!("starting {}", self.program.display()))?;
         let input = child.stdin.take().expect("it was asked for");
-        self.running = Some(Running { child, input });
+        self.running = Some(Running { child, input, is_chip: false });
         self.generation += 1;
         self.fed_at = Instant::now();
         self.lives += 1;
@@ -483,69 +506,6 @@ impl State {
         }
         for output in Node::BOTH {
             self.set_output(output, false);
-        }
-    }
-
-    /// Tells its inputs' levels, where they changed.
-    fn levels(&mut self) {
-        for node in Node::BOTH {
-            let machine = self.end_of(node);
-            let line = machine.is_some_and(|machine| !self.outlets[machine.index()].is_pulled());
-            let alive = self.outlets[node.index()].is_alive() && !self.half_cut[node.index()];
-            let inputs = [("line", line), ("sense", alive), ("feed", self.is_fed(node))];
-            for (which, (word, level)) in inputs.into_iter().enumerate() {
-                if self.told[which][node.index()].replace(level) != Some(level) {
-                    self.say(&format!("{word} {} {}", node.index(), u8::from(level)));
-                }
-            }
-        }
-    }
-
-    fn say(&mut self, line: &str) {
-        if let Some(running) = &mut self.running {
-            // It ended: what it would have been told, its next life is.
-            let _ = writeln!(running.input, "{line}");
-        }
-    }
-
-    /// The machine whose reset header an output is wired to.
-    fn end_of(&self, output: Node) -> Option<Node> {
-        match self.wired[output.index()] {
-            ResetWire::Sound => Some(output),
-            ResetWire::Broken => None,
-            ResetWire::Swapped => Some(output.other()),
-        }
-    }
-
-    fn set_output(&mut self, output: Node, high: bool) {
-        let index = output.index();
-        if std::mem::replace(&mut self.high[index], high) == high {
-            return;
-        }
-        if high {
-            let machine = self.end_of(output);
-            self.pulls[index] = machine;
-            let hit =
-                machine.filter(|machine| self.outlets[machine.index()].pull_reset(Cause::Dongle));
-            self.pulled.push(Pulled { at: Instant::now(), output, hit });
-            self.note(format!("pulls the reset output of {output:?}: {hit:?} is reset"));
-        } else if let Some(machine) = self.pulls[index].take() {
-            self.outlets[machine.index()].release_reset();
-        }
-        self.levels();
-    }
-
-    fn heard(&mut self, line: &str) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let node = |number: &str| if number == "0" { Node::One } else { Node::Two };
-        match words.as_slice() {
-            ["fed"] => self.fed_at = Instant::now(),
-            ["reset", number, level] => self.set_output(node(number), *level == "1"),
-            ["tested", number, how @ ..] => {
-                self.note(line.to_owned());
-                self.tested = Some((node(number).index(), how.join(" ")));
-            }
-            _ => self.note(line.to_owned()),
         }
     }
 }

@@ -4,10 +4,9 @@ use embedded_hal::digital::{InputPin, OutputPin};
 use hb_proto::arbiter::Port as Side;
 use hb_proto::id::Voter;
 use hb_proto::time::Instant;
-use hb_proto::wire::MAX_FRAME;
 use hb_proto::wire::auth::Key;
 use hb_proto::wire::service::{
-    self, Answer, Ask, Challenge, Identity, Note, Refusal, Request, SelfTest, Settings, TestShown,
+    Answer, Ask, Challenge, Identity, Note, Refusal, Request, SelfTest, Settings, TestShown,
     TestState,
 };
 
@@ -30,18 +29,11 @@ where
     /// Serves the request that waits, if one does.
     #[inline(never)]
     pub(super) fn serve(&mut self, now: Instant) {
-        let Some((side, frame)) = self.desk.next() else { return };
-        let Ok((request, signed)) = service::open_request(frame, Some(self.arbiter.keys())) else {
-            return;
-        };
-        if !signed && !self.desk.may_answer_in_the_clear(now) {
-            return;
-        }
+        let asked = self.desk.next(now, Some(self.arbiter.keys()));
+        let Some((side, request, signed)) = asked else { return };
         let answer = self.answer(now, side, &request, signed);
         let keys = Some(self.arbiter.keys()).filter(|_| signed);
-        let mut buf = [0; MAX_FRAME];
-        let len = service::encode_answer(&answer, keys, &mut buf);
-        reply(&mut self.one, &mut self.two, side, &buf[..len]);
+        reply(&mut self.one, &mut self.two, side, &answer, keys);
     }
 
     fn answer(&mut self, now: Instant, side: Side, request: &Request, signed: bool) -> Answer {
@@ -65,7 +57,7 @@ where
                 Answer::Done { token: self.desk.served() }
             }
             Err(why) => {
-                self.trace.note(now, Note::Refused, why as u32);
+                self.trace.note_refusal(now, why);
                 Answer::Refused { token: self.desk.token, why }
             }
         }

@@ -4,7 +4,7 @@ use super::{Arbiter, Event};
 use crate::config::{LAST_WORDS, shortest_silence};
 use crate::id::{BootId, Voter};
 use crate::mutant::Mutant;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Millis};
 use crate::wire::message::Life;
 use crate::wire::message::arbiter::{FenceShown, LineShown};
 
@@ -38,6 +38,24 @@ struct Pulse {
     evidence: Evidence,
     /// The other node is being watched: should it fall silent instead, the lines are swapped.
     watched: bool,
+}
+
+/// What speaks against a reset that is asked for (R12).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Hindrance {
+    /// Who asks is not heard itself, hears the other node, or is leaving.
+    NoWitness,
+    /// The node was heard within deadtime.
+    Heard,
+    /// A pulse is about to be given.
+    UnderWay,
+    /// A newer life of it is known.
+    NewerLife,
+    /// This life was pulsed before.
+    Again,
+    /// Its reset line is untested, or a pulse hit the wrong machine.
+    LineUntested,
 }
 
 impl Pulse {
@@ -110,12 +128,12 @@ impl Arbiter {
         let view = &self.d.nodes[node.index()];
         let lost =
             view.carrier_lost_at.is_some_and(|lost| view.heard_at <= Some(lost + LAST_WORDS));
-        let lease = self.d.memory.lease;
+        let lease = self.d.memory.lease.span();
         if !lost || lease == Duration::ZERO {
             return self.deadtime();
         }
         let keepalives = self.d.nodes.iter().filter_map(|view| view.facts.map(|f| f.keepalive));
-        let keepalive = keepalives.max().unwrap_or(self.config.keepalive);
+        let keepalive = keepalives.max().map_or(self.config.keepalive, Millis::span);
         shortest_silence(lease, self.config.drift_percent, keepalive).min(self.deadtime())
     }
 
@@ -222,10 +240,17 @@ impl Arbiter {
     }
 
     pub(super) fn decide_fences(&mut self, now: Instant) {
-        for target in [Voter::A, Voter::B] {
+        for &target in &Voter::NODES {
             self.watch_requester(now, target);
             self.confirm_what_was_held(now, target);
-            let Some(boot) = self.fence_is_due(now, target) else { continue };
+            let due = self.fence_is_due(now, target);
+            debug_assert!(
+                self.fence_request(now, target)
+                    .is_none_or(|(boot, hindrance)| hindrance.is_none() == (due == Some(boot))),
+                "{due:?}, {:?}",
+                self.fence_request(now, target)
+            );
+            let Some(boot) = due else { continue };
             self.d.memory.node(target).pulsed = Some(boot);
             let pulse = Pulse { boot, at: now, evidence: Evidence::Awaited, watched: true };
             self.d.nodes[target.index()].fence.pulse = Some(pulse);
@@ -254,6 +279,42 @@ impl Arbiter {
         let again = memory.pulsed >= Some(boot) && !self.is_broken(Mutant::R12Twice);
         let wired = memory.line == LineShown::Commissioned;
         (!newer && !again && wired).then_some(boot)
+    }
+
+    /// What of [`Self::fence_is_due`] speaks against a reset of this life of `target`, if something does. Apart from it,
+    /// as a program without a log has no use for it; `decide_fences` asserts that they agree.
+    fn hindrance(&self, now: Instant, target: Voter, boot: BootId) -> Option<Hindrance> {
+        let other = target.peer();
+        let asker = &self.d.nodes[other.index()];
+        let left = self.d.ledger.voice(other).is_some_and(|voice| voice.life == Life::Left);
+        let memory = &self.d.memory.nodes[target.index()];
+        let silent = now.since(self.silent_since(target)) >= self.patience(target);
+        if !self.d.ledger.is_fresh(other, now) || asker.hears_peer || left {
+            Some(Hindrance::NoWitness)
+        } else if !silent && !self.is_broken(Mutant::R12Heard) {
+            Some(Hindrance::Heard)
+        } else if self.d.pulse.is_some() {
+            Some(Hindrance::UnderWay)
+        } else if self.known_boot(target).is_some_and(|known| known > boot) {
+            Some(Hindrance::NewerLife)
+        } else if memory.pulsed >= Some(boot) && !self.is_broken(Mutant::R12Twice) {
+            Some(Hindrance::Again)
+        } else {
+            (memory.line != LineShown::Commissioned).then_some(Hindrance::LineUntested)
+        }
+    }
+
+    /// Which life of `target` its peer asks to have reset, as last heard, and what speaks against it now. For a
+    /// log; nothing is decided from it.
+    #[must_use]
+    pub fn fence_request(
+        &self,
+        now: Instant,
+        target: Voter,
+    ) -> Option<(BootId, Option<Hindrance>)> {
+        let asker = self.d.nodes.get(target.peer().index()).filter(|_| target.is_node())?;
+        let boot = asker.request?;
+        Some((boot, self.hindrance(now, target, boot)))
     }
 
     /// R13: it armed the external watchdog, and its peer has listened without a break since before it fell
@@ -288,7 +349,7 @@ impl Arbiter {
     /// A pulse hit the wrong machine. No line is pulled again until it is tested, and what a "confirmed"
     /// pulse ended may be used by a node that runs: everything counts as promised, to nobody knows whom.
     fn miswired(&mut self, now: Instant) {
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             self.d.memory.node(node).line = LineShown::Miswired;
             if let Some(pulse) = &mut self.d.nodes[node.index()].fence.pulse {
                 pulse.watched = false;

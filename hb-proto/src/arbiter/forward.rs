@@ -40,19 +40,45 @@ impl Port {
     }
 }
 
-/// Frames that may wait for a port. A node sends no faster than its line, which is as fast as the other;
-/// one may wait for a frame of the arbiter's own to end, and one come in meanwhile.
-const MAX_WAITING: usize = 2;
+/// Frames that wait for a port, the oldest first; an empty one is none. A node sends no faster than its line, which is
+/// as fast as the other; one may wait for a frame of the arbiter's own to end, and one come in meanwhile.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Waiting([Vec<u8, MAX_FRAME>; 2]);
 
-type Waiting = Vec<Vec<u8, MAX_FRAME>, MAX_WAITING>;
+impl Waiting {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0[0].is_empty()
+    }
 
-/// Takes the frame that waits longest, of two at most.
-pub(super) fn oldest(waiting: &mut Waiting) -> Option<Vec<u8, MAX_FRAME>> {
-    let newest = waiting.pop()?;
-    let Some(older) = waiting.pop() else { return Some(newest) };
-    // There was room for it.
-    let _ = waiting.push(newest);
-    Some(older)
+    /// The oldest waits no more.
+    fn drop_oldest(&mut self) {
+        self.0.swap(0, 1);
+        self.0[1].clear();
+    }
+
+    /// Takes the oldest; how long it is, 0 for none.
+    pub(super) fn take(&mut self, frame: &mut [u8; MAX_FRAME]) -> usize {
+        let len = self.0[0].len();
+        frame[..len].copy_from_slice(&self.0[0]);
+        self.drop_oldest();
+        len
+    }
+
+    /// Adds one that is no longer than the longest. True: the oldest had to make room.
+    fn add(&mut self, frame: &[u8]) -> bool {
+        let [oldest, newest] = &self.0;
+        let full = !newest.is_empty();
+        let at = usize::from(full || !oldest.is_empty());
+        if full {
+            self.drop_oldest();
+        }
+        let _ = self.0[at].extend_from_slice(frame);
+        full
+    }
+}
+
+const fn count(figure: &mut u32) {
+    *figure = figure.wrapping_add(1);
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -68,7 +94,11 @@ impl PortState {
     /// Nothing waits.
     #[inline(always)]
     pub(super) const fn idle() -> Self {
-        Self { waiting: Vec::new(), own_waits: false, busy_until: Instant::ZERO }
+        Self {
+            waiting: Waiting([Vec::new(), Vec::new()]),
+            own_waits: false,
+            busy_until: Instant::ZERO,
+        }
     }
 
     /// When something that waits for the line can leave.
@@ -104,7 +134,7 @@ impl Arbiter {
     ) -> Result<Accepted, Reject> {
         let result = self.take_frame(now, port, frame);
         match result {
-            Ok(_) => self.statistics[port.index()].received += 1,
+            Ok(_) => count(&mut self.statistics[port.index()].received),
             Err(reason) => self.count_reject(port, reason),
         }
         result
@@ -116,7 +146,7 @@ impl Arbiter {
     }
 
     fn count_reject(&mut self, port: Port, reason: Reject) {
-        self.statistics[port.index()].rejected[reason.index()] += 1;
+        count(&mut self.statistics[port.index()].rejected[reason.index()]);
         self.tell(Event::Rejected { port, reason });
     }
 
@@ -162,16 +192,11 @@ impl Arbiter {
         let view = &mut self.d.nodes[header.sender.index()];
         view.direct_at = Some(now);
         view.direct_newest = Some(FrameName { boot: header.boot, seq: header.seq });
-        let Ok(copy) = Vec::from_slice(frame) else { return };
         let statistics = &mut self.statistics[from.index()];
-        let port = &mut self.d.ports[from.other().index()];
-        if port.waiting.is_full() {
-            let _ = oldest(&mut port.waiting);
-            statistics.dropped += 1;
+        if self.d.ports[from.other().index()].waiting.add(frame) {
+            count(&mut statistics.dropped);
         }
-        statistics.forwarded += 1;
-        // Room was made above.
-        let _ = port.waiting.push(copy);
+        count(&mut statistics.forwarded);
     }
 
     /// The nodes may know a later life under this arbiter's name, or frames of this life that it never

@@ -10,8 +10,8 @@
 use crate::authority::Promisee;
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
-use crate::time::Duration;
-use crate::wire::message::arbiter::{LineShown, Promisees, ResetReason, Shown};
+use crate::time::Millis;
+use crate::wire::message::arbiter::{LineShown, Promisees, ResetReason};
 
 /// What is remembered of one node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -25,16 +25,16 @@ pub struct NodeMemory {
 /// What an arbiter's next life should know. The boot id is the driver's own affair: last stored + 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Memory {
-    /// To whom each group is promised; [`Shown::Withheld`] stands for *unknown*.
+    /// To whom each group is promised; [`Withheld`](crate::wire::message::arbiter::Shown::Withheld) stands for *unknown*.
     pub promisees: Promisees,
     /// The haresources that the promises are about.
     pub haresources: Option<u64>,
     /// The largest lease in force.
-    pub lease: Duration,
-    /// The largest guard in force; [`Duration::MAX`] is unbounded (R10).
-    pub guard: Duration,
+    pub lease: Millis,
+    /// The largest guard in force; [`Millis::MAX`] is unbounded (R10).
+    pub guard: Millis,
     /// The longest deadtime announced.
-    pub deadtime: Duration,
+    pub deadtime: Millis,
     /// What is remembered of A and of B.
     pub nodes: [NodeMemory; 2],
 }
@@ -50,18 +50,6 @@ impl Memory {
             Some(node) if reset.kept_power() => Promisee::To(node),
             _ => Promisee::Unknown,
         }
-    }
-
-    /// Notes to whom a group is promised.
-    pub(super) fn note(&mut self, group: GroupId, promisee: Option<Promisee>) {
-        self.promisees.set(
-            group,
-            match promisee {
-                None => Shown::Nobody,
-                Some(Promisee::Unknown) => Shown::Withheld,
-                Some(Promisee::To(node)) => Shown::to(node),
-            },
-        );
     }
 
     /// One node's part. The arbiter itself has none and gets A's.

@@ -22,7 +22,7 @@ mod send;
 mod vote;
 
 pub use config::{Config, ConfigError};
-pub use fence::CONFIRM_WINDOW;
+pub use fence::{CONFIRM_WINDOW, Hindrance};
 pub use forward::{Accepted, Port};
 pub use memory::{Memory, NodeMemory};
 pub use send::Transmit;
@@ -31,14 +31,14 @@ use core::mem::MaybeUninit;
 
 use heapless::Deque;
 
-use crate::authority::{Ledger, Promisee, Terms};
+use crate::authority::{Ledger, Terms};
 use crate::config::{MAX_GROUPS, full};
 use crate::id::{BootId, Voter};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Millis};
 use crate::wire::Reject;
 use crate::wire::auth::KeyRing;
 use crate::wire::message::Versions;
-use crate::wire::message::arbiter::ResetReason;
+use crate::wire::message::arbiter::{Promisees, ResetReason};
 
 use fence::Fence;
 use forward::PortState;
@@ -147,7 +147,7 @@ struct NodeView {
 /// Everything that decides what this arbiter does next.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Decisions {
-    ledger: Ledger,
+    ledger: Ledger<()>,
     nodes: [NodeView; 2],
     /// As it should be stored, and as it was last given to the driver.
     memory: Memory,
@@ -179,17 +179,17 @@ pub struct Decisions {
     ports: [PortState; 2],
 }
 
-/// Figures of one port.
+/// Figures of one port; they wrap.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PortStatistics {
     /// Frames accepted.
-    pub received: u64,
+    pub received: u32,
     /// Frames passed on to the other port.
-    pub forwarded: u64,
+    pub forwarded: u32,
     /// Frames that found the way to the other port blocked by newer ones.
-    pub dropped: u64,
+    pub dropped: u32,
     /// Frames dropped, by reason.
-    pub rejected: [u64; Reject::COUNT],
+    pub rejected: [u32; Reject::COUNT],
 }
 
 /// The dongle's decisions.
@@ -220,9 +220,9 @@ impl Arbiter {
         now: Instant,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut arbiter = Self::without_groups(config, boot, memory, reset, now);
+        let mut arbiter = Self::without_groups(config, boot, reset, now);
         keys.narrow_into(&mut arbiter.keys);
-        arbiter.begin(now);
+        arbiter.begin(memory.as_ref(), now);
         Ok(arbiter)
     }
 
@@ -239,11 +239,11 @@ impl Arbiter {
         now: Instant,
     ) -> Result<&mut Self, ConfigError> {
         config.check()?;
-        let arbiter = Self::put(place, config, boot, memory, reset, now);
+        let arbiter = Self::put(place, config, boot, reset, now);
         if !keys(&mut arbiter.keys) {
             return Err(ConfigError::NoKey);
         }
-        arbiter.begin(now);
+        arbiter.begin(memory.as_ref(), now);
         Ok(arbiter)
     }
 
@@ -252,30 +252,22 @@ impl Arbiter {
         place: &mut MaybeUninit<Self>,
         config: Config,
         boot: BootId,
-        stored: Option<Memory>,
         reset: ResetReason,
         now: Instant,
     ) -> &mut Self {
-        place.write(Self::without_groups(config, boot, stored, reset, now))
+        place.write(Self::without_groups(config, boot, reset, now))
     }
 
-    /// Without what is large: that is not there to be copied.
+    /// Without what is large, and without memory: what is not there is not copied.
     #[inline(always)]
-    fn without_groups(
-        config: Config,
-        boot: BootId,
-        stored: Option<Memory>,
-        reset: ResetReason,
-        now: Instant,
-    ) -> Self {
-        let memory = stored.unwrap_or_default();
-        let terms = terms_of(&config, &memory);
+    fn without_groups(config: Config, boot: BootId, reset: ResetReason, now: Instant) -> Self {
+        let terms = Terms { lease: Duration::ZERO, full: Duration::ZERO };
         let keepalive = config.keepalive;
         let d = Decisions {
             ledger: Ledger::without_groups(Voter::Arbiter, boot, terms),
             nodes: [NodeView::default(); 2],
-            memory,
-            stored,
+            memory: Memory::default(),
+            stored: None,
             reset,
             started_at: now,
             attentive_since: now,
@@ -305,12 +297,18 @@ impl Arbiter {
     }
 
     /// R8: every group is promised to whom the last life remembers, or to *unknown*.
-    fn begin(&mut self, now: Instant) {
-        let (ledger, memory, reset) = (&mut self.d.ledger, &self.d.memory, self.d.reset);
-        ledger.begin_with(&[Voter::A; MAX_GROUPS], Promisee::Unknown, now);
-        for group in memory::all_groups() {
-            ledger.begin_bound(group, memory.starting_promisee(group, reset), now);
+    fn begin(&mut self, stored: Option<&Memory>, now: Instant) {
+        if let Some(memory) = stored {
+            self.d.memory = *memory;
+            self.d.stored = Some(*memory);
         }
+        let terms = terms_of(&self.config, &self.d.memory);
+        self.d.forgot_full = terms.full;
+        self.d.ledger.set_terms(terms);
+        let (ledger, memory, reset) = (&mut self.d.ledger, &self.d.memory, self.d.reset);
+        ledger.begin_with(&[Voter::A; MAX_GROUPS], now, |group| {
+            memory.starting_promisee(group, reset)
+        });
     }
 
     // ---- getters
@@ -347,7 +345,7 @@ impl Arbiter {
 
     /// Its promises.
     #[must_use]
-    pub const fn ledger(&self) -> &Ledger {
+    pub const fn ledger(&self) -> &Ledger<()> {
         &self.d.ledger
     }
 
@@ -365,9 +363,10 @@ impl Arbiter {
 
     /// The silence after which it would fence: the longest that nodes announced, its own until one did.
     #[must_use]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn deadtime(&self) -> Duration {
         let announced = self.d.memory.deadtime;
-        if announced > Duration::ZERO { announced } else { self.config.deadtime }
+        if announced > Millis(0) { announced.span() } else { self.config.deadtime }
     }
 
     /// Goes on as if its epoch lay `by` later: explorers compare states apart from their histories.
@@ -399,6 +398,7 @@ impl Arbiter {
     }
 
     /// Lets time pass and decides. Call after everything that had arrived was handed in.
+    #[inline(never)] // What it takes of the stack is free again when its driver goes on.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.d.decided_at = now;
         self.d.ledger.expire(now);
@@ -407,10 +407,8 @@ impl Arbiter {
         self.give_what_is_free(now);
         // A reset must not bring back what an absence has made worthless.
         let absent = self.is_absent(now);
-        for group in memory::all_groups() {
-            let promised = self.d.ledger.promises(group).promised_to(now);
-            self.d.memory.note(group, if absent { Some(Promisee::Unknown) } else { promised });
-        }
+        let unknown = Promisees::from_bytes([u8::MAX; MAX_GROUPS / 4]);
+        self.d.memory.promisees = if absent { unknown } else { self.d.ledger.promisees(now) };
         self.prepare_frame(now);
     }
 
@@ -444,24 +442,19 @@ impl Arbiter {
     pub fn poll_timeout(&self) -> Instant {
         // What is due already was decided; what isn't is due when it is. A loop and no iterators: a third of
         // their size.
-        let (decided, mut due) = (self.d.decided_at, self.d.keepalive_at);
-        let mut later = |at: Instant| {
-            if at > decided && at < due {
-                due = at;
-            }
-        };
-        for node in [Voter::A, Voter::B] {
+        let mut due = Due { decided: self.d.decided_at, at: self.d.keepalive_at };
+        for &node in &Voter::NODES {
             let silent = self.silent_since(node);
-            later(silent + self.patience(node));
-            later(silent + self.deadtime());
-            later(silent + self.config.external_watchdog);
             let fence = &self.d.nodes[node.index()].fence;
-            fence.due(self.d.attentive_since, self.deadtime()).into_iter().for_each(&mut later);
+            due.later(silent + self.patience(node));
+            due.later(silent + self.deadtime());
+            due.later(silent + self.config.external_watchdog);
+            due.later_if(fence.due(self.d.attentive_since, self.deadtime()));
         }
         for group in self.d.ledger.groups() {
-            let ends = self.d.ledger.promises(group).promise_ends();
-            ends.into_iter().for_each(&mut later);
+            due.later_if(self.d.ledger.promises(group).promise_ends());
         }
+        let mut due = due.at;
         for port in &self.d.ports {
             due = port.due().map_or(due, |at| at.min(due));
         }
@@ -504,19 +497,22 @@ impl Arbiter {
     /// Whether a node was heard within deadtime, by whatever way.
     #[must_use]
     pub fn is_heard(&self, node: Voter, now: Instant) -> bool {
-        let heard_at = self.d.nodes[node.index()].heard_at;
-        heard_at.is_some_and(|at| now.since(at) < self.deadtime())
+        self.was_lately(self.d.nodes[node.index()].heard_at, now)
     }
 
     /// Whether a node was heard within deadtime on its own line.
     #[must_use]
     pub fn hears_directly(&self, node: Voter, now: Instant) -> bool {
-        let direct_at = self.d.nodes[node.index()].direct_at;
-        direct_at.is_some_and(|at| now.since(at) < self.deadtime())
+        self.was_lately(self.d.nodes[node.index()].direct_at, now)
+    }
+
+    /// Within deadtime.
+    fn was_lately(&self, at: Option<Instant>, now: Instant) -> bool {
+        at.is_some_and(|at| now.since(at) < self.deadtime())
     }
 
     fn watch_nodes(&mut self, now: Instant) {
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             let heard = self.is_heard(node, now);
             if core::mem::replace(&mut self.d.nodes[node.index()].told_heard, heard) != heard {
                 self.tell(Event::Heard { node, heard });
@@ -525,9 +521,31 @@ impl Arbiter {
     }
 }
 
+/// The earliest of what is still to come.
+struct Due {
+    decided: Instant,
+    at: Instant,
+}
+
+impl Due {
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    fn later(&mut self, at: Instant) {
+        if at > self.decided && at < self.at {
+            self.at = at;
+        }
+    }
+
+    fn later_if(&mut self, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.later(at);
+        }
+    }
+}
+
 /// The terms that a memory calls for. A lease of zero, nothing known yet, promises nothing.
 fn terms_of(config: &Config, memory: &Memory) -> Terms {
-    Terms { lease: memory.lease, full: full(memory.lease, config.drift_percent, memory.guard) }
+    let lease = memory.lease.span();
+    Terms { lease, full: full(lease, config.drift_percent, memory.guard.span()) }
 }
 
 impl Decisions {

@@ -4,16 +4,12 @@
 #[cfg(feature = "explore")]
 mod explore;
 
-use super::forward::oldest;
 use super::{Arbiter, Port};
 use crate::config::LinkKind;
 use crate::id::{LinkId, Voter};
-use crate::time::{Duration, Instant};
-use crate::wire::message::arbiter::{
-    self, ArbiterHello, ArbiterMessage, ArbiterSettings, ArbiterStatus, FenceShown, LineShown,
-    NodeSeen, Promisees,
-};
-use crate::wire::message::{Header, ms_of_duration};
+use crate::time::{Duration, Instant, Millis};
+use crate::wire::message::Header;
+use crate::wire::message::arbiter::{ArbiterSettings, ArbiterStatus, Body, NodeSeen, Promisees};
 use crate::wire::{MAX_FRAME, cobs};
 
 /// A hello replaces every tenth status …
@@ -38,13 +34,14 @@ pub struct Transmit {
     pub forwarded: bool,
 }
 
-type Told = (Promisees, [(bool, bool, FenceShown, LineShown); 2]);
+/// Of each node what [`NodeSeen::news`] has.
+type Told = (Promisees, [u8; 2]);
 
 /// The frame that is being sent, port by port.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
     seq: u32,
-    message: Option<ArbiterMessage>,
+    body: Option<Body>,
     /// What the newest frame said: a difference sends the next one at once.
     told: Option<Told>,
     sent_at: Instant,
@@ -76,9 +73,16 @@ impl Arbiter {
         }
         let scheduled = now >= self.d.keepalive_at;
         self.notice_hello_asked(now, scheduled);
-        let seen = [Voter::A, Voter::B].map(|node| self.seen(node, now));
         let promisees = self.d.ledger.shown_promisees(now);
-        let told = (promisees, seen.map(|node| (node.heard, node.direct, node.fence, node.line)));
+        // A loop: what is mapped over an array of two is there twice.
+        let (mut nodes, mut wants_hello) = ([NodeSeen::default(); 2], [false; 2]);
+        let mut told = (promisees, [0; 2]);
+        for &node in &Voter::NODES {
+            let (at, seen) = (node.index(), self.seen(node, now));
+            wants_hello[at] = seen.heard && self.d.nodes[at].facts.is_none();
+            told.1[at] = seen.news();
+            nodes[at] = seen;
+        }
         let changed = self.d.outbox.told != Some(told) || self.d.hello_due;
         let spaced_at = self.d.outbox.sent_at + SPACING;
         self.d.outbox.change_due = None;
@@ -99,12 +103,11 @@ impl Arbiter {
         let status = ArbiterStatus {
             echoes: self.d.ledger.echoes(),
             promisees,
-            nodes: seen,
+            nodes,
             uptime_s: now.since(self.d.started_at).whole_secs(),
             reset: self.d.reset,
             off_schedule: !scheduled,
-            wants_hello: [Voter::A, Voter::B]
-                .map(|node| self.is_heard(node, now) && self.d.nodes[node.index()].facts.is_none()),
+            wants_hello,
         };
         let hello = self.d.hello_due || scheduled && now >= self.d.hello_at;
         if hello {
@@ -112,13 +115,9 @@ impl Arbiter {
             (self.d.hello_due, self.d.hello_at) = (false, now + every);
             self.d.outbox.hello_sent_at = Some(now);
         }
-        let message = if hello {
-            ArbiterMessage::Hello(ArbiterHello { status, settings: self.settings() })
-        } else {
-            ArbiterMessage::Status(status)
-        };
+        let settings = hello.then(|| self.settings());
         self.d.outbox.seq = seq;
-        self.d.outbox.message = Some(message);
+        self.d.outbox.body = Some(Body::new(&status, settings.as_ref()));
         (self.d.outbox.told, self.d.outbox.sent_at) = (Some(told), now);
         self.d.ports.iter_mut().for_each(|port| port.own_waits = true);
     }
@@ -152,9 +151,9 @@ impl Arbiter {
     fn settings(&self) -> ArbiterSettings {
         let memory = &self.d.memory;
         ArbiterSettings {
-            lease_ms: ms_of_duration(memory.lease),
-            guard_ms: ms_of_duration(memory.guard),
-            deadtime_ms: ms_of_duration(self.deadtime()),
+            lease_ms: memory.lease.0,
+            guard_ms: memory.guard.0,
+            deadtime_ms: Millis::of(self.deadtime()).0,
             drift_percent: self.config.drift_percent,
             key: self.keys.signing_id(),
             haresources: memory.haresources.unwrap_or(0).to_le_bytes(),
@@ -172,12 +171,13 @@ impl Arbiter {
             if state.busy_until > now {
                 continue;
             }
-            if let Some(waiting) = oldest(&mut state.waiting) {
-                frame[..waiting.len()].copy_from_slice(&waiting);
-                return Some(self.write(now, port, waiting.len(), true));
+            if !state.waiting.is_empty() {
+                let len = state.waiting.take(frame);
+                return Some(self.write(now, port, len, true));
             }
             let stored = self.d.stored == Some(self.d.memory);
-            let Some(message) = self.d.outbox.message.filter(|_| state.own_waits && stored) else {
+            let Some(body) = self.d.outbox.body.as_ref().filter(|_| state.own_waits && stored)
+            else {
                 continue;
             };
             state.own_waits = false;
@@ -187,7 +187,7 @@ impl Arbiter {
                 boot: self.boot(),
                 seq: self.d.outbox.seq,
             };
-            let len = arbiter::encode_in(version, &header, &message, &self.keys, frame);
+            let len = body.encode_in(version, &header, self.keys.signing(), frame);
             return Some(self.write(now, port, len, false));
         }
         None

@@ -6,14 +6,14 @@ use crate::authority::{Promisee, Sender, Terms};
 use crate::config::full;
 use crate::id::{BootId, GroupId, Voter};
 use crate::mutant::Mutant;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Millis};
 use crate::wire::Reject;
-use crate::wire::message::{Echo, Header, Hello, Message, Status, duration_of_ms};
+use crate::wire::message::{Echo, Header, Hello, Message, Status};
 
 /// The longest times that a node is believed: a wrong figure must not bind everybody for ever.
-const TIME_CAP: Duration = Duration::from_secs(120);
+const TIME_CAP: Millis = Millis(120_000);
 /// The shortest keepalive that the arbiter follows.
-const KEEPALIVE_FLOOR: Duration = Duration::from_millis(10);
+const KEEPALIVE_FLOOR: Millis = Millis(10);
 
 /// What a node's newest hello of its present life said.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -21,10 +21,10 @@ pub(super) struct NodeFacts {
     pub(super) haresources: u64,
     /// The newest version of the wire that it understands.
     version: u8,
-    lease: Duration,
-    guard: Duration,
-    deadtime: Duration,
-    pub(super) keepalive: Duration,
+    lease: Millis,
+    guard: Millis,
+    deadtime: Millis,
+    pub(super) keepalive: Millis,
     /// For how long anybody's promise may last, as far as the node can tell.
     longest: Duration,
 }
@@ -32,13 +32,13 @@ pub(super) struct NodeFacts {
 impl NodeFacts {
     fn of(hello: &Hello) -> Self {
         let settings = &hello.settings;
-        let capped = |ms: u32| Duration::from_millis(u64::from(ms)).min(TIME_CAP);
+        let capped = |ms| Millis(ms).min(TIME_CAP);
         Self {
             haresources: settings.digests().haresources,
             version: settings.current_version,
             lease: capped(settings.lease_ms),
             // Unbounded on a machine that nothing stops in time (R10), so not capped.
-            guard: duration_of_ms(settings.guard_ms),
+            guard: Millis(settings.guard_ms),
             deadtime: capped(settings.deadtime_ms),
             keepalive: capped(settings.keepalive_ms).max(KEEPALIVE_FLOOR),
             longest: hello.for_arbiter.map_or(Duration::ZERO, |tail| tail.longest),
@@ -94,7 +94,7 @@ impl Arbiter {
         Sender {
             // It promises nothing to an arbiter.
             lease: Duration::ZERO,
-            full: facts.map_or(own, |facts| full(facts.lease, drift, facts.guard)),
+            full: facts.map_or(own, |facts| full(facts.lease.span(), drift, facts.guard.span())),
             may_promise: self.may_promise_to(from, now),
         }
     }
@@ -102,7 +102,7 @@ impl Arbiter {
     /// A promise has ended: who asked last, and is fresh still, need not ask again. As if its newest frame
     /// had come just now.
     pub(super) fn give_what_is_free(&mut self, now: Instant) {
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             if self.d.ledger.asks_for_what_is_free(node, now) {
                 let sender = self.as_sender(node, now);
                 self.d.ledger.answer_again(now, node, &sender);
@@ -147,7 +147,7 @@ impl Arbiter {
         self.d.ledger.forget_promisees(now + full);
         (self.d.forgot_at, self.d.forgot_full, self.d.settled) = (now, full, false);
         self.d.memory.haresources = None;
-        for node in [Voter::A, Voter::B] {
+        for &node in &Voter::NODES {
             self.d.nodes[node.index()].young = false;
             self.unconfirm(node);
         }
@@ -172,7 +172,7 @@ impl Arbiter {
         }
         let known = self.d.nodes.iter().filter_map(|node| node.facts);
         self.d.keepalive =
-            known.map(|facts| facts.keepalive).min().unwrap_or(self.config.keepalive);
+            known.map(|facts| facts.keepalive).min().map_or(self.config.keepalive, Millis::span);
         if let Some(tail) = hello.for_arbiter {
             for group in all_groups() {
                 let at_b = tail.homes_b >> group.0 & 1 == 1;
@@ -191,7 +191,7 @@ impl Arbiter {
     /// is younger. If that was on longer terms than were known here, what was begun with lasts as long, even
     /// where it was taken for over. What the node knows of others lengthens what still stands.
     fn lengthen_unknown(&mut self, now: Instant, node: Voter, facts: &NodeFacts) {
-        let own = full(facts.lease, self.config.drift_percent, facts.guard);
+        let own = full(facts.lease.span(), self.config.drift_percent, facts.guard.span());
         let (since, young) = (self.d.forgot_at, |of: Voter| self.d.nodes[of.index()].young);
         let (it, its_peer) = (young(node), young(node.peer()));
         if own > self.d.forgot_full && !it {
@@ -231,7 +231,7 @@ impl Arbiter {
     /// than that of the promises that stand counts only once none of those binds to somebody else.
     fn may_promise_to(&mut self, node: Voter, now: Instant) -> bool {
         let Some(facts) = self.d.nodes[node.index()].facts else { return false };
-        if facts.lease == Duration::ZERO {
+        if facts.lease == Millis(0) {
             return false;
         }
         let of = Some(facts.haresources);
@@ -252,12 +252,12 @@ impl Arbiter {
     /// The version of the wire that it speaks now, as [`crate::node::Node::speaks`].
     #[must_use]
     pub fn speaks(&self, now: Instant) -> u8 {
-        let understands = |node: Voter| {
+        let understands = |&node: &Voter| {
             let view = &self.d.nodes[node.index()];
             let announced = view.facts.map_or(0, |facts| facts.version);
             self.is_heard(node, now).then_some(announced.max(view.version))
         };
-        self.versions.to_speak([Voter::A, Voter::B].map(understands))
+        self.versions.to_speak(Voter::NODES.iter().map(understands))
     }
 
     /// The newest life of a node that is known, from its frames.
@@ -272,6 +272,6 @@ impl Arbiter {
     }
 }
 
-fn in_force(memory: &super::Memory) -> [Duration; 3] {
+fn in_force(memory: &super::Memory) -> [Millis; 3] {
     [memory.lease, memory.guard, memory.deadtime]
 }

@@ -8,6 +8,7 @@ mod explore;
 use heapless::Vec;
 
 use super::promises::{FrameName, Promisee, Promises};
+use super::request::{Part, Request, Stance};
 use super::voice::{Processed, Sender, Voice};
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
@@ -21,19 +22,6 @@ use crate::wire::message::{Echo, GroupState, GroupStates, Header, Status, next_s
 /// side: at 100 ms they reach back 6.4 s, and an echo is rarely older than one keepalive.
 pub const MAX_SENT: usize = 64;
 
-/// What this voter does about a group.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Stance {
-    /// Neither asks nor runs; may promise.
-    #[default]
-    Idle,
-    /// Asks; gives way to a runner or to the group's home.
-    Asking,
-    /// Runs; promises to nobody.
-    Running,
-}
-
 /// The terms on which promises are given and counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Terms {
@@ -43,26 +31,33 @@ pub struct Terms {
     pub full: Duration,
 }
 
+/// A frame that was sent, in 12 bytes: there are many, and a dongle has little RAM.
+#[repr(C, packed(4))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Sent {
+    seq: u32,
+    at: Instant,
+}
+
 /// One voter's decision state about all groups.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Ledger {
+pub struct Ledger<P = Request> {
     me: Voter,
     boot: BootId,
     terms: Terms,
     seq: u32,
-    sent: Vec<(u32, Instant), MAX_SENT>,
+    sent: Vec<Sent, MAX_SENT>,
     /// Where the oldest of them is, once there are so many.
     oldest: u8,
     voices: [Option<Voice>; Voter::COUNT],
-    promises: Vec<Promises, MAX_GROUPS>,
-    stances: Vec<Stance, MAX_GROUPS>,
+    promises: Vec<Promises<P>, MAX_GROUPS>,
     homes: Vec<Voter, MAX_GROUPS>,
     #[cfg(feature = "mutants")]
     broken: Option<Mutant>,
 }
 
 impl Ledger {
-    /// A life's beginning (R8): every group already promised to `to`, for `full`.
+    /// A node's life's beginning (R8): every group already promised to `to`, for `full`.
     #[must_use]
     #[allow(clippy::needless_pass_by_value)] // They are its own from here on.
     pub fn new(
@@ -74,10 +69,12 @@ impl Ledger {
         now: Instant,
     ) -> Self {
         let mut ledger = Self::without_groups(me, boot, terms);
-        ledger.begin_with(&homes, to, now);
+        ledger.begin_with(&homes, now, |_| to);
         ledger
     }
+}
 
+impl<P: Part> Ledger<P> {
     /// Without its groups: nothing is in its tables yet, so nothing of them is copied when it is moved.
     #[inline(always)]
     pub(crate) const fn without_groups(me: Voter, boot: BootId, terms: Terms) -> Self {
@@ -90,29 +87,26 @@ impl Ledger {
             oldest: 0,
             voices: [None; Voter::COUNT],
             promises: Vec::new(),
-            stances: Vec::new(),
             homes: Vec::new(),
             #[cfg(feature = "mutants")]
             broken: None,
         }
     }
 
-    /// Gives a new ledger its groups, each promised to `to`.
-    pub(crate) fn begin_with(&mut self, homes: &[Voter], to: Promisee, now: Instant) {
-        let until = now + self.terms.full;
-        for &home in homes.iter().take(MAX_GROUPS) {
-            // All three have room for as many.
-            let _ = self.promises.push(Promises::starting(to, until));
-            let _ = self.stances.push(Stance::Idle);
-            let _ = self.homes.push(home);
-        }
-    }
-
-    /// R8: this life begins bound to `to` for this group, for `full`.
-    pub fn begin_bound(&mut self, group: GroupId, to: Promisee, now: Instant) {
+    /// R8: gives a new ledger its groups; this life begins bound to whom `to` says for each of them, for `full`.
+    pub(crate) fn begin_with(
+        &mut self,
+        homes: &[Voter],
+        now: Instant,
+        to: impl Fn(GroupId) -> Promisee,
+    ) {
         let free = self.is_broken(Mutant::R8Free);
         let until = if free { Instant::ZERO } else { now + self.terms.full };
-        self.promises[group.index()] = Promises::starting(to, until);
+        for (at, &home) in homes.iter().enumerate().take(MAX_GROUPS) {
+            // Both have room for as many.
+            let _ = self.promises.push(Promises::starting(to(GroupId(at as u8)), until));
+            let _ = self.homes.push(home);
+        }
     }
 
     /// For a test that wants to see who notices.
@@ -193,8 +187,8 @@ impl Ledger {
 
     /// Who this is.
     #[must_use]
-    pub const fn me(&self) -> Voter {
-        self.me
+    pub fn me(&self) -> Voter {
+        P::ME.unwrap_or(self.me)
     }
 
     /// What is known of another voter.
@@ -205,36 +199,32 @@ impl Ledger {
 
     /// The promises of one group. Panics for a group that doesn't exist: group ids come from the configuration.
     #[must_use]
-    pub fn promises(&self, group: GroupId) -> &Promises {
+    pub fn promises(&self, group: GroupId) -> &Promises<P> {
         &self.promises[group.index()]
     }
 
     /// What this voter does about a group.
     #[must_use]
     pub fn stance(&self, group: GroupId) -> Stance {
-        self.stances[group.index()]
+        self.promises(group).stance()
     }
 
     /// All group ids.
-    pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<P> {
         (0..self.promises.len() as u8).map(GroupId)
     }
 
     /// Changes what this voter does about a group (R3). To run, it must have asked.
     pub fn set_stance(&mut self, group: GroupId, stance: Stance) {
         let first = next_seq(self.seq).unwrap_or(u32::MAX);
-        let promises = &mut self.promises[group.index()];
-        match stance {
-            Stance::Idle => promises.end_request(),
-            Stance::Asking | Stance::Running => promises.begin_request(first),
-        }
-        self.stances[group.index()] = stance;
+        self.promises[group.index()].set_stance(stance, first);
     }
 
     /// Handover: confirmed stopped, this node binds itself to its peer in the frame that says so (R11).
     pub fn hand_over(&mut self, group: GroupId, now: Instant) {
         self.set_stance(group, Stance::Idle);
-        self.promises[group.index()].bind(self.me.peer(), now, self.terms.full);
+        let peer = self.me().peer();
+        self.promises[group.index()].bind(peer, now, self.terms.full);
     }
 
     /// What was promised to it is void: by a confirmed fence (R12), or in classic mode by its death (R2).
@@ -264,7 +254,7 @@ impl Ledger {
         if self.is_broken(Mutant::R2Promised) {
             return Voter::ALL.iter().any(|&by| promises.counted_until(by) > now);
         }
-        promises.authorised(self.me, now)
+        promises.authorised(self.me(), now)
     }
 
     /// Whether `of`'s newest frame is still fresh (protocol.md §2).
@@ -292,7 +282,7 @@ impl Ledger {
         if former.is_some_and(|voice| voice.newest >= frame) {
             return Err(Reject::Replay);
         }
-        let echo = status.echoes[Status::echo_slot(from, self.me)];
+        let echo = status.echoes[Status::echo_slot(from, self.me())];
         let answered = echo.and_then(|echo| self.sent_frame(echo));
         let fresh_until = answered.map_or(Instant::ZERO, |(_, sent_at)| sent_at + self.terms.lease);
         let processed = Processed {
@@ -408,7 +398,7 @@ impl Ledger {
     /// The arbiter between two fresh askers: running beats home (R4). A node has one other node only.
     fn outranked(&self, group: GroupId, from: Voter, now: Instant) -> bool {
         let rival = from.peer();
-        if rival == self.me || !self.is_fresh(rival, now) {
+        if rival == self.me() || !self.is_fresh(rival, now) {
             return false;
         }
         let state_of =
@@ -422,13 +412,14 @@ impl Ledger {
 
     /// Number and sending time of the frame of this life that `echo` names, if it is remembered.
     fn sent_frame(&self, echo: Echo) -> Option<(u32, Instant)> {
-        self.sent.iter().rev().find(|(seq, _)| echo.names(self.boot, *seq)).copied()
+        let found = self.sent.iter().rev().find(|sent| echo.names(self.boot, sent.seq));
+        found.map(|sent| (sent.seq, sent.at))
     }
 
     /// Numbers the next status, to be written after `now`; `None` when a new life must begin first.
     pub fn stamp(&mut self, now: Instant) -> Option<u32> {
         self.seq = next_seq(self.seq)?;
-        let stamped = (self.seq, now);
+        let stamped = Sent { seq: self.seq, at: now };
         if self.sent.push(stamped).is_err() {
             let oldest = usize::from(self.oldest) % MAX_SENT;
             self.sent[oldest] = stamped;
@@ -448,9 +439,9 @@ impl Ledger {
     pub fn echoes(&self) -> [Option<Echo>; 2] {
         let mut echoes = [None; 2];
         for of in Voter::ALL {
-            if of != self.me {
+            if of != self.me() {
                 let newest = self.voice(of).map(|voice| voice.newest);
-                echoes[Status::echo_slot(self.me, of)] =
+                echoes[Status::echo_slot(self.me(), of)] =
                     newest.map(|frame| Echo::of(frame.boot, frame.seq));
             }
         }
@@ -461,12 +452,12 @@ impl Ledger {
     #[must_use]
     pub fn shown(&self, now: Instant) -> GroupStates {
         let mut shown = GroupStates::default();
-        let echoed = self.voice(self.me.peer()).map(|voice| voice.newest);
+        let echoed = self.voice(self.me().peer()).map(|voice| voice.newest);
         for group in self.groups() {
             let state = match self.stance(group) {
                 Stance::Running => GroupState::Running,
                 Stance::Asking => GroupState::Asking,
-                Stance::Idle if self.shows(group, self.me.peer(), echoed, now) => {
+                Stance::Idle if self.shows(group, self.me().peer(), echoed, now) => {
                     GroupState::Promised
                 }
                 Stance::Idle => GroupState::Idle,
@@ -488,6 +479,17 @@ impl Ledger {
     /// of its that this one echoes renewed it (R6).
     #[must_use]
     pub fn shown_promisees(&self, now: Instant) -> Promisees {
+        self.promisees_if(now, true)
+    }
+
+    /// To whom every group is promised, shown or not; *unknown* is [`Shown::Withheld`].
+    #[must_use]
+    pub fn promisees(&self, now: Instant) -> Promisees {
+        self.promisees_if(now, false)
+    }
+
+    #[inline(never)]
+    fn promisees_if(&self, now: Instant, if_renewed: bool) -> Promisees {
         let mut shown = Promisees::default();
         for group in self.groups() {
             let promises = self.promises(group);
@@ -495,7 +497,7 @@ impl Ledger {
                 None => Shown::Nobody,
                 Some(Promisee::To(node)) => {
                     let echoed = self.voice(node).map(|voice| voice.newest);
-                    let renewed = self.shows(group, node, echoed, now);
+                    let renewed = !if_renewed || self.shows(group, node, echoed, now);
                     if renewed { Shown::to(node) } else { Shown::Withheld }
                 }
                 Some(Promisee::Unknown) => Shown::Withheld,
@@ -513,8 +515,8 @@ impl Ledger {
     /// The same as seen from an epoch that lies `by` later.
     #[must_use]
     pub fn rebased(mut self, by: Duration) -> Self {
-        for (_, sent_at) in &mut self.sent {
-            *sent_at = sent_at.rebased(by);
+        for sent in &mut self.sent {
+            sent.at = { sent.at }.rebased(by);
         }
         for voice in self.voices.iter_mut().flatten() {
             voice.at = voice.at.rebased(by);

@@ -13,8 +13,10 @@
 pub mod explore;
 mod ledger;
 mod promises;
+mod request;
 mod voice;
 
-pub use ledger::{Ledger, MAX_SENT, Stance, Terms};
+pub use ledger::{Ledger, MAX_SENT, Terms};
 pub use promises::{FrameName, Promisee, Promises};
+pub use request::{Part, Request, Stance};
 pub use voice::{Processed, Sender, Voice};

@@ -3,6 +3,7 @@
 #[cfg(feature = "explore")]
 mod explore;
 
+use super::request::{Part, Request, Stance};
 use crate::id::{BootId, Voter};
 use crate::time::{Duration, Instant};
 
@@ -37,22 +38,22 @@ struct Given {
 ///
 /// At most one is given at a time (R1); a promise is counted only for the present, unbroken request (R7).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Promises {
+pub struct Promises<P = Request> {
     given: Option<Given>,
-    counted_until: [Instant; Voter::COUNT],
-    /// Number of the first frame of the present request.
-    request_from: Option<u32>,
+    own: P,
 }
 
-impl Promises {
+impl<P: Part> Promises<P> {
     /// R8: a life begins with a promise already given, since a former life may have given it.
     #[must_use]
-    pub const fn starting(to: Promisee, until: Instant) -> Self {
-        Self {
-            given: Some(Given { to, until, renewed_by: None }),
-            counted_until: [Instant::ZERO; Voter::COUNT],
-            request_from: None,
-        }
+    pub fn starting(to: Promisee, until: Instant) -> Self {
+        Self { given: Some(Given { to, until, renewed_by: None }), own: P::default() }
+    }
+
+    /// The promise given, apart from what this voter asks for itself.
+    #[must_use]
+    pub const fn given(&self) -> Promises<()> {
+        Promises { given: self.given, own: () }
     }
 
     /// R8: a former life may have promised on longer terms than the present ones.
@@ -82,7 +83,7 @@ impl Promises {
     /// Whom the promise outstanding at `now` binds this voter to.
     #[must_use]
     pub fn promised_to(&self, now: Instant) -> Option<Promisee> {
-        self.given.filter(|given| given.until > now).map(|given| given.to)
+        self.given.as_ref().filter(|given| given.until > now).map(|given| given.to)
     }
 
     /// When the promise given ends by its time.
@@ -120,13 +121,12 @@ impl Promises {
     /// R5: a fresh frame of `from` that neither asks nor runs ends the promise to it. R8: a promise to
     /// *unknown* can then only be to the other node.
     pub fn released_by(&mut self, from: Voter) {
-        self.given = match self.given {
-            Some(given) if given.to == Promisee::To(from) => None,
-            Some(given) if given.to == Promisee::Unknown => {
-                Some(Given { to: Promisee::To(from.peer()), ..given })
-            }
-            given => given,
-        };
+        let Some(given) = &mut self.given else { return };
+        if given.to == Promisee::To(from) {
+            self.given = None;
+        } else if given.to == Promisee::Unknown {
+            given.to = Promisee::To(from.peer());
+        }
     }
 
     /// R5, without freshness: `frame` of `from` neither asks nor runs. It ends a promise that an earlier frame
@@ -139,7 +139,7 @@ impl Promises {
             given.to == Promisee::To(from)
                 && given.renewed_by.is_some_and(|got| got.boot == frame.boot && got.seq < frame.seq)
         };
-        self.given = self.given.filter(|given| !over(given));
+        self.end_if(over);
     }
 
     /// R8: whatever was promised, and whatever another arbiter may have promised in this one's place:
@@ -156,7 +156,7 @@ impl Promises {
     pub fn new_life_of(&mut self, of: Voter, fresh: bool) {
         let ends =
             |given: &Given| given.to == Promisee::To(of) && (fresh || given.renewed_by.is_some());
-        self.given = self.given.filter(|given| !ends(given));
+        self.end_if(ends);
     }
 
     /// The promise to `of` is void: a confirmed fence (R12), or in classic mode its death (R2).
@@ -166,13 +166,19 @@ impl Promises {
 
     /// Forgets a promise whose time is over.
     pub fn expire(&mut self, now: Instant) {
-        self.given = self.given.filter(|given| given.until > now);
+        self.end_if(|given| given.until <= now);
+    }
+
+    fn end_if(&mut self, over: impl FnOnce(&Given) -> bool) {
+        if self.given.as_ref().is_some_and(over) {
+            self.given = None;
+        }
     }
 
     /// R6: shown to `to` only if the very frame that ours echoes renewed it.
     #[must_use]
     pub fn shows_to(&self, to: Voter, echoed: Option<FrameName>, now: Instant) -> bool {
-        self.given.is_some_and(|given| {
+        self.given.as_ref().is_some_and(|given| {
             given.to == Promisee::To(to)
                 && given.until > now
                 && given.renewed_by.is_some()
@@ -180,29 +186,26 @@ impl Promises {
         })
     }
 
-    /// This voter asks from frame `seq` on.
-    pub fn begin_request(&mut self, seq: u32) {
-        self.request_from.get_or_insert(seq);
+    /// What this voter does about the group.
+    #[must_use]
+    pub fn stance(&self) -> Stance {
+        self.own.stance()
     }
 
-    /// This voter neither asks nor runs any more: it uses no promise from here on (R5).
-    pub fn end_request(&mut self) {
-        self.request_from = None;
-        self.counted_until = [Instant::ZERO; Voter::COUNT];
+    /// It does something else from now on (R3), and asks from frame `first` on if it asks. To run, it must have asked.
+    pub fn set_stance(&mut self, stance: Stance, first: u32) {
+        self.own.set_stance(stance, first);
     }
 
     /// R7: `by` shows a promise and echoes our frame `seq`, sent at `sent_at`.
     pub fn count(&mut self, by: Voter, seq: u32, sent_at: Instant, lease: Duration) {
-        if self.request_from.is_some_and(|first| seq >= first) {
-            let until = &mut self.counted_until[by.index()];
-            *until = (*until).max(sent_at + lease);
-        }
+        self.own.count(by, seq, sent_at, lease);
     }
 
     /// Until when `by`'s promise counts; in the past if it doesn't.
     #[must_use]
     pub fn counted_until(&self, by: Voter) -> Instant {
-        self.counted_until[by.index()]
+        self.own.counted_until(by)
     }
 
     /// R2: nothing promised, and somebody's promise unexpired.
@@ -216,7 +219,7 @@ impl Promises {
     #[must_use]
     pub fn rebased(mut self, by: Duration) -> Self {
         self.given = self.given.map(|given| Given { until: given.until.rebased(by), ..given });
-        self.counted_until = self.counted_until.map(|until| until.rebased(by));
+        self.own = self.own.rebased(by);
         self
     }
 }
@@ -237,7 +240,7 @@ mod tests {
     }
 
     fn free() -> Promises {
-        let mut promises = Promises::starting(Promisee::Unknown, Instant::ZERO);
+        let mut promises = <Promises>::starting(Promisee::Unknown, Instant::ZERO);
         promises.expire(at(1));
         promises
     }
@@ -253,7 +256,7 @@ mod tests {
 
     #[test]
     fn r4_a_renewal_lasts_as_long_as_the_life_that_asks_could_use_it() {
-        let mut d = Promises::starting(Promisee::To(Voter::A), Instant::NEVER);
+        let mut d = <Promises>::starting(Promisee::To(Voter::A), Instant::NEVER);
         d.promise(Voter::A, frame(1, 5), at(10), FULL);
         assert_eq!(d.promise_ends(), Some(at(430)), "what a former life promised is over by then");
         d.promise(Voter::A, frame(1, 6), at(20), FULL);
@@ -272,7 +275,7 @@ mod tests {
         }
         d.released_later(Voter::A, frame(1, 6));
         assert_eq!(d.promised_to(at(11)), None);
-        let mut starting = Promises::starting(Promisee::To(Voter::A), at(420));
+        let mut starting = <Promises>::starting(Promisee::To(Voter::A), at(420));
         starting.released_later(Voter::A, frame(1, 6));
         assert!(
             starting.promised_to(at(11)).is_some(),
@@ -305,7 +308,7 @@ mod tests {
 
     #[test]
     fn r5_a_stale_new_life_does_not_end_the_promise_a_life_began_with() {
-        let mut b = Promises::starting(Promisee::To(Voter::A), at(420));
+        let mut b = <Promises>::starting(Promisee::To(Voter::A), at(420));
         b.new_life_of(Voter::A, false);
         assert_eq!(b.promised_to(at(1)), Some(Promisee::To(Voter::A)));
         b.new_life_of(Voter::A, true);
@@ -323,20 +326,20 @@ mod tests {
         );
         assert!(!b.shows_to(Voter::A, None, at(11)));
         assert!(!b.shows_to(Voter::B, Some(frame(1, 5)), at(11)));
-        let starting = Promises::starting(Promisee::To(Voter::A), at(420));
+        let starting = <Promises>::starting(Promisee::To(Voter::A), at(420));
         assert!(!starting.shows_to(Voter::A, None, at(1)), "a start-up promise is nobody's to use");
     }
 
     #[test]
     fn r7_a_promise_for_an_earlier_request_counts_for_nothing() {
         let mut a = free();
-        a.begin_request(5);
+        a.set_stance(Stance::Asking, 5);
         a.count(Voter::Arbiter, 5, at(10), LEASE);
         assert!(a.authorised(Voter::A, at(409)));
         assert!(!a.authorised(Voter::A, at(410)), "ends lease after the frame it answers was sent");
-        a.end_request();
+        a.set_stance(Stance::Idle, 0);
         assert!(!a.authorised(Voter::A, at(20)), "nothing counts after a release");
-        a.begin_request(9);
+        a.set_stance(Stance::Asking, 9);
         a.count(Voter::Arbiter, 8, at(15), LEASE);
         assert!(!a.authorised(Voter::A, at(20)), "an old promise is no answer to the new request");
         a.count(Voter::Arbiter, 9, at(20), LEASE);
@@ -346,7 +349,7 @@ mod tests {
     #[test]
     fn r2_who_has_promised_may_not_run() {
         let mut a = free();
-        a.begin_request(1);
+        a.set_stance(Stance::Asking, 1);
         a.count(Voter::Arbiter, 1, at(0), LEASE);
         a.promise(Voter::B, frame(3, 1), at(1), FULL);
         assert!(!a.authorised(Voter::A, at(2)));

@@ -7,6 +7,8 @@
 
 use crc::{CRC_32_CKSUM, Crc};
 use heapless::Vec;
+use hmac::block_api::HmacCore;
+use hmac::digest::block_api::{Buffer, CoreProxy};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -19,7 +21,18 @@ pub const HMAC_TAG: usize = 8;
 /// Bytes of a CRC tag on the wire.
 pub const CRC_TAG: usize = 4;
 
+/// Bit by bit on a microcontroller: a table takes 1 KiB of its flash, and it has time.
+#[cfg(target_pointer_width = "32")]
+const CRC32: Crc<u32, crc::NoTable> = Crc::<u32, crc::NoTable>::new(&CRC_32_CKSUM);
+#[cfg(not(target_pointer_width = "32"))]
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_CKSUM);
+
+/// The CRC-32 of POSIX' `cksum`, little-endian: finds damage.
+#[must_use]
+#[inline(never)]
+pub fn check_sum(bytes: &[u8]) -> [u8; CRC_TAG] {
+    CRC32.checksum(bytes).to_le_bytes()
+}
 
 /// One entry of authkeys.
 #[derive(Clone)]
@@ -32,16 +45,17 @@ pub struct Key {
 enum Method {
     /// Finds damage, keeps nobody out; shown as insecure wherever it is shown.
     Crc,
-    /// Keyed once, cloned for every frame: saves two of four compressions.
-    Hmac(Hmac<Sha256>),
+    /// Keyed once, cloned for every frame: saves two of four compressions. Without the buffer that [`Hmac`] has beside
+    /// it, which is empty then.
+    Hmac(HmacCore<Sha256>),
 }
 
 impl Key {
     /// A key that authenticates: HMAC-SHA-256 with `secret`, any length. `None` for an id beyond 15.
     #[must_use]
     pub fn hmac(id: u8, secret: &[u8]) -> Option<Self> {
-        let mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
-        (usize::from(id) < MAX_KEYS).then_some(Self { id, method: Method::Hmac(mac) })
+        let keyed = HmacCore::new_from_slice(secret).ok()?;
+        (usize::from(id) < MAX_KEYS).then_some(Self { id, method: Method::Hmac(keyed) })
     }
 
     /// The classics' `crc`: no secret, no authentication. `None` for an id beyond 15.
@@ -64,7 +78,7 @@ impl Key {
                 (Method::Crc, Method::Crc) => true,
                 // Two secrets with the same tag over nothing are one secret, by the strength of SHA-256.
                 (Method::Hmac(one), Method::Hmac(other)) => {
-                    one.clone().finalize() == other.clone().finalize()
+                    begun(one).finalize() == begun(other).finalize()
                 }
                 _ => false,
             }
@@ -73,16 +87,16 @@ impl Key {
     /// Appends the tag to the `len` bytes of frame in `buf`; the whole length, `None` if it doesn't fit.
     #[must_use]
     pub fn seal(&self, buf: &mut [u8], len: usize) -> Option<usize> {
-        let end = len + self.tag_len();
-        let (frame, tag) = buf.get_mut(..end)?.split_at_mut(len);
+        let (frame, room) = buf.split_at_mut_checked(len)?;
+        let tag = room.get_mut(..self.tag_len())?;
         match &self.method {
-            Method::Crc => tag.copy_from_slice(&CRC32.checksum(frame).to_le_bytes()),
+            Method::Crc => tag.copy_from_slice(&check_sum(frame)),
             Method::Hmac(keyed) => {
-                let full = keyed.clone().chain_update(frame).finalize().into_bytes();
+                let full = begun(keyed).chain_update(frame).finalize().into_bytes();
                 tag.copy_from_slice(&full[..HMAC_TAG]);
             }
         }
-        Some(end)
+        Some(len + tag.len())
     }
 
     /// The frame without its tag, if that is this key's.
@@ -91,17 +105,17 @@ impl Key {
     /// [`Reject::Length`] or [`Reject::Tag`]. The comparison takes constant time.
     pub fn open<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8], Reject> {
         let body = frame.len().checked_sub(self.tag_len()).ok_or(Reject::Length)?;
-        let (frame, tag) = frame.split_at(body);
+        let (frame, found) = frame.split_at_checked(body).ok_or(Reject::Length)?;
         let genuine = match &self.method {
-            Method::Crc => CRC32.checksum(frame).to_le_bytes() == tag,
+            Method::Crc => check_sum(frame) == found,
             Method::Hmac(keyed) => {
-                keyed.clone().chain_update(frame).verify_truncated_left(tag).is_ok()
+                begun(keyed).chain_update(frame).verify_truncated_left(found).is_ok()
             }
         };
         if genuine { Ok(frame) } else { Err(Reject::Tag) }
     }
 
-    fn tag_len(&self) -> usize {
+    const fn tag_len(&self) -> usize {
         match self.method {
             Method::Crc => CRC_TAG,
             Method::Hmac(_) => HMAC_TAG,
@@ -109,18 +123,13 @@ impl Key {
     }
 }
 
-/// As [`Key::seal`] of a key by `crc`: for frames that everybody may read and write.
-pub(crate) fn seal_in_the_clear(buf: &mut [u8], len: usize) -> Option<usize> {
-    let (frame, tag) = buf.split_at_mut_checked(len)?;
-    tag.get_mut(..CRC_TAG)?.copy_from_slice(&CRC32.checksum(frame).to_le_bytes());
-    Some(len + CRC_TAG)
+/// With nothing but the key taken.
+fn begun(keyed: &HmacCore<Sha256>) -> Hmac<Sha256> {
+    Hmac::compose(keyed.clone(), Buffer::<HmacCore<Sha256>>::default())
 }
 
-/// As [`Key::open`] of a key by `crc`.
-pub(crate) fn open_in_the_clear(frame: &[u8]) -> Result<&[u8], Reject> {
-    let (frame, tag) = frame.split_last_chunk::<CRC_TAG>().ok_or(Reject::Length)?;
-    if CRC32.checksum(frame).to_le_bytes() == *tag { Ok(frame) } else { Err(Reject::Tag) }
-}
+/// For frames that everybody may read and write.
+pub(crate) static IN_THE_CLEAR: Key = Key { id: 0, method: Method::Crc };
 
 /// All accepted keys, up to `N`, and the one that signs.
 #[derive(Clone)]

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod cobs;
+pub mod fields;
 pub mod message;
 pub mod port;
 pub mod service;

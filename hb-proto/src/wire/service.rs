@@ -21,9 +21,9 @@ mod body;
 use heapless::Vec;
 
 pub use body::{Board, Entry, Identity, Note, Refusal, SelfTest, Settings, TestShown, TestState};
-use body::{Reader, Writer};
 
-use super::auth::{CRC_TAG, Key, KeyRing, open_in_the_clear, seal_in_the_clear};
+use super::auth::{IN_THE_CLEAR, Key, KeyRing};
+use super::fields::{Reader, Writer};
 use super::{MAX_FRAME, Reject};
 use crate::id::Voter;
 
@@ -150,14 +150,11 @@ pub fn is_request(frame: &[u8]) -> bool {
 }
 
 /// By a key, or in the clear.
-fn seal(kind: Kind, key: Option<&Key>, writer: Writer<'_>) -> Option<usize> {
+fn seal(kind: Kind, key: &Key, writer: Writer<'_>) -> Option<usize> {
     let Writer { buf, at } = writer;
     buf[0] = FIRST;
-    buf[1] = (kind as u8) << 4 | key.map_or(0, Key::id);
-    match key {
-        Some(key) => key.seal(buf, at),
-        None => seal_in_the_clear(buf, at),
-    }
+    buf[1] = (kind as u8) << 4 | key.id();
+    key.seal(buf, at)
 }
 
 /// Body of a frame of one of two kinds, and whether it was signed.
@@ -174,12 +171,12 @@ fn open<'f, const N: usize>(
     let (kind, key) = (second >> 4, second & 0x0F);
     let (body, is_signed) = if kind == signed as u8 {
         (keys.ok_or(Reject::Key)?.open(frame, key)?, true)
-    } else if kind == clear as u8 && key == 0 && frame.len() >= HEAD + CRC_TAG {
-        (open_in_the_clear(frame)?, false)
+    } else if kind == clear as u8 && key == 0 {
+        (IN_THE_CLEAR.open(frame)?, false)
     } else {
         return Err(Reject::Decode);
     };
-    Ok((Reader(body.get(HEAD..).ok_or(Reject::Length)?), is_signed))
+    Ok((Reader::new(body.get(HEAD..).ok_or(Reject::Length)?), is_signed))
 }
 
 /// Writes a request, signed by `keys` or, without them, in the clear; its length.
@@ -195,11 +192,11 @@ pub fn encode_request(
     let mut writer = Writer { buf, at: HEAD };
     writer.challenge(&request.challenge);
     writer.ask(&request.ask);
-    match keys {
-        Some(keys) => seal(Kind::Request, Some(keys.signing()), writer),
-        None => seal(Kind::ClearRequest, None, writer),
-    }
-    .expect("MAX_FRAME holds every request")
+    let (kind, key) = match keys {
+        Some(keys) => (Kind::Request, keys.signing()),
+        None => (Kind::ClearRequest, &IN_THE_CLEAR),
+    };
+    seal(kind, key, writer).expect("MAX_FRAME holds every request")
 }
 
 /// Reads a request; and whether it was signed.
@@ -211,9 +208,8 @@ pub fn open_request<const N: usize>(
     keys: Option<&KeyRing<N>>,
 ) -> Result<(Request, bool), Reject> {
     let (mut reader, signed) = open(frame, keys, Kind::Request, Kind::ClearRequest)?;
-    let challenge = reader.challenge().ok_or(Reject::Decode)?;
-    let ask = reader.ask().ok_or(Reject::Decode)?;
-    Ok((Request { challenge, ask }, signed))
+    let request = Request { challenge: reader.challenge(), ask: reader.ask() };
+    if reader.is_broken() { Err(Reject::Decode) } else { Ok((request, signed)) }
 }
 
 /// Writes an answer, signed by `keys` or, without them, in the clear; its length.
@@ -228,11 +224,11 @@ pub fn encode_answer<const N: usize>(
 ) -> usize {
     let mut writer = Writer { buf, at: HEAD };
     writer.answer(answer);
-    match keys {
-        Some(keys) => seal(Kind::Answer, Some(keys.signing()), writer),
-        None => seal(Kind::ClearAnswer, None, writer),
-    }
-    .expect("MAX_FRAME holds every answer")
+    let (kind, key) = match keys {
+        Some(keys) => (Kind::Answer, keys.signing()),
+        None => (Kind::ClearAnswer, &IN_THE_CLEAR),
+    };
+    seal(kind, key, writer).expect("MAX_FRAME holds every answer")
 }
 
 /// Reads an answer; and whether it was signed.
@@ -241,7 +237,8 @@ pub fn encode_answer<const N: usize>(
 /// Why it is none.
 pub fn open_answer(frame: &[u8], keys: Option<&KeyRing>) -> Result<(Answer, bool), Reject> {
     let (mut reader, signed) = open(frame, keys, Kind::Answer, Kind::ClearAnswer)?;
-    Ok((reader.answer().ok_or(Reject::Decode)?, signed))
+    let answer = reader.answer().filter(|_| !reader.is_broken()).ok_or(Reject::Decode)?;
+    Ok((answer, signed))
 }
 
 #[cfg(test)]

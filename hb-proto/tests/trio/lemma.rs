@@ -45,7 +45,7 @@ pub fn hold(trio: &mut Trio) {
 
 /// What the giver has promised. None if it is off, or is an arbiter that knows no terms yet, or has heard nobody
 /// since it was put back: it promises nothing, and what it is bound to begins at its first contact.
-fn promises_of(trio: &Trio, giver: Voter, group: GroupId) -> Option<&Promises> {
+fn promises_of(trio: &Trio, giver: Voter, group: GroupId) -> Option<Promises<()>> {
     let machine = match giver {
         Voter::A => &trio.machines[A],
         Voter::B => &trio.machines[B],
@@ -56,8 +56,8 @@ fn promises_of(trio: &Trio, giver: Voter, group: GroupId) -> Option<&Promises> {
             let put_back_at = trio.dongle.put_back_at;
             let heard = put_back_at.is_none() || newest.max() > put_back_at;
             let judged = heard && ledger.terms().lease > Duration::ZERO;
-            return judged.then(|| ledger.promises(group));
+            return judged.then(|| ledger.promises(group).given());
         }
     };
-    machine.node.as_ref().map(|node| node.promises(group))
+    machine.node.as_ref().map(|node| node.promises(group).given())
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    hil_tests::netns::table::main()
+    hil_tests::table::on_namespaces()
 }

@@ -427,8 +427,8 @@ impl Parties {
     }
 }
 
-fn promised(
-    promises: &hb_proto::authority::Promises,
+fn promised<P: hb_proto::authority::Part>(
+    promises: &hb_proto::authority::Promises<P>,
     now: Instant,
 ) -> Option<(Option<Voter>, Duration)> {
     let to = match promises.promised_to(now)? {

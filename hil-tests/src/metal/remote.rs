@@ -13,8 +13,8 @@ use hb_linux::rig::bench::Network;
 use serde_json::json;
 
 use super::config::Host;
+use crate::chronicle::Clock;
 use crate::netns::files;
-use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
 use crate::vm::agent::{Agent, Ran, Sink};
 use crate::vm::bench::node;
@@ -82,7 +82,8 @@ impl Remote {
     /// # Errors
     /// What ssh(1) or the machine said.
     pub fn install(&self) -> Result<(), String> {
-        self.ssh(&format!("mkdir -p {PLACE} && cd {PLACE} && rm -rf etc state log"), None)?;
+        // Its state stays from story to story: a life's number only grows (protocol.md R9), and a dongle remembers it.
+        self.ssh(&format!("mkdir -p {PLACE} && cd {PLACE} && rm -rf etc log"), None)?;
         for name in PROGRAMS {
             let path = self.programs.join(name);
             if !path.exists() {

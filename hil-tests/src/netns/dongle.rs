@@ -7,8 +7,8 @@ use hb_linux::rig::dongle;
 use hb_linux::rig::machine::Programs;
 use hb_proto::time::Duration;
 
-use super::observer::Clock;
 use super::verbs::{Up, broken, missing, node, why_missing};
+use crate::chronicle::Clock;
 use crate::scenario::cluster::{self, Machine};
 use crate::scenario::rig::{Cannot, Done};
 use crate::scenario::verb::{ResetWire, Verb};

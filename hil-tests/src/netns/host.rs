@@ -11,7 +11,7 @@ use hb_proto::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, set_parent_process_death_signal, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::observer::Clock;
+use crate::chronicle::Clock;
 
 /// As urgent as an ordinary thread can be, almost (setpriority(2)).
 const NICE: i32 = -18;

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 
 use hb_linux::net::packet::{ETHERTYPE_ARP, PacketSocket};
 use hb_proto::time::Instant;
@@ -19,9 +18,10 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::files::{self, JOURNAL};
-use crate::scenario::cluster::{Cluster, Machine, Resource};
-use crate::scenario::rig::{Deed, Entry, Moment, Source};
+use super::files::JOURNAL;
+use crate::chronicle::{Chronicle, Clock, is_log_line, script_line};
+use crate::scenario::cluster::{Cluster, Machine};
+use crate::scenario::rig::{Moment, Source};
 
 /// linux/rtnetlink.h: changes of IPv4 addresses.
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
@@ -75,60 +75,14 @@ struct Followed {
     logs: [Growing; 2],
     /// Since when it has had no power.
     dead_since: Option<Instant>,
-    /// Addresses that it has, by group and position.
-    addresses: Vec<(usize, usize)>,
 }
 
 #[derive(Debug)]
 struct Seen {
     clock: Clock,
-    cluster: Cluster,
     machines: [Followed; 2],
-    journal: Vec<Entry>,
-    lines: Vec<Moment>,
+    chronicle: Chronicle,
     announcements: Vec<(Instant, Machine, Ipv4Addr)>,
-}
-
-/// Rig time from the two clocks that observations come with.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    began: std::time::Instant,
-    began_wall: SystemTime,
-}
-
-impl Clock {
-    /// Rig time begins now.
-    #[must_use]
-    pub fn start() -> Self {
-        Self { began: std::time::Instant::now(), began_wall: SystemTime::now() }
-    }
-
-    /// Rig time.
-    #[must_use]
-    pub fn now(&self) -> Instant {
-        self.at(std::time::Instant::now())
-    }
-
-    /// An instant of the host as rig time.
-    #[must_use]
-    pub fn at(&self, instant: std::time::Instant) -> Instant {
-        let micros = instant.saturating_duration_since(self.began).as_micros();
-        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-    }
-
-    /// Rig time as an instant of the host.
-    #[must_use]
-    pub fn host(&self, at: Instant) -> std::time::Instant {
-        self.began + std::time::Duration::from_micros(at.micros())
-    }
-
-    /// Wall time, in nanoseconds since 1970, as rig time: the rig's runs are too short for the
-    /// host's clock to be corrected much.
-    fn at_wall(&self, nanos: u64) -> Instant {
-        let began = self.began_wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let since = u128::from(nanos).saturating_sub(began.as_nanos());
-        Instant::from_micros(u64::try_from(since / 1000).unwrap_or(u64::MAX))
-    }
 }
 
 /// The observer with its thread. Dropping it ends the thread.
@@ -180,14 +134,11 @@ impl Observer {
                 Growing::new(log(machine, "heartbeatd.out")),
             ],
             dead_since: None,
-            addresses: Vec::new(),
         });
         let seen = Arc::new(Mutex::new(Seen {
             clock,
-            cluster,
             machines,
-            journal: Vec::new(),
-            lines: Vec::new(),
+            chronicle: Chronicle::new(cluster),
             announcements: Vec::new(),
         }));
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
@@ -218,27 +169,14 @@ impl Observer {
         let followed = &mut seen.machines[machine.index()];
         (followed.socket, followed.wire) = (None, None);
         followed.dead_since = Some(at);
-        followed.addresses.clear();
-        seen.journal.retain(|entry| entry.machine != machine || entry.at <= at);
-        let held: Vec<(usize, usize)> = seen
-            .cluster
-            .resources()
-            .map(|(group, resource, _)| (group, resource))
-            .filter(|&(group, resource)| seen.has(machine, group, resource))
-            .collect();
-        for (group, resource) in held {
-            seen.journal.push(Entry { at, machine, group, resource, deed: Deed::Released });
-        }
+        seen.chronicle.power_lost(machine, at);
     }
 
-    /// The journal so far, by time.
-    #[must_use]
-    pub fn journal(&self) -> Vec<Entry> {
+    /// All that was seen so far.
+    pub fn chronicle<T>(&self, read: impl FnOnce(&Chronicle) -> T) -> T {
         let mut seen = lock(&self.seen);
         seen.look();
-        let mut journal = seen.journal.clone();
-        journal.sort_by_key(|entry| entry.at);
-        journal
+        read(&seen.chronicle)
     }
 
     /// When the machine announced the address.
@@ -248,13 +186,6 @@ impl Observer {
         seen.look();
         let its = seen.announcements.iter().filter(|one| (one.1, one.2) == (machine, ip));
         its.map(|one| one.0).collect()
-    }
-
-    /// All lines of the logs so far.
-    pub fn lines<T>(&self, read: impl FnOnce(&[Moment]) -> T) -> T {
-        let mut seen = lock(&self.seen);
-        seen.look();
-        read(&seen.lines)
     }
 
     fn wake(&self) {
@@ -325,29 +256,8 @@ impl Seen {
         }
         let at = self.clock.now();
         for (machine, (ip, held)) in changes {
-            self.note_address(at, machine, ip, held);
+            self.chronicle.note_address(at, machine, ip, held);
         }
-    }
-
-    fn note_address(&mut self, at: Instant, machine: Machine, ip: Ipv4Addr, held: bool) {
-        let found = self
-            .cluster
-            .resources()
-            .find(|(group, _, kind)| **kind == Resource::Address && files::address(*group) == ip)
-            .map(|(group, resource, _)| (group, resource));
-        let Some(which) = found else { return };
-        let addresses = &mut self.machines[machine.index()].addresses;
-        if addresses.contains(&which) == held {
-            // The kernel announces changes of an address as its arrival, too.
-            return;
-        }
-        if held {
-            addresses.push(which);
-        } else {
-            addresses.retain(|had| *had != which);
-        }
-        let deed = if held { Deed::Held } else { Deed::Released };
-        self.journal.push(Entry { at, machine, group: which.0, resource: which.1, deed });
     }
 
     fn look_at_wire(&mut self, machine: Machine) {
@@ -370,15 +280,7 @@ impl Seen {
             if dead_since.is_some_and(|dead| at > dead) {
                 continue;
             }
-            let is_it = |kind: &Resource| matches!(kind, Resource::Script(it) if *it == name);
-            let found = self
-                .cluster
-                .resources()
-                .find(|(_, _, kind)| is_it(kind))
-                .map(|(group, resource, _)| (group, resource));
-            if let Some((group, resource)) = found {
-                self.journal.push(Entry { at, machine, group, resource, deed });
-            }
+            self.chronicle.note_script(at, machine, name, deed);
         }
     }
 
@@ -393,43 +295,10 @@ impl Seen {
                 lines
             }
         };
-        let moment = |text| Moment { at, source: Source::Log(machine), text };
-        self.lines.extend(lines.into_iter().map(moment));
+        for text in lines {
+            self.chronicle.note_line(Moment { at, source: Source::Log(machine), text });
+        }
     }
-
-    fn has(&self, machine: Machine, group: usize, resource: usize) -> bool {
-        let mut about: Vec<&Entry> = self
-            .journal
-            .iter()
-            .filter(|entry| {
-                (entry.machine, entry.group, entry.resource) == (machine, group, resource)
-            })
-            .filter(|entry| !matches!(entry.deed, Deed::Starting | Deed::Stopping))
-            .collect();
-        about.sort_by_key(|entry| entry.at);
-        about.last().is_some_and(|entry| matches!(entry.deed, Deed::Held | Deed::Outside))
-    }
-}
-
-/// `NANOSECONDS NAME DEED`.
-pub(crate) fn script_line(line: &str) -> Option<(u64, &str, Deed)> {
-    let mut words = line.split(' ');
-    let (at, name, deed) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
-    let deed = match deed {
-        "starting" => Deed::Starting,
-        "held" => Deed::Held,
-        "outside" => Deed::Outside,
-        "failed" => Deed::StartFailed,
-        "stopping" => Deed::Stopping,
-        "released" => Deed::Released,
-        _ => return None,
-    };
-    Some((at, name, deed))
-}
-
-/// `1999/09/16_09:13:25 INFO: text`.
-pub(crate) fn is_log_line(line: &str) -> bool {
-    line.as_bytes().get(10) == Some(&b'_') && line.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// The address that an ARP packet announces: sender and target are the same (RFC 5227 §3).

@@ -7,16 +7,16 @@ use std::time::Duration as StdDuration;
 use hb_linux::rig::bench::{Bench, Network};
 use hb_linux::rig::dongle::Dongle;
 use hb_linux::rig::machine::Programs;
-use hb_linux::rig::probe::Outcome;
 use hb_proto::time::{Duration, Instant};
 
 use super::files;
-use super::observer::{self, Clock};
+use super::observer;
 use super::verbs::{Up, node};
+use crate::chronicle::{Chronicle, Clock, client};
 use crate::inside::commit_line;
 use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::phrase::Phrase;
-use crate::scenario::rig::{Cannot, Deed, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
+use crate::scenario::rig::{Cannot, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
 use crate::scenario::verb::Verb;
 
 /// What looking, asking and starting processes add to any limit on an idle host.
@@ -123,7 +123,7 @@ impl Rig for Namespaces {
     }
 
     fn journal(&mut self) -> Vec<Entry> {
-        self.up.as_ref().map_or_else(Vec::new, |up| up.observer.journal())
+        self.up.as_ref().map_or_else(Vec::new, |up| up.observer.chronicle(Chronicle::journal))
     }
 
     fn daemon_runs(&mut self, machine: Machine) -> bool {
@@ -148,22 +148,15 @@ impl Rig for Namespaces {
     }
 
     fn answering(&mut self, group: usize) -> Result<Option<Machine>, Missing> {
-        let last = client_of(self.up.as_ref(), group, |record| record.last_good().copied())?;
-        Ok(last
-            .filter(|answer| answer.done.elapsed() < SILENT)
-            .and_then(|answer| answer.mac.and_then(owner)))
+        client_of(self.up.as_ref(), group, |record| client::answering(record, SILENT, owner))
     }
 
     fn dark(&mut self, group: usize, from: Instant) -> Result<Duration, Missing> {
-        let (begin, now) = (self.clock.host(from), std::time::Instant::now());
-        let outage = client_of(self.up.as_ref(), group, |record| record.outage(begin, now))?;
-        Ok(outage.map_or_else(|| self.clock.now().since(from), |outage| outage.lasted.into()))
+        client_of(self.up.as_ref(), group, |record| client::dark(record, self.clock, from))
     }
 
     fn overlap(&mut self, group: usize, from: Instant) -> Result<Option<Instant>, Missing> {
-        let begin = self.clock.host(from);
-        let overlap = client_of(self.up.as_ref(), group, |record| record.overlap(begin))?;
-        Ok(overlap.map(|overlap| self.clock.at(overlap.at)))
+        client_of(self.up.as_ref(), group, |record| client::overlap(record, self.clock, from))
     }
 
     fn announcements(&mut self, machine: Machine, group: usize) -> Result<Vec<Instant>, Missing> {
@@ -177,25 +170,13 @@ impl Rig for Namespaces {
         phrase: &Phrase,
         since: Instant,
     ) -> Result<usize, Missing> {
-        let said = |moment: &&Moment| {
-            moment.at >= since
-                && moment.source == Source::Log(machine)
-                && phrase.is_in(&moment.text, machine)
-        };
-        Ok(self
-            .up
-            .as_ref()
-            .map_or(0, |up| up.observer.lines(|lines| lines.iter().filter(said).count())))
+        let up = self.up.as_ref();
+        Ok(up.map_or(0, |up| up.observer.chronicle(|seen| seen.told(machine, phrase, since))))
     }
 
     fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
-        let Some(up) = &self.up else { return Ok(Vec::new()) };
-        let moved = |moment: &Moment| {
-            let its = moment.source == Source::Log(machine) && moment.text.contains(MOVED);
-            // A line that isn't understood must not pass for none.
-            its.then(|| moved(&up.cluster, moment).unwrap_or_else(|| panic!("{}", moment.text)))
-        };
-        Ok(up.observer.lines(|lines| lines.iter().filter_map(moved).collect()))
+        let up = self.up.as_ref();
+        Ok(up.map_or_else(Vec::new, |up| up.observer.chronicle(|seen| seen.moves(machine))))
     }
 
     fn accepted_twice(&mut self) -> Result<Vec<String>, Missing> {
@@ -215,17 +196,13 @@ impl Rig for Namespaces {
             }
         }
         let mut complaints = std::mem::take(&mut up.wrong_ends);
-        up.observer.lines(|lines| {
-            let bad = lines.iter().filter(|line| line.text.contains("panicked at"));
-            complaints.extend(bad.map(|line| format!("{:?}: {}", line.source, line.text)));
-        });
+        complaints.extend(up.observer.chronicle(Chronicle::panics));
         complaints
     }
 
     fn timeline(&mut self) -> Vec<Moment> {
         let Some(up) = &self.up else { return Vec::new() };
-        let mut moments = up.observer.lines(<[Moment]>::to_vec);
-        moments.extend(up.observer.journal().iter().map(|entry| resource_line(&up.cluster, entry)));
+        let mut moments = up.observer.chronicle(Chronicle::moments);
         moments.extend(self.client_lines(up));
         moments.extend(self.dongle_lines(up));
         let stalls = up.stalls.noted().into_iter().filter(|(_, late)| *late >= STALL);
@@ -252,8 +229,7 @@ impl Rig for Namespaces {
                 fs::write(to.join("status.json"), text).map_err(|error| error.to_string())?;
             }
         }
-        let journal: String =
-            up.observer.journal().iter().map(|entry| format!("{entry:?}\n")).collect();
+        let journal = up.observer.chronicle(Chronicle::journal_text);
         fs::write(directory.join("journal"), journal).map_err(|error| error.to_string())
     }
 }
@@ -279,79 +255,10 @@ impl Namespaces {
             let Some(client) = up.bench.client_number(group) else { continue };
             let name = up.cluster.groups[group].name;
             client
-                .read(|record| moments.extend(client_lines(self.clock, name, record, GAP, owner)));
+                .read(|record| moments.extend(client::lines(self.clock, name, record, GAP, owner)));
         }
         moments
     }
-}
-
-/// When the client of the group `name` was answered by another machine than before, and when it wasn't
-/// answered for `gap` and longer.
-pub(crate) fn client_lines(
-    clock: Clock,
-    name: &str,
-    record: &hb_linux::rig::probe::Record,
-    gap: StdDuration,
-    owner: impl Fn(hb_linux::rig::Mac) -> Option<Machine>,
-) -> Vec<Moment> {
-    let mut moments = Vec::new();
-    let mut note = |at: std::time::Instant, text: String| {
-        moments.push(Moment { at: clock.at(at), source: Source::Client, text });
-    };
-    let silence = |span: StdDuration| format!("{name}: no answer for {} ms", span.as_millis());
-    let mut last: Option<hb_linux::rig::probe::Answer> = None;
-    for answer in record.answers.iter().filter(|answer| answer.outcome == Outcome::Answered) {
-        if let Some(before) = last
-            && answer.done - before.done >= gap
-        {
-            note(before.done, silence(answer.done - before.done));
-        }
-        if last.is_none_or(|before| before.mac != answer.mac) {
-            let who = answer.mac.and_then(&owner).map_or("a stranger", Machine::name);
-            note(answer.done, format!("{name}: {who} answers"));
-        }
-        last = Some(*answer);
-    }
-    if let Some(last) = last
-        && last.done.elapsed() >= gap
-    {
-        note(last.done, silence(last.done.elapsed()));
-    }
-    moments
-}
-
-/// What every line about a finished move has.
-pub(crate) const MOVED: &str = " taken over (";
-
-/// What a line of ha-log says of a finished move: `GROUP taken over (CAUSE): detection N ms + takeover
-/// M ms, …`, or `GROUP taken over (CAUSE) in N ms, …`.
-pub(crate) fn moved(cluster: &Cluster, moment: &Moment) -> Option<Moved> {
-    let (before, after) = moment.text.split_once(MOVED)?;
-    let (cause, figures) = after.split_once(')')?;
-    let millis = |text: &str| text.split(' ').next().and_then(|number| number.parse().ok());
-    let behind = |word: &str| figures.split_once(word).and_then(|(_, rest)| millis(rest));
-    let took: u64 = match behind("in ") {
-        Some(took) if figures.starts_with(" in ") => took,
-        _ => behind("detection ")? + behind("takeover ")?,
-    };
-    let mut groups = 0..cluster.groups.len();
-    let group = groups.find(|&group| before.ends_with(&files::group_line(cluster, group)))?;
-    let peer_dead = cause == hb_proto::event::Cause::PeerDead.name();
-    Some(Moved { at: moment.at, group, peer_dead, took: Duration::from_millis(took) })
-}
-
-pub(crate) fn resource_line(cluster: &Cluster, entry: &Entry) -> Moment {
-    let group = &cluster.groups[entry.group];
-    let what = match entry.deed {
-        Deed::Starting => "is being started",
-        Deed::Held => "is here",
-        Deed::Outside => "is here, started by something else",
-        Deed::StartFailed => "did not start",
-        Deed::Stopping => "is being stopped",
-        Deed::Released => "is gone",
-    };
-    let text = format!("{} {:?}: {what}", group.name, group.resources[entry.resource]);
-    Moment { at: entry.at, source: Source::Resources(entry.machine), text }
 }
 
 fn client_of<T>(
@@ -363,27 +270,4 @@ fn client_of<T>(
     let client = up.and_then(|up| up.bench.client_number(group));
     let client = client.ok_or(Missing { verb, why: "nothing is built yet" })?;
     Ok(client.read(read))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_move_is_read_from_its_line() {
-        let cluster =
-            Cluster::two_nodes().group("web", Machine::A).address_group("two", Machine::B);
-        let read = |text: &str| {
-            let (at, source) = (Instant::ZERO, Source::Log(Machine::A));
-            moved(&cluster, &Moment { at, source, text: text.into() })
-                .map(|moved| (moved.group, moved.peer_dead, moved.took.millis()))
-        };
-        let dead = "1999/09/16_09:13:25 INFO: linuxha1 192.168.85.3 rec::web taken over (peer-dead): detection 502 ms + \
-                    takeover 61 ms, within the budget of 1100 ms";
-        assert_eq!(read(dead), Some((0, true, 563)));
-        let standby = "1999/09/16_09:13:25 INFO: linuxha2 192.168.85.4 taken over (standby) in 12 ms, within the \
-                       budget of 1100 ms";
-        assert_eq!(read(standby), Some((1, false, 12)));
-        assert_eq!(read("1999/09/16_09:13:25 INFO: something else"), None);
-    }
 }

@@ -17,9 +17,10 @@ use hb_proto::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 
 use super::host::{self, Stalls};
-use super::observer::{self, Clock, Observer};
+use super::observer::{self, Observer};
 use super::view::view;
 use super::{dongle, files};
+use crate::chronicle::Clock;
 use crate::scenario::cluster::{Cluster, Link, Machine};
 use crate::scenario::rig::{Cannot, Done, Missing, View};
 use crate::scenario::verb::{Noise, Verb, Way, Weather};

@@ -300,6 +300,14 @@ pub trait Rig {
     /// must never be in a log. For a person.
     fn complaints(&mut self) -> Vec<String>;
 
+    /// How many resets of machines since `since` had a pin of an emulated dongle as their cause, by the trace of that pin,
+    /// and how many the machines' own watchdogs. `None` where there is no such trace. A reset with neither is among
+    /// [`Rig::complaints`].
+    fn resets_by_pin(&mut self, since: Instant) -> Option<(usize, usize)> {
+        let _ = since;
+        None
+    }
+
     /// Everything this rig knows, for the merged timeline, in any order; the story's own lines
     /// are not the rig's.
     fn timeline(&mut self) -> Vec<Moment>;

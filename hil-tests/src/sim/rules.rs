@@ -2,7 +2,7 @@
 //! tests. Read off the voters' states before and after each turn; what is counted stands at [`RULES`].
 
 use hb_proto::arbiter::Arbiter;
-use hb_proto::authority::{Ledger, Promisee, Stance};
+use hb_proto::authority::{Ledger, Part, Promisee, Stance};
 use hb_proto::event::{Cause, Event};
 use hb_proto::id::{GroupId, Voter};
 use hb_proto::node::Node;
@@ -49,11 +49,11 @@ pub(super) struct Marks {
     full: u64,
 }
 
-fn asks(ledger: &Ledger, node: Voter, group: GroupId) -> bool {
+fn asks<P: Part>(ledger: &Ledger<P>, node: Voter, group: GroupId) -> bool {
     ledger.voice(node).is_some_and(|voice| voice.groups.state(group).asks())
 }
 
-fn mark_promise(ledger: &Ledger, group: GroupId, now: Instant, mark: &mut Mark) {
+fn mark_promise<P: Part>(ledger: &Ledger<P>, group: GroupId, now: Instant, mark: &mut Mark) {
     let promises = ledger.promises(group);
     mark.given = promises.promised_to(now);
     mark.until = promises.promise_ends().unwrap_or(Instant::ZERO);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::netns::observer::Clock;
+use crate::chronicle::Clock;
 
 /// A guest that may not be up yet is asked this often.
 const ASK_AGAIN: Duration = Duration::from_millis(150);

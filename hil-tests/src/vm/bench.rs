@@ -1,9 +1,10 @@
 //! Two guests, their wires, their disks, and the clients.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
+use hb_linux::rig::Mac;
 use hb_linux::rig::bench::{CLIENT, Cable, Half, Network, Node};
 use hb_linux::rig::dongle::{self, Dongle};
 use hb_linux::rig::host::Scratch;
@@ -19,14 +20,15 @@ mod disk;
 mod plugs;
 
 use super::agent::Ran;
-use super::capture::Capture;
 use super::consoles::Consoles;
 use super::image::Image;
+use super::pins::{self, Caused, Records};
 use super::power::Power;
 use super::relay::Relay;
 use super::seen::Shared;
+use crate::capture::Capture;
+use crate::chronicle::Clock;
 use crate::netns::files;
-use crate::netns::observer::Clock;
 use crate::scenario::cluster::Machine;
 use crate::wires::Wire;
 
@@ -155,7 +157,7 @@ impl Bench {
             cables,
             probes: Vec::new(),
             relays: [Vec::new(), Vec::new()],
-            capture: Capture::start(clock).map_err(words)?,
+            capture: Capture::start(clock, Box::new(sender)).map_err(words)?,
             _consoles: consoles.map_err(words)?,
             image,
             options,
@@ -175,7 +177,7 @@ impl Bench {
         {
             // Provisioned from the first machine's files, as they lie here.
             let provision = (bench.tree(Machine::A).join("etc"), Machine::A.name().to_owned());
-            let directory = bench.directory().join("dongles");
+            let directory = bench.dongles();
             let (outlets, halves) = (bench.outlets.clone(), halves.clone());
             let dongle =
                 Dongle::new(build, dongle.to_owned(), directory, provision, outlets, halves);
@@ -188,6 +190,21 @@ impl Bench {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// Each dongle has a directory in it.
+    #[must_use]
+    pub fn dongles(&self) -> PathBuf {
+        self.directory().join("dongles")
+    }
+
+    /// Each reset of a guest by the pin of an emulated dongle with the write that caused it, and what has no cause.
+    #[must_use]
+    pub fn causes(&self) -> (Vec<Caused>, Vec<String>) {
+        let pulled = self.dongle.as_ref().map(Dongle::pulled).unwrap_or_default();
+        let [a, b] = Machine::BOTH.map(|machine| self.resets_of(machine));
+        let writes = pins::read(&self.dongles());
+        Records { writes: &writes, pulled: &pulled, resets: [&a, &b] }.judge()
     }
 
     /// Power on: QEMU, new ports on the lines, the disk as it was; returns when the machine is up. The
@@ -424,6 +441,11 @@ impl Bench {
     pub fn client(&self, group: usize) -> Option<&Probe> {
         self.probes.get(group)
     }
+}
+
+/// Byte 4 of a guest's own address is its number.
+fn sender(mac: Mac) -> Option<Machine> {
+    Machine::BOTH.into_iter().find(|machine| machine.index() + 1 == usize::from(mac[4]))
 }
 
 impl Drop for Bench {

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::seen::{self, Shared};
-use crate::netns::observer::{Clock, Growing};
+use crate::chronicle::Clock;
+use crate::netns::observer::Growing;
 use crate::scenario::cluster::Machine;
 use crate::scenario::rig::{Moment, Source};
 
@@ -62,7 +63,7 @@ fn look(directory: &Path, clock: Clock, seen: &Shared, known: &mut HashMap<PathB
             let text = line.trim_end().to_owned();
             if !text.is_empty() {
                 let moment = Moment { at, source: Source::Console(machine), text };
-                seen::lock(seen).lines.push(moment);
+                seen::lock(seen).chronicle.note_line(moment);
             }
         }
     }

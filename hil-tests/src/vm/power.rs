@@ -14,7 +14,7 @@ use serde_json::json;
 use super::agent::{Agent, Sink};
 use super::image::Image;
 use super::qmp::Qmp;
-use crate::netns::observer::Clock;
+use crate::chronicle::Clock;
 
 /// QEMU's program for the guests.
 pub const QEMU: &str = "qemu-system-x86_64";

@@ -14,7 +14,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 
-use super::capture::ETH_P_ALL;
+use crate::capture::ETH_P_ALL;
 
 /// Larger than any frame of an interface with the usual MTU of 1500.
 const LARGEST_FRAME: usize = 2048;

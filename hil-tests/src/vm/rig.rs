@@ -11,14 +11,16 @@ use hb_proto::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::bench::Bench;
+use super::elf::BAUD;
 use super::image::Image;
+use super::pins;
 use super::seen;
 pub use super::verbs::Special;
 use super::verbs::Up;
+use crate::chronicle::{Clock, client};
 use crate::inside::commit_line;
 use crate::netns::files;
-use crate::netns::observer::Clock;
-use crate::netns::rig::{MOVED, client_lines, moved, owner, resource_line};
+use crate::netns::rig::owner;
 use crate::scenario::cluster::{Cluster, Machine};
 use crate::scenario::phrase::Phrase;
 use crate::scenario::rig::{Cannot, Done, Entry, Missing, Moment, Moved, Rig, Source, View};
@@ -54,20 +56,30 @@ const UNTOLD: &[(&str, Missing)] = &[(
     },
 )];
 
+/// The dongle's brain.
+#[derive(Clone, Debug)]
+pub struct Brain {
+    /// Started as `program rig-dongle SPEC`, it says and hears the lines of [`hb_linux::rig::dongle::process`].
+    pub program: PathBuf,
+    /// The firmware's ELF, if that is what it runs ([`super::elf`]).
+    pub elf: Option<PathBuf>,
+    /// What it is, for a person.
+    pub name: String,
+}
+
 /// Two guests. Build it inside `hb rig-enter`.
 #[derive(Debug)]
 pub struct Guests {
     image: Image,
-    dongle: PathBuf,
+    dongle: Brain,
     clock: Clock,
     up: Option<Up>,
 }
 
 impl Guests {
-    /// Nothing is built yet; rig time begins. `dongle` is the program that is the dongle's brain: `hb`, or another one
-    /// that says and hears the same lines ([`hb_linux::rig::dongle::process`]).
+    /// Nothing is built yet; rig time begins.
     #[must_use]
-    pub fn new(image: Image, dongle: PathBuf) -> Self {
+    pub fn new(image: Image, dongle: Brain) -> Self {
         Self { image, dongle, clock: Clock::start(), up: None }
     }
 
@@ -99,14 +111,18 @@ impl Guests {
         its.map(|&(at, _, cause)| (at, cause)).collect()
     }
 
+    /// How often an output of the dongle was pulled.
+    #[must_use]
+    pub fn pulses(&self) -> usize {
+        let dongle = self.up.as_ref().and_then(|up| up.bench.dongle.as_ref());
+        dongle.map_or(0, |dongle| dongle.pulled().len())
+    }
+
     /// Whether a machine's log had the text at or after `since`.
     #[must_use]
     pub fn log_has(&self, machine: Machine, text: &str, since: Instant) -> bool {
         let Some(up) = &self.up else { return false };
-        let said = |line: &Moment| {
-            line.at >= since && line.source == Source::Log(machine) && line.text.contains(text)
-        };
-        seen::lock(&up.seen).lines.iter().any(said)
+        seen::lock(&up.seen).chronicle.log_has(machine, text, since)
     }
 
     /// How often a daemon or the dongle noticed that it had been kept waiting.
@@ -114,7 +130,8 @@ impl Guests {
     pub fn stalls_told(&self) -> usize {
         let Some(up) = &self.up else { return 0 };
         let seen = seen::lock(&up.seen);
-        let daemons = seen.lines.iter().filter(|line| line.text.contains("was not scheduled for"));
+        let lines = seen.chronicle.lines().iter();
+        let daemons = lines.filter(|line| line.text.contains("was not scheduled for"));
         let events = up.bench.dongle.as_ref().map(Dongle::events).unwrap_or_default();
         daemons.count() + events.iter().filter(|(_, text)| text.starts_with("event Stall")).count()
     }
@@ -151,6 +168,9 @@ impl Rig for Guests {
             if cluster.arbiter.is_some() {
                 cluster.timing.guard = GUARD;
             }
+        }
+        if cluster.arbiter.is_some() && self.dongle.elf.is_some() {
+            cluster.baud = BAUD;
         }
         cluster
     }
@@ -216,9 +236,7 @@ impl Rig for Guests {
 
     fn journal(&mut self) -> Vec<Entry> {
         let Some(up) = &self.up else { return Vec::new() };
-        let mut journal = seen::lock(&up.seen).journal.clone();
-        journal.sort_by_key(|entry| entry.at);
-        journal
+        seen::lock(&up.seen).chronicle.journal()
     }
 
     fn daemon_runs(&mut self, machine: Machine) -> bool {
@@ -244,22 +262,15 @@ impl Rig for Guests {
     }
 
     fn answering(&mut self, group: usize) -> Result<Option<Machine>, Missing> {
-        let last = self.client(group, |record| record.last_good().copied())?;
-        Ok(last
-            .filter(|answer| answer.done.elapsed() < SILENT)
-            .and_then(|answer| answer.mac.and_then(owner)))
+        self.client(group, |record| client::answering(record, SILENT, owner))
     }
 
     fn dark(&mut self, group: usize, from: Instant) -> Result<Duration, Missing> {
-        let (begin, now) = (self.clock.host(from), std::time::Instant::now());
-        let outage = self.client(group, |record| record.outage(begin, now))?;
-        Ok(outage.map_or_else(|| self.clock.now().since(from), |outage| outage.lasted.into()))
+        self.client(group, |record| client::dark(record, self.clock, from))
     }
 
     fn overlap(&mut self, group: usize, from: Instant) -> Result<Option<Instant>, Missing> {
-        let begin = self.clock.host(from);
-        let overlap = self.client(group, |record| record.overlap(begin))?;
-        Ok(overlap.map(|overlap| self.clock.at(overlap.at)))
+        self.client(group, |record| client::overlap(record, self.clock, from))
     }
 
     fn announcements(&mut self, machine: Machine, group: usize) -> Result<Vec<Instant>, Missing> {
@@ -274,23 +285,13 @@ impl Rig for Guests {
         phrase: &Phrase,
         since: Instant,
     ) -> Result<usize, Missing> {
-        let said = |moment: &&Moment| {
-            moment.at >= since
-                && moment.source == Source::Log(machine)
-                && phrase.is_in(&moment.text, machine)
-        };
         let Some(up) = &self.up else { return Ok(0) };
-        Ok(seen::lock(&up.seen).lines.iter().filter(said).count())
+        Ok(seen::lock(&up.seen).chronicle.told(machine, phrase, since))
     }
 
     fn moves(&mut self, machine: Machine) -> Result<Vec<Moved>, Missing> {
         let Some(up) = &self.up else { return Ok(Vec::new()) };
-        let one = |moment: &Moment| {
-            let its = moment.source == Source::Log(machine) && moment.text.contains(MOVED);
-            // A line that isn't understood must not pass for none.
-            its.then(|| moved(&up.cluster, moment).unwrap_or_else(|| panic!("{}", moment.text)))
-        };
-        Ok(seen::lock(&up.seen).lines.iter().filter_map(one).collect())
+        Ok(seen::lock(&up.seen).chronicle.moves(machine))
     }
 
     fn accepted_twice(&mut self) -> Result<Vec<String>, Missing> {
@@ -306,22 +307,33 @@ impl Rig for Guests {
         let Some(up) = &mut self.up else { return Vec::new() };
         up.note_ends();
         let mut complaints = std::mem::take(&mut up.wrong_ends);
+        if let Some(dongle) = &up.bench.dongle {
+            complaints.extend(dongle.broken());
+        }
+        if self.dongle.elf.is_some() {
+            complaints.extend(up.bench.causes().1);
+        }
         let seen = seen::lock(&up.seen);
         complaints.extend(seen.broken.iter().cloned());
-        let bad = seen.lines.iter().filter(|line| line.text.contains("panicked at"));
-        complaints.extend(bad.map(|line| format!("{:?}: {}", line.source, line.text)));
+        complaints.extend(seen.chronicle.panics());
         complaints
+    }
+
+    fn resets_by_pin(&mut self, since: Instant) -> Option<(usize, usize)> {
+        let up = self.up.as_ref().filter(|_| self.dongle.elf.is_some())?;
+        let caused = up.bench.causes().0;
+        let pins = caused.iter().filter(|(_, reset, _)| self.clock.at(reset.at) >= since).count();
+        let its = |one: &&(Instant, Machine, Cause)| one.0 >= since && one.2 == Cause::Watchdog;
+        Some((pins, up.resets.iter().filter(its).count()))
     }
 
     fn timeline(&mut self) -> Vec<Moment> {
         let Some(up) = &self.up else { return Vec::new() };
-        let seen = seen::lock(&up.seen);
-        let mut moments = seen.lines.clone();
-        moments.extend(seen.journal.iter().map(|entry| resource_line(&up.cluster, entry)));
+        let mut moments = seen::lock(&up.seen).chronicle.moments();
         for group in 0..up.cluster.groups.len() {
             let name = up.cluster.groups[group].name;
             let lines =
-                self.client(group, |record| client_lines(self.clock, name, record, GAP, owner));
+                self.client(group, |record| client::lines(self.clock, name, record, GAP, owner));
             moments.extend(lines.unwrap_or_default());
         }
         moments.extend(up.resets.iter().map(|&(at, machine, cause)| Moment {
@@ -333,6 +345,13 @@ impl Rig for Guests {
         let source = Source::Dongle;
         let told = |(at, text)| Moment { at: self.clock.at(at), source, text };
         moments.extend(events.into_iter().map(told));
+        if self.dongle.elf.is_some() {
+            moments.extend(up.bench.causes().0.into_iter().map(|(node, reset, write)| Moment {
+                at: self.clock.at(reset.at),
+                source: Source::Dongle,
+                text: format!("what reset {}: {write}", Machine::BOTH[node.index()]),
+            }));
+        }
         let boots = up.bench.boots.iter().map(|(at, took)| Moment {
             at: *at,
             source: Source::Host,
@@ -361,7 +380,7 @@ impl Rig for Guests {
             commit_line(),
             self.image.version,
             versions(),
-            self.dongle.display()
+            self.dongle.name
         );
         fs::write(directory.join("run"), run).map_err(told)?;
         let Some(up) = &mut self.up else { return Ok(()) };
@@ -374,14 +393,16 @@ impl Rig for Guests {
                 fs::copy(entry.path(), directory.join(&name)).map_err(told)?;
             }
         }
+        if self.dongle.elf.is_some() {
+            pins::keep(&up.bench.dongles(), directory).map_err(told)?;
+        }
         for machine in Machine::BOTH {
             if let Some(status) = up.bench.observe(machine) {
                 let file = directory.join(format!("{machine}.status.json"));
                 fs::write(file, status).map_err(told)?;
             }
         }
-        let journal: String =
-            seen::lock(&up.seen).journal.iter().map(|entry| format!("{entry:?}\n")).collect();
+        let journal = seen::lock(&up.seen).chronicle.journal_text();
         fs::write(directory.join("journal"), journal).map_err(told)
     }
 }

@@ -9,14 +9,16 @@ use hb_linux::rig::machine::Programs;
 use hb_proto::time::Instant as RigInstant;
 
 use super::campaign::{Campaign, Circumstances};
+use super::elf;
 use super::image::{self, Image};
-use super::rig::Guests;
+use super::rig::{Brain, Guests};
 use super::stories::{self as own, Stop};
 use super::{power, snapshot};
 use crate::scenario::rig::Rig;
 use crate::scenario::runner::{self, Verdict};
 use crate::scenario::stories;
 use crate::scenario::telling::{self, TELL, Teller};
+use crate::table;
 
 const HELP: &str = "\
 cargo xtask rig vm [NAME…]                two QEMU guests tell the stories whose names contain one of the words
@@ -25,18 +27,25 @@ cargo xtask rig vm --list                 their names
 cargo xtask rig vm --campaign N [--seed S] [--report FILE]
                                           N faults at random, with the dongle; the report goes to FILE too
 cargo xtask rig vm --quick                what `cargo xtask test` runs
-cargo xtask rig vm --dongle host|PROGRAM …   the dongle's brain: its library in a process of the host, or a program that
-                                          says and hears the same lines (`hb rig-dongle`): an emulated board, say
+cargo xtask rig vm --failure-table …      the failure table on virtual machines; --failure-table --help tells the rest
+cargo xtask rig vm --dongle host|emulated|PROGRAM …
+                                          the dongle's brain: its library in a process of the host; the firmware's ELF
+                                          on QEMU's lm3s6965evb; or a program that says and hears the same lines
+                                          (`hb rig-dongle`)
 HB_RIG_STORIES=N                          stories told at once (1)";
 
 /// The word that marks a campaign's own process.
 const FAULTS: &str = "--faults";
+/// Plays the failure table; behind it are its arguments.
+const TABLE: &str = "--failure-table";
 /// Where `hb` and `heartbeatd` of the host lie.
 const PROGRAMS: &str = "HB_RIG_PROGRAMS";
 /// The dongle's brain, for the processes that tell stories: see [`dongle`].
 const DONGLE: &str = "HB_RIG_DONGLE";
 /// The one that is a process of the host.
 const HOST: &str = "host";
+/// The one that is the firmware's ELF on an emulated board.
+const EMULATED: &str = "emulated";
 /// What the command line chose.
 static CHOSEN: OnceLock<String> = OnceLock::new();
 /// Stories told at once: two guests of one processor each are all that a host of two processors has room for. In
@@ -52,7 +61,7 @@ const CAMPAIGN: &str = "campaign";
 const FEW: usize = 5;
 /// Of the language's stories, those that the tests tell here: the others are told by the namespace rig's tests, and by
 /// `cargo xtask rig vm`.
-const QUICK: [&str; 10] = [
+const QUICK: [&str; 9] = [
     "power_loss_of_the_holder",
     "both_lose_power_and_return",
     "a_reset_holder_is_taken_over",
@@ -61,9 +70,12 @@ const QUICK: [&str; 10] = [
     "standby_and_takeover",
     "a_kernel_panic_is_a_death",
     "wall_clocks_jump",
-    "the_holder_dies_and_is_fenced",
     "an_isolated_holder_gives_way",
 ];
+/// Begins the name of a story that the tests tell with the firmware's ELF.
+const WITH_ELF: &str = "elf.";
+/// Those.
+const QUICK_ELF: [&str; 1] = ["a_stopped_owner_is_fenced_and_comes_back_clean"];
 
 /// How a story of the language is told.
 type Tell = fn(&stories::Story, &mut dyn Rig, &Path) -> Verdict;
@@ -74,13 +86,22 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let ["--dongle", which, rest @ ..] = words.as_slice() {
-        if *which != HOST && !Path::new(which).is_file() {
-            return fail(&format!("--dongle {which}: expected `host`, or a program's file"));
+        if ![HOST, EMULATED].contains(which) && !Path::new(which).is_file() {
+            return fail(&format!(
+                "--dongle {which}: expected `host`, `emulated`, or a program's file"
+            ));
+        }
+        if *which == EMULATED
+            && let Err(why) = elf::firmware()
+        {
+            return fail(&why);
         }
         let _ = CHOSEN.set((*which).to_owned());
         words = rest.to_vec();
     }
     match words.as_slice() {
+        [TABLE, rest @ ..] => table(rest),
+        [elf::WORD, ..] => elf::main(&arguments[1..]),
         [TELL, name] => tell(name),
         [FAULTS, count, seed, report] => faults(count, seed, Path::new(report)),
         ["--help"] => {
@@ -100,7 +121,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn quick() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|word| word == TELL || word == FAULTS) {
+    if arguments.first().is_some_and(|word| [TELL, FAULTS, elf::WORD].contains(&word.as_str())) {
         return main();
     }
     let words: Vec<&str> =
@@ -147,10 +168,27 @@ fn binaries() -> PathBuf {
     std::env::var_os(PROGRAMS).map_or_else(|| target().join("release"), PathBuf::from)
 }
 
-/// The dongle's brain: who started this process has chosen.
-fn dongle() -> PathBuf {
+/// The dongle's brain: a word or a program's file, which the command line or who started this process has chosen.
+fn chosen() -> String {
     let chosen = CHOSEN.get().cloned().or_else(|| std::env::var(DONGLE).ok());
-    chosen.filter(|which| which != HOST).map_or_else(|| programs().hb, PathBuf::from)
+    chosen.unwrap_or_else(|| HOST.to_owned())
+}
+
+fn dongle() -> Result<Brain, String> {
+    Ok(match chosen().as_str() {
+        HOST => Brain {
+            program: programs().hb,
+            elf: None,
+            name: "its library in a process of the host".to_owned(),
+        },
+        EMULATED => {
+            let elf = elf::firmware()?;
+            let size = std::fs::metadata(&elf).map_or(0, |file| file.len());
+            let name = format!("the firmware's ELF ({size} bytes) on QEMU's lm3s6965evb");
+            Brain { program: myself(), elf: Some(elf), name }
+        }
+        program => Brain { program: program.into(), elf: None, name: program.to_owned() },
+    })
 }
 
 fn programs() -> Programs {
@@ -175,16 +213,24 @@ fn prefer_the_rig() {
     let _ = rustix::process::setpriority_process(None, -10);
 }
 
-fn tell(name: &str) -> ExitCode {
+fn tell(whole: &str) -> ExitCode {
     let image = match image() {
         Ok(image) => image,
         Err(why) => return fail(&why),
     };
+    let name = whole.strip_prefix(WITH_ELF).map_or(whole, |name| {
+        let _ = CHOSEN.set(EMULATED.to_owned());
+        name
+    });
+    let brain = match dongle() {
+        Ok(brain) => brain,
+        Err(why) => return fail(&why),
+    };
     prefer_the_rig();
-    let mut rig = Guests::new(image, dongle());
+    let mut rig = Guests::new(image, brain);
     if let Some(story) = own::named(name) {
         let told = (story.tell)(&mut rig);
-        return ended(name, &mut rig, told);
+        return ended(whole, &mut rig, told);
     }
     let (plain, tell): (_, Tell) = match name.strip_prefix(WITH_DONGLE) {
         Some(plain) => (plain, runner::tell_with_dongle),
@@ -193,7 +239,7 @@ fn tell(name: &str) -> ExitCode {
     let Some(story) = stories::named(plain) else {
         return fail(&format!("no story is called {plain}"));
     };
-    telling::end(tell(story, &mut rig, &evidence(name)))
+    telling::end(tell(story, &mut rig, &evidence(whole)))
 }
 
 /// A story of this rig alone has ended; if it went wrong everything is kept.
@@ -219,7 +265,7 @@ fn ended(name: &str, rig: &mut Guests, told: own::Told) -> ExitCode {
 /// All of them: this rig's own, the language's, and those of two voters with a dongle in the line, which begin as on the
 /// namespace rig.
 fn names() -> Vec<String> {
-    let own = own::ALL.iter().map(|story| story.name.to_owned());
+    let own = own::ALL.iter().chain(own::FENCING).map(|story| story.name.to_owned());
     let language = stories::ALL.iter().chain(stories::DONGLE).map(|story| story.name.to_owned());
     let alone = |name| stories::WITHOUT_DONGLE.iter().any(|(story, _)| *story == name);
     let with = stories::ALL.iter().filter(|story| !alone(story.name));
@@ -229,12 +275,23 @@ fn names() -> Vec<String> {
 
 /// The stories that the tests tell: this rig's own, and some of the language's.
 fn quick_names() -> Vec<String> {
-    own::ALL.iter().map(|story| story.name).chain(QUICK).map(str::to_owned).collect()
+    let mut names: Vec<String> =
+        own::ALL.iter().map(|story| story.name).chain(QUICK).map(str::to_owned).collect();
+    match elf::firmware() {
+        Ok(_) => names.extend(QUICK_ELF.map(|name| format!("{WITH_ELF}{name}"))),
+        Err(why) => QUICK_ELF
+            .iter()
+            .for_each(|name| println!("SKIP: rig vm: story {WITH_ELF}{name}: {why}")),
+    }
+    names
 }
 
 /// Whether a word of the command line means the story: a part of its name, or `dongle` for those of the third voter.
 fn means(word: &str, name: &str) -> bool {
-    let third = || stories::DONGLE.iter().any(|story| story.name == name);
+    let third = || {
+        let fencing = own::FENCING.iter().any(|story| story.name == name);
+        fencing || stories::DONGLE.iter().any(|story| story.name == name)
+    };
     name.contains(word) || (word == "dongle" && third())
 }
 
@@ -292,7 +349,7 @@ fn enter() -> Command {
     } else {
         Command::new(hb)
     };
-    command.arg("rig-enter").env(PROGRAMS, binaries()).env(DONGLE, dongle());
+    command.arg("rig-enter").env(PROGRAMS, binaries()).env(DONGLE, chosen());
     command
 }
 
@@ -301,6 +358,33 @@ fn in_rig(arguments: &[&str]) -> Command {
     let mut command = enter();
     command.arg(myself()).args(arguments);
     command
+}
+
+/// The failure table of docs/protocol.md §1 on two guests.
+fn table(arguments: &[&str]) -> ExitCode {
+    let stage = table::Stage {
+        command: "cargo xtask rig vm --failure-table",
+        evidence: "vm-failure-table",
+        at_once: AT_ONCE,
+        enter: |arguments| {
+            let mut command = in_rig(&[TABLE]);
+            command.args(arguments);
+            command
+        },
+        rig: || {
+            let (image, brain) = (image()?, dongle()?);
+            prefer_the_rig();
+            Ok(Box::new(Guests::new(image, brain)))
+        },
+        dongle: || dongle().map_or_else(|why| why, |brain| brain.name),
+    };
+    // A rig's own process needs no other one's preparations.
+    let inside = arguments.contains(&"--cases") || arguments.contains(&"--list");
+    if !inside && let Err(why) = prepare() {
+        return fail(&why);
+    }
+    let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+    table::main(&stage, &arguments)
 }
 
 /// Another one each time, and said.
@@ -342,14 +426,12 @@ fn faults(count: &str, seed: &str, report: &Path) -> ExitCode {
         Ok(image) => image,
         Err(why) => return fail(&why),
     };
-    prefer_the_rig();
-    let (kernel, brain) = (image.version.clone(), dongle());
-    let dongle = if brain == programs().hb {
-        "its library in a process of the host".to_owned()
-    } else {
-        brain.display().to_string()
+    let brain = match dongle() {
+        Ok(brain) => brain,
+        Err(why) => return fail(&why),
     };
-    let on = Circumstances { kernel, dongle };
+    prefer_the_rig();
+    let on = Circumstances { kernel: image.version.clone(), dongle: brain.name.clone() };
     let mut rig = Guests::new(image, brain);
     let began = Instant::now();
     let mut campaign = Campaign { seed, ..Campaign::default() };

@@ -14,7 +14,7 @@ use hb_linux::rig::mac_text;
 use super::bench::node;
 use super::image::Image;
 use super::power::{self, BOOT_PATIENCE, Power, Start, Wires};
-use crate::netns::observer::Clock;
+use crate::chronicle::Clock;
 use crate::scenario::cluster::Machine;
 
 /// Where a machine's snapshot lies, or would.

@@ -10,6 +10,7 @@ use crate::scenario::expect::Holdings;
 use crate::scenario::rig::{Cannot, Entry, Rig};
 use crate::scenario::verb::Verb;
 
+mod fencing;
 mod machines;
 mod software;
 mod watchdogs;
@@ -73,10 +74,19 @@ pub const ALL: &[Own] = stories![
     software::keys_are_read_again_without_a_restart,
 ];
 
+/// Those of the dongle's reset lines. The tests tell one of them.
+pub const FENCING: &[Own] = stories![
+    fencing::a_stopped_owner_is_fenced_and_comes_back_clean,
+    fencing::a_hung_kernel_is_fenced_and_comes_back_clean,
+    fencing::a_frozen_guest_is_fenced_and_comes_back_clean,
+    fencing::a_broken_reset_line_confirms_nothing_and_ends_nothing_early,
+    fencing::swapped_reset_lines_are_called_miswired_and_end_nothing_early,
+];
+
 /// The story of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Own> {
-    ALL.iter().find(|story| story.name == name)
+    ALL.iter().chain(FENCING).find(|story| story.name == name)
 }
 
 /// What any state may take to be reached.

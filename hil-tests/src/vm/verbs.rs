@@ -1,6 +1,5 @@
 //! The verbs of the virtual machines: what the language says, done to guests and wires.
 
-use std::path::Path;
 use std::time::Duration as StdDuration;
 
 use hb_linux::control::snapshot::Snapshot;
@@ -14,11 +13,12 @@ use serde_json::json;
 use super::bench::{Bench, Options, node, rig_side};
 use super::image::Image;
 use super::power::Power;
+use super::rig::Brain;
 use super::seen::{self, Seen, Shared};
+use crate::chronicle::{Clock, Ends};
 use crate::netns::dongle::build_of;
 use crate::netns::files;
 use crate::netns::host::{self, Stalls};
-use crate::netns::observer::Clock;
 use crate::netns::verbs::{broken, missing, spoilt, suffering};
 use crate::netns::view::view;
 use crate::scenario::cluster::{Cluster, Link, Machine};
@@ -64,14 +64,11 @@ pub(super) struct Up {
     pub(super) cluster: Cluster,
     pub(super) seen: Shared,
     pub(super) stalls: Stalls,
-    /// Daemons started in this life of each machine, less those that ended.
-    running: [i32; 2],
+    ends: Ends,
     frozen: [bool; 2],
     sent_before: [Vec<u64>; 2],
     pub(super) taken_twice: Vec<String>,
     cuts: Vec<(Network, Machine)>,
-    expected_ends: [Vec<&'static str>; 2],
-    ends_noted: usize,
     pub(super) wrong_ends: Vec<String>,
     views: [Option<(Instant, Option<View>)>; 2],
     /// When something other than a verb reset a machine.
@@ -83,7 +80,7 @@ impl Up {
     pub(super) fn build(
         clock: Clock,
         image: &Image,
-        dongle: &Path,
+        dongle: &Brain,
         cluster: &Cluster,
         special: &Special,
     ) -> Result<Self, Cannot> {
@@ -110,7 +107,8 @@ impl Up {
             files
         });
         let seen = Shared::new(std::sync::Mutex::new(Seen::new(cluster.clone())));
-        let bench = Bench::new(options, image.clone(), clock, seen.clone(), &files, dongle);
+        let bench =
+            Bench::new(options, image.clone(), clock, seen.clone(), &files, &dongle.program);
         let mut bench = bench.map_err(Cannot::Broken)?;
         for group in 0..cluster.groups.len() {
             bench.start_client(group).map_err(Cannot::Broken)?;
@@ -122,13 +120,11 @@ impl Up {
             cluster: cluster.clone(),
             seen,
             stalls,
-            running: [0; 2],
+            ends: Ends::default(),
             frozen: [false; 2],
             sent_before: [Vec::new(), Vec::new()],
             taken_twice: Vec::new(),
             cuts: Vec::new(),
-            expected_ends: [Vec::new(), Vec::new()],
-            ends_noted: 0,
             wrong_ends: Vec::new(),
             views: [None, None],
             resets: Vec::new(),
@@ -167,11 +163,10 @@ impl Up {
 
     /// Nothing runs on the machine any more, since `at`.
     fn has_ended(&mut self, machine: Machine, at: Instant) {
-        self.running[machine.index()] = 0;
+        self.ends.machine_ended(machine);
         self.frozen[machine.index()] = false;
         seen::lock(&self.seen).power_lost(machine, at);
         self.views[machine.index()] = None;
-        self.expected_ends[machine.index()].clear();
     }
 
     /// Notes which machines the dongle, or their own watchdogs, have reset, and boots those that are due.
@@ -193,30 +188,19 @@ impl Up {
 
     /// Compares how daemons ended with how verbs ended them.
     pub(super) fn note_ends(&mut self) {
-        let ends = seen::lock(&self.seen).ends.clone();
-        for (_, machine, how) in &ends[self.ends_noted..] {
-            self.running[machine.index()] -= 1;
-            let expected = &mut self.expected_ends[machine.index()];
-            match expected.iter().position(|one| one == how) {
-                Some(at) => drop(expected.remove(at)),
-                None => {
-                    self.wrong_ends.push(format!("heartbeatd of {machine} ended unasked: {how}"));
-                }
-            }
-        }
-        self.ends_noted = ends.len();
+        self.wrong_ends.extend(self.ends.note(&seen::lock(&self.seen).ends));
     }
 
     pub(super) fn daemon_runs(&mut self, machine: Machine) -> bool {
         self.note_ends();
-        self.running[machine.index()] > 0 && self.bench.is_on(machine)
+        self.ends.daemon_runs(machine) && self.bench.is_on(machine)
     }
 
     fn daemon(&mut self, machine: Machine, word: &str) -> Done {
         self.views[machine.index()] = None;
         if word == "start" {
             self.sent_before[machine.index()] = self.sent_to(machine);
-            self.running[machine.index()] += 1;
+            self.ends.started(machine);
         }
         self.bench.daemon(machine, word).map_err(Cannot::Broken)
     }
@@ -375,13 +359,13 @@ impl Up {
             Verb::StopDaemon(at) => self.daemon(at, "stop")?,
             Verb::ContinueDaemon(at) => self.daemon(at, "continue")?,
             Verb::KillDaemon(at) => {
-                self.expected_ends[at.index()].push("signal 9");
+                self.ends.expect(at, "signal 9");
                 self.daemon(at, "kill")?;
             }
             Verb::KillHelper(at) => self.shell(at, KILL_HELPER)?,
             Verb::StartDaemon(at) => self.daemon(at, "start")?,
             Verb::Leave(at) => {
-                self.expected_ends[at.index()].push("code 0");
+                self.ends.expect(at, "code 0");
                 self.daemon(at, "terminate")?;
             }
             Verb::Cut(link, way) => self.cut(link, way, true),

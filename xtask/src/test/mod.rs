@@ -50,6 +50,16 @@ impl Outcome {
         Self { note: "skipped".into(), skips, ..Self::of(counts) }
     }
 
+    /// Both, as one stage.
+    fn and(mut self, other: Self) -> Self {
+        self.counts += other.counts;
+        self.note = format!("{} passed", self.counts.passed);
+        self.output.push_str(&other.output);
+        self.skips.extend(other.skips);
+        self.told_twice.extend(other.told_twice);
+        self
+    }
+
     fn of(counts: Counts) -> Self {
         let (note, output) = (String::new(), String::new());
         Self { counts, note, output, skips: Vec::new(), told_twice: Vec::new() }

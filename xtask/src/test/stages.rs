@@ -29,7 +29,9 @@ pub const ALL: &[Stage] = &[
         )
     }),
     ("tests", |place| {
-        let only = ["--workspace", "--exclude", "hil-tests", "--lib", "--bins", "--tests"];
+        // Cargo counts `emulated` among the workspace's own since hil-tests builds it; its tests have a stage.
+        let only = ["--workspace", "--exclude", "hil-tests", "--exclude", "emulated"];
+        let only = [&only[..], &["--lib", "--bins", "--tests"]].concat();
         tests(place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(only), &[])
     }),
     ("rules broken on purpose", broken_rules),
@@ -65,16 +67,7 @@ pub const ALL: &[Stage] = &[
     ("fuzz targets, short", fuzz_short),
     ("miri on the wire", miri),
     ("simulator", simulator),
-    ("namespace rig", |place| {
-        let mut command = place.cargo();
-        command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
-        match rig_tests(place) {
-            Ok(names) => command.args(names.iter().flat_map(|name| ["--test", name])),
-            Err(problem) => return Outcome::failed(problem),
-        };
-        // One at a time: the scenarios measure time.
-        tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &["--test-threads=1"])
-    }),
+    ("namespace rig", namespace_rig),
     ("virtual machines", virtual_machines),
     ("demo", |place| demo(place, &["demo"], "as the guide says")),
     ("demo with the dongle", |place| demo(place, &["demo", "--dongle"], "never two holders")),
@@ -106,7 +99,7 @@ fn broken_rules(place: &Place) -> Outcome {
         }
         Err(error) => return Outcome::failed(format!("can't run cargo: {error}")),
     }
-    let mut outcome = tests(
+    let outcome = tests(
         place.cargo().args(["test", "--locked", "--no-fail-fast"]).args(with).arg("--tests"),
         // … and what else takes a knob: the ends of numbers, the judge of lemma 1, the table of knobs, versions of
         // the wire that don't exist yet.
@@ -129,11 +122,7 @@ fn broken_rules(place: &Place) -> Outcome {
     let mut command = place.cargo();
     command.args(oracle).args(["--manifest-path", "fuzz/Cargo.toml", "--test", "broken"]);
     let oracle = tests(command.arg("--target-dir").arg(&place.target), &[]);
-    for more in [model, oracle] {
-        outcome.counts += more.counts;
-        outcome.output.push_str(&more.output);
-    }
-    outcome
+    outcome.and(model).and(oracle)
 }
 
 /// With and without defmt: both are shipped, on Linux and in the dongle.
@@ -156,10 +145,14 @@ fn firmware_of_every_board(place: &Place) -> Outcome {
     if formatted.counts.failed > 0 {
         return formatted;
     }
-    for (board, target) in firmware::BOARDS {
+    let both = [false, true].into_iter().flat_map(|log| firmware::BOARDS.map(|board| (board, log)));
+    for ((board, target), log) in both {
         let mut command = place.cargo();
         command.current_dir(&boards).args(["clippy", "--release", "--locked", "-p", board]);
         command.args(["--target", target, "--target-dir"]).arg(firmware::directory(place));
+        if log {
+            command.args(["--features", "defmt"]);
+        }
         let outcome = exits_zero(command.args(["--", "-D", "warnings"]));
         if outcome.counts.failed > 0 {
             return outcome;
@@ -173,7 +166,8 @@ fn firmware_of_every_board(place: &Place) -> Outcome {
     if !beyond.is_empty() {
         return Outcome::failed(beyond.join("\n"));
     }
-    let told: Vec<_> = sizes.iter().map(|(board, s)| format!("{board} {}", s.flash)).collect();
+    let told = sizes.iter().map(|(board, s)| format!("{board} {} and {}", s.flash, s.ram()));
+    let told: Vec<_> = told.collect();
     Outcome::passed(told.join(", "))
 }
 
@@ -184,8 +178,8 @@ fn emulated_board(place: &Place) -> Outcome {
     }
     let mut command = place.cargo();
     command.current_dir(place.root.join("hb-mcu/boards"));
-    command.args(["test", "--locked", "--no-fail-fast", "-p", "emulated", "--target-dir"]);
-    command.arg(firmware::directory(place).join("host"));
+    command.args(["test", "--locked", "--no-fail-fast", "-p", "emulated", "-p", "listener"]);
+    command.arg("--target-dir").arg(firmware::directory(place).join("host"));
     command.env("HB_FIRMWARE", firmware::directory(place));
     // One at a time: they measure time.
     tests(&mut command, &["--test-threads=1"])
@@ -227,13 +221,10 @@ fn simulator(place: &Place) -> Outcome {
     let mut command = place.cargo();
     command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests", "--lib", "--bins"]);
     command.args(SIMULATOR_TESTS.iter().flat_map(|name| ["--test", name]));
-    let mut outcome = tests(&mut command, &[]);
+    let outcome = tests(&mut command, &[]);
     let mut release = place.cargo();
     release.args(["run", "--quiet", "--locked", "--release", "-p", "hil-tests", "--bin", "sim"]);
-    let known = exits_zero(release.args(["--", "--fingerprints"]));
-    outcome.counts += known.counts;
-    outcome.output.push_str(&known.output);
-    outcome
+    outcome.and(exits_zero(release.args(["--", "--fingerprints"])))
 }
 
 /// Tests in QEMU guests: they have a stage of their own, which builds what guests run.
@@ -251,7 +242,46 @@ fn virtual_machines(place: &Place) -> Outcome {
     let mut command = place.cargo();
     command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
     command.args(MACHINES_TESTS.iter().flat_map(|name| ["--test", name]));
+    // The board's program was built by an earlier stage: one story is told with it.
+    command.env("HB_FIRMWARE", firmware::directory(place));
     tests(command.env("HB_RIG_PROGRAMS", place.release_binaries()), &[])
+}
+
+/// Rig tests that load this machine, or whose figures are of a machine that does nothing else.
+const ALONE: [&str; 4] = ["figures", "figures_dongle", "hostile", "hostile_host"];
+/// As long as most of the others together.
+const BESIDE: [&str; 1] = ["netns_dongle"];
+
+/// Machines in namespaces sleep most of the time, so two rows of tests run side by side; in each of them one at a time,
+/// as they measure time (the stories and the failure table start some rigs at once by themselves). What loads the machine
+/// comes after both, alone.
+fn namespace_rig(place: &Place) -> Outcome {
+    let names = match rig_tests(place) {
+        Ok(names) => names,
+        Err(problem) => return Outcome::failed(problem),
+    };
+    let command = |names: &[&str]| {
+        let mut command = place.cargo();
+        command.args(["test", "--locked", "--no-fail-fast", "-p", "hil-tests"]);
+        command.args(names.iter().flat_map(|name| ["--test", name]));
+        command.env("HB_RIG_PROGRAMS", place.release_binaries());
+        command
+    };
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut build = command(&all);
+    let built = exits_zero(build.arg("--no-run"));
+    if built.counts.failed > 0 {
+        return built;
+    }
+    let most: Vec<&str> =
+        all.into_iter().filter(|name| !ALONE.contains(name) && !BESIDE.contains(name)).collect();
+    let tell = |names: &[&str]| tests(&mut command(names), &["--test-threads=1"]);
+    let (most, beside) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| tell(&BESIDE));
+        (tell(&most), beside.join())
+    });
+    let beside = beside.unwrap_or_else(|_| Outcome::failed("whoever ran the second row panicked"));
+    most.and(beside).and(tell(&ALONE))
 }
 
 /// What is in `hil-tests/tests` and not the simulator's, so that a new file there is run by somebody.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `line N L`, `sense N L`, `feed N L` | the level of an input for node N (0 or 1) |
 //! | `test N` | somebody wants N's reset line tested |
+//! | `reset`, `hang` | for a whole chip: its reset button; its program loops for ever from now on |
 //!
 //! | to the rig | is |
 //! |---|---|
@@ -14,6 +15,8 @@
 //! | `fed` | its own watchdog was fed |
 //! | `tested N HOW` | `proved`, `failed`, or why it was refused |
 //! | `event …` | what the arbiter told |
+//! | `chip` | this is a whole chip, emulated: its own watchdog resets it, so its process never ends by itself |
+//! | `broken WHY` | the emulator is, whatever the chip does |
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! What all boards of the dongle share: what a reset leaves behind, and the loop around [`hb_mcu`].
+//! What all boards of the dongle share: what a reset leaves behind, and a life of [`hb_mcu`].
 #![no_std]
 #![deny(missing_docs)]
 
@@ -7,8 +7,9 @@ mod memory;
 pub mod pl011;
 mod register;
 mod remains;
+mod rings;
 mod serve;
 
 pub use register::Register;
-pub use remains::{Remains, begin, leave};
-pub use serve::{Board, run};
+pub use rings::{Rings, UartPort, are_idle};
+pub use serve::{Board, start, stop};

@@ -1,8 +1,7 @@
 //! ARM's PL011 UART (DDI 0183), served by interrupts: that of the LM3S6965 and of the RP2040.
 
-use hb_mcu::Ring;
-
 use crate::register::Register;
+use crate::rings::Rings;
 
 const DR: usize = 0x00;
 const FR: usize = 0x18;
@@ -43,18 +42,18 @@ impl Pl011 {
     }
 
     /// Its interrupt: takes what came, gives what goes.
-    pub fn serve<const C: usize, const G: usize>(self, came: &Ring<C>, goes: &Ring<G>) {
+    pub fn serve(self, rings: &Rings) {
         let Self(uart) = self;
         uart.plus(ICR).write(0x7FF);
         while uart.plus(FR).read() & RX_EMPTY == 0 {
             let word = uart.plus(DR).read();
             if word & OVERRUN != 0 {
-                came.note_loss();
+                rings.came.note_loss();
             }
-            came.put(word as u8);
+            rings.came.put(word as u8);
         }
         while uart.plus(FR).read() & TX_FULL == 0 {
-            let Some(byte) = goes.take() else { return };
+            let Some(byte) = rings.goes.take() else { return };
             uart.plus(DR).write(byte.into());
         }
     }

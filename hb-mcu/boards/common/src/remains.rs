@@ -24,17 +24,17 @@ static mut KEPT: MaybeUninit<Kept> = MaybeUninit::uninit();
 
 /// What a life finds.
 #[derive(Debug)]
-pub struct Remains {
+pub(crate) struct Remains {
     /// Why it began.
-    pub reset: ResetReason,
+    pub(crate) reset: ResetReason,
     /// For [`hb_mcu::Kept`].
-    pub retained: &'static mut [u8; RETAINED],
+    pub(crate) retained: &'static mut [u8; RETAINED],
 }
 
 /// Call once, first of all. `told` is what the chip's own register says; one that says nothing of use leaves it
 /// to what lies in RAM.
 #[must_use]
-pub fn begin(told: Option<ResetReason>) -> Remains {
+pub(crate) fn begin(told: Option<ResetReason>) -> Remains {
     // SAFETY: called once, before anything else refers to it; integers have no invalid values, and RAM that
     // was never written has some.
     let kept = unsafe { (*addr_of_mut!(KEPT)).assume_init_mut() };
@@ -56,7 +56,7 @@ pub fn begin(told: Option<ResetReason>) -> Remains {
 }
 
 /// The next life learns that this one ended itself.
-pub fn leave() {
+pub(crate) fn leave() {
     // SAFETY: the program ends; nothing else refers to this word.
     unsafe { (*addr_of_mut!(KEPT)).as_mut_ptr().cast::<u32>().add(1).write_volatile(BY_PROGRAM) };
 }

@@ -40,16 +40,27 @@ struct Heard {
 pub struct Line {
     stream: UnixStream,
     heard: Arc<Mutex<Heard>>,
+    /// What answers are signed with.
+    keys: KeyRing,
 }
 
 impl Line {
     pub(crate) fn new(stream: UnixStream) -> Self {
+        Self::with_keys(stream, keys())
+    }
+
+    /// An end of a line whose answers are signed with other keys than the tests'.
+    ///
+    /// # Panics
+    /// Without another descriptor.
+    #[must_use]
+    pub fn with_keys(stream: UnixStream, keys: KeyRing) -> Self {
         let deframer = Deframer::new();
         let heard = Arc::new(Mutex::new(Heard { deframer, frames: Vec::new(), damaged: 0 }));
         let (own, into) = (stream.try_clone().expect("a descriptor"), heard.clone());
         // Ends with QEMU, which closes the other end.
         std::thread::spawn(move || read_all(own, &into));
-        Self { stream, heard }
+        Self { stream, heard, keys }
     }
 
     /// Both ends of a plain wire.
@@ -112,7 +123,7 @@ impl Line {
         let asked = Instant::now();
         while asked.elapsed() < Duration::from_millis(1500) {
             for (_, frame) in self.frames() {
-                if let Ok((answer, _)) = service::open_answer(&frame, Some(&self::keys()))
+                if let Ok((answer, _)) = service::open_answer(&frame, Some(&self.keys))
                     && !service::is_request(&frame)
                 {
                     return Some(answer);
@@ -166,11 +177,19 @@ pub(crate) fn status(frame: &[u8]) -> Option<ArbiterStatus> {
     }
 }
 
-/// Gives a blank dongle its first key, as `hb dongle provision` does; it then begins a life with it.
+/// Gives a blank dongle the tests' key, as `hb dongle provision` does; it then begins a life with it.
 #[track_caller]
 pub fn provision(line: &mut Line) {
     let secret = heapless::Vec::from_slice(SECRET).expect("room");
-    let ask = Ask::SetKey { key: 1, signs: true, crc: false, number: 7, secret };
+    provision_with(line, &Ask::SetKey { key: 1, signs: true, crc: false, number: 7, secret });
+}
+
+/// Gives a blank dongle its first key.
+///
+/// # Panics
+/// It takes none.
+#[track_caller]
+pub fn provision_with(line: &mut Line, first: &Ask) {
     for _ in 0..5 {
         let identity = line.identify();
         if identity.signing.is_some() {
@@ -178,7 +197,7 @@ pub fn provision(line: &mut Line) {
             return;
         }
         std::thread::sleep(Duration::from_millis(300));
-        match line.ask(identity.challenge, &ask, None) {
+        match line.ask(identity.challenge, first, None) {
             Some(Answer::Done { .. }) => return,
             Some(other) => panic!("{other:?}"),
             None => std::thread::sleep(Duration::from_millis(300)),

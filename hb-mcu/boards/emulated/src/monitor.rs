@@ -36,7 +36,7 @@ impl Monitor {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has time-outs");
         let mut monitor = Self { reader: BufReader::new(stream), events: VecDeque::new() };
         monitor.line();
-        monitor.command("qmp_capabilities", json!({}));
+        monitor.command("qmp_capabilities", &json!({}));
         monitor
     }
 
@@ -46,7 +46,7 @@ impl Monitor {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("QEMU said {line:?}: {error}"))
     }
 
-    pub(crate) fn command(&mut self, name: &str, arguments: Value) -> Value {
+    pub(crate) fn command(&mut self, name: &str, arguments: &Value) -> Value {
         let text = json!({ "execute": name, "arguments": arguments }).to_string();
         self.reader.get_mut().write_all(text.as_bytes()).expect("QEMU listens");
         loop {
@@ -63,7 +63,7 @@ impl Monitor {
 
     /// Events that came so far.
     pub(crate) fn events(&mut self) -> Vec<String> {
-        self.command("query-status", json!({}));
+        self.command("query-status", &json!({}));
         self.events.drain(..).collect()
     }
 }

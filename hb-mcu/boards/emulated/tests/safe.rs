@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use emulated::{Board, Firmware, Pair, Supply, firmware, provision};
+use emulated::{Begin, Board, Firmware, Pair, Supply, firmware, provision};
 use hb_proto::wire::message::arbiter::ResetReason;
 
 /// The ELF, or a skip that says why.
@@ -92,6 +92,33 @@ fn whatever_hangs_ends_in_its_own_reset_and_pulses_nothing() {
         assert_eq!(pair.status(0).map(|said| said.reset), Some(reason), "{fault}");
         pair.run(&mut board, Duration::from_millis(1200));
     }
+    assert!(pair.pins.iter().all(|pin| !pin.high), "{:?}", pair.pins);
+}
+
+/// The program as it is shipped has no faults on demand: a debugger sends it into a loop. Nothing else is done to it, and
+/// its own watchdog ends that.
+#[test]
+fn the_shipped_program_that_hangs_is_reset_by_its_own_watchdog() {
+    let Some(elf) = elf(Firmware::Shipped) else { return };
+    let supply = Supply::new("loop");
+    let mut board = Board::begin(&elf, &supply, Begin { debugger: true, ..Begin::default() });
+    provision(&mut board.lines[0]);
+    let mut pair = Pair::new();
+    pair.run(&mut board, Duration::from_secs(2));
+    assert!(pair.status(0).is_some(), "it speaks");
+    board.resets();
+    board.hang();
+    let hung = std::time::Instant::now();
+    pair.run(&mut board, Duration::from_millis(200));
+    pair.got = [Vec::new(), Vec::new()];
+    pair.run(&mut board, Duration::from_millis(400));
+    assert!(pair.status(0).is_none() && board.resets() == 0, "it hangs, and isn't reset yet");
+    let reset = |_: &mut Pair, board: &mut Board| board.resets() > 0;
+    assert!(pair.until(&mut board, LONG, reset), "no reset");
+    assert!(hung.elapsed() >= Duration::from_millis(1200), "{:?}", hung.elapsed());
+    let back = |pair: &mut Pair, _: &mut Board| pair.status(0).is_some();
+    assert!(pair.until(&mut board, LONG, back), "it is gone");
+    assert_eq!(pair.status(0).map(|said| said.reset), Some(ResetReason::Watchdog));
     assert!(pair.pins.iter().all(|pin| !pin.high), "{:?}", pair.pins);
 }
 

@@ -30,6 +30,7 @@ pub fn play() {
         }
         b'P' => panic!(),
         b'd' => UNFED.store(true, Ordering::Relaxed),
+        b'm' => crate::stopwatch::tell(),
         // An instruction that is none.
         b'F' => cortex_m::asm::udf(),
         _ => {}

@@ -9,85 +9,86 @@ mod eeprom;
 mod faults;
 mod parts;
 mod registers;
+#[cfg(feature = "faults")]
+mod stopwatch;
 mod uart;
 
-use embedded_hal::digital::{InputPin as _, OutputPin as _};
-use hb_board::{Board, Remains};
-use hb_mcu::{Kept, Lamps, Parts, Room, erase_keys};
+#[cfg(feature = "defmt")]
+use defmt_rtt as _;
+use hb_board::Board;
+use hb_mcu::{Room, Wires};
 use hb_proto::time::Instant;
 use hb_proto::wire::message::arbiter::ResetReason;
 use hb_proto::wire::service;
 
 use parts::{Dog, Pin, SysClock};
+use uart::UartPort;
 
-const BAUD: u32 = 115_200;
-
-struct Evb([Pin; 4]);
+struct Evb;
 
 impl Board for Evb {
-    fn show(&mut self, lamps: Lamps) {
-        let levels = [lamps.alive, lamps.nodes[0], lamps.nodes[1], lamps.alarm];
-        for (pin, on) in self.0.iter_mut().zip(levels) {
-            let _ = pin.set_state(on.into());
-        }
+    type Pin = Pin;
+    type Port = UartPort;
+    type Clock = SysClock;
+    type Watchdog = Dog;
+    type Flash = eeprom::Eeprom;
+
+    const WHICH: service::Board = service::Board::Lm3s6965evb;
+
+    fn reset_cause() -> Option<ResetReason> {
+        parts::reset_cause()
     }
 
-    fn sleep(&mut self, until: Instant) {
+    fn start_clocks() {
+        parts::start_clocks();
+    }
+
+    fn start_watchdog() -> Dog {
+        Dog::start()
+    }
+
+    fn wires() -> [Wires<Pin, Pin>; 2] {
+        parts::wires()
+    }
+
+    fn lamps() -> ([Pin; 4], Pin) {
+        parts::lamps()
+    }
+
+    fn flash() -> eeprom::Eeprom {
+        eeprom::Eeprom::open()
+    }
+
+    fn ports() -> [UartPort; 2] {
+        uart::open()
+    }
+
+    fn sleep(until: Instant) {
         #[cfg(feature = "faults")]
-        faults::play();
+        {
+            stopwatch::done(uart::is_idle());
+            faults::play();
+        }
         parts::sleep(until, uart::is_idle);
     }
 
-    fn restart(&mut self) -> ! {
-        hb_board::leave();
-        cortex_m::peripheral::SCB::sys_reset()
+    fn release_resets() {
+        cortex_m::interrupt::disable();
+        parts::release_resets();
     }
-}
 
-/// What the chip knows; QEMU's says nothing.
-fn reset_cause() -> Option<ResetReason> {
-    let cause = registers::read(registers::RESC);
-    registers::write(registers::RESC, 0);
-    match cause & 0b11_1111 {
-        0 => None,
-        cause if cause & 0b0010 != 0 => Some(ResetReason::PowerOn),
-        cause if cause & 0b0100 != 0 => Some(ResetReason::BrownOut),
-        cause if cause & 0b1000 != 0 => Some(ResetReason::Watchdog),
-        cause if cause & 0b1_0000 != 0 => Some(ResetReason::Software),
-        _ => Some(ResetReason::Pin),
+    fn reset() -> ! {
+        cortex_m::peripheral::SCB::sys_reset()
     }
 }
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static mut ROOM: Room = Room::new();
-    let Remains { reset, retained } = hb_board::begin(reset_cause());
-    parts::start_clocks();
-    let watchdog = Dog::start();
-    let wires = parts::wires();
-    let (leds, mut button) = parts::lamps();
-    let mut board = Evb(leds);
-    let Ok(mut store) = Kept::mount(eeprom::Eeprom::open(), retained) else { board.restart() };
-    // Held while power comes.
-    if !reset.kept_power() && button.is_low() == Ok(true) {
-        let erased = erase_keys(&mut store).is_ok() && store.scrub().is_ok();
-        if !erased {
-            board.restart();
-        }
-    }
-    let [one, two] = uart::open();
-    let which = service::Board::Lm3s6965evb;
-    let parts = Parts { board: which, one, two, wires, clock: SysClock, store, watchdog };
-    hb_board::run(ROOM, parts, BAUD, SysClock, reset, board)
+    hb_board::start::<Evb>(ROOM)
 }
 
-/// Nothing stays pulled; the watchdog does the rest.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    cortex_m::interrupt::disable();
-    parts::release_resets();
-    hb_board::leave();
-    loop {
-        cortex_m::asm::nop();
-    }
+    hb_board::stop::<Evb>()
 }

@@ -1,12 +1,14 @@
 //! Clock, alarm, watchdog and pins.
 
 use core::convert::Infallible;
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
 use hb_mcu::pinout::{LM3S6965EVB as PINS, are};
 use hb_mcu::{Clock, Watchdog, Wires};
 use hb_proto::time::Instant;
+use hb_proto::wire::message::arbiter::ResetReason;
 
 use crate::registers::*;
 
@@ -46,9 +48,35 @@ pub fn start_clocks() {
     write(TIMER0 + 0x18, 1);
 }
 
+/// What the chip knows; QEMU's says nothing.
+pub fn reset_cause() -> Option<ResetReason> {
+    let cause = read(RESC);
+    write(RESC, 0);
+    match cause & 0b11_1111 {
+        0 => None,
+        cause if cause & 0b0010 != 0 => Some(ResetReason::PowerOn),
+        cause if cause & 0b0100 != 0 => Some(ResetReason::BrownOut),
+        cause if cause & 0b1000 != 0 => Some(ResetReason::Watchdog),
+        cause if cause & 0b1_0000 != 0 => Some(ResetReason::Software),
+        _ => Some(ResetReason::Pin),
+    }
+}
+
 #[cortex_m_rt::exception]
 fn SysTick() {
     TICKS.store(TICKS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// Cycles since the clocks started, modulo 2³². For interrupts, too, which one that waits would wait for.
+#[cfg(feature = "faults")]
+pub fn cycles() -> u32 {
+    cortex_m::interrupt::free(|_| {
+        let (ticks, left) = (TICKS.load(Ordering::Relaxed), read(SYST[2]));
+        let pending = read(ICSR) & 1 << 26 != 0;
+        let (ticks, left) = if pending { (ticks + 1, read(SYST[2])) } else { (ticks, left) };
+        let each = TICK_MICROS * PER_MICRO;
+        ticks.wrapping_mul(each).wrapping_add(each - 1 - left)
+    })
 }
 
 /// Time since the chip started.
@@ -119,13 +147,14 @@ impl Watchdog for Dog {
     }
 }
 
-/// A pin: its port and its bit.
-pub struct Pin(usize, u32);
+/// A pin: the address of its data register. Only the pins whose address bits are set take part in an access (PL061's
+/// masked data register).
+pub struct Pin(NonZeroUsize);
 
 impl Pin {
-    /// Only the pins whose address bits are set take part in an access (PL061's masked data register).
-    const fn data(&self) -> usize {
-        self.0 + ((self.1 as usize) << 2)
+    /// By its port and its bit.
+    const fn new(port: usize, bit: u32) -> Self {
+        Self(NonZeroUsize::MIN.saturating_add(port + ((bit as usize) << 2) - 1))
     }
 }
 
@@ -135,19 +164,19 @@ impl ErrorType for Pin {
 
 impl OutputPin for Pin {
     fn set_low(&mut self) -> Result<(), Infallible> {
-        write(self.data(), 0);
+        write(self.0.get(), 0);
         Ok(())
     }
 
     fn set_high(&mut self) -> Result<(), Infallible> {
-        write(self.data(), self.1);
+        write(self.0.get(), 0xFF);
         Ok(())
     }
 }
 
 impl InputPin for Pin {
     fn is_high(&mut self) -> Result<bool, Infallible> {
-        Ok(read(self.data()) != 0)
+        Ok(read(self.0.get()) != 0)
     }
 
     fn is_low(&mut self) -> Result<bool, Infallible> {
@@ -180,10 +209,10 @@ pub fn wires() -> [Wires<Pin, Pin>; 2] {
     set(PORT_E + DEN, 0b1111);
     set(PORT_C + DEN, 0xF0);
     [0, 1].map(|node| Wires {
-        reset: Pin(PORT_E, 1 << node),
-        line: Some(Pin(PORT_E, 4 << node)),
-        sense: Some(Pin(PORT_C, 0x10 << node)),
-        feed: Some(Pin(PORT_C, 0x40 << node)),
+        reset: Pin::new(PORT_E, 1 << node),
+        line: Some(Pin::new(PORT_E, 4 << node)),
+        sense: Some(Pin::new(PORT_C, 0x10 << node)),
+        feed: Some(Pin::new(PORT_C, 0x40 << node)),
     })
 }
 
@@ -194,5 +223,6 @@ pub fn lamps() -> ([Pin; 4], Pin) {
     set(PORT_F + DEN, 0b1111);
     set(PORT_B + DIR, 1);
     set(PORT_B + DEN, 1);
-    ([Pin(PORT_F, 1), Pin(PORT_F, 4), Pin(PORT_F, 8), Pin(PORT_B, 1)], Pin(PORT_F, 2))
+    let leds = [(PORT_F, 1), (PORT_F, 4), (PORT_F, 8), (PORT_B, 1)];
+    (leds.map(|(port, bit)| Pin::new(port, bit)), Pin::new(PORT_F, 2))
 }

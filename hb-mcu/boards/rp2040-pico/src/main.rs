@@ -4,34 +4,68 @@
 
 mod flash;
 mod parts;
-mod vectors;
+mod uart;
 
-use embedded_hal::digital::{InputPin as _, OutputPin as _};
-use hb_board::{Board, Remains};
-use hb_mcu::{Kept, Lamps, Parts, Room, erase_keys};
+#[cfg(feature = "defmt")]
+use defmt_rtt as _;
+use hb_board::Board;
+use hb_mcu::{Room, Wires};
 use hb_proto::time::Instant;
+use hb_proto::wire::message::arbiter::ResetReason;
 use hb_proto::wire::service;
 
 use parts::{Dog, MicroClock, Pin};
+use uart::UartPort;
 
-const BAUD: u32 = 115_200;
-
-struct Pico([Pin; 4]);
+struct Pico;
 
 impl Board for Pico {
-    fn show(&mut self, lamps: Lamps) {
-        let levels = [lamps.alive, lamps.nodes[0], lamps.nodes[1], lamps.alarm];
-        for (pin, on) in self.0.iter_mut().zip(levels) {
-            let _ = pin.set_state(on.into());
-        }
+    type Pin = Pin;
+    type Port = UartPort;
+    type Clock = MicroClock;
+    type Watchdog = Dog;
+    type Flash = flash::QspiFlash;
+
+    const WHICH: service::Board = service::Board::Rp2040Pico;
+
+    fn reset_cause() -> Option<ResetReason> {
+        parts::reset_cause()
     }
 
-    fn sleep(&mut self, until: Instant) {
-        parts::sleep(until, vectors::is_idle);
+    fn start_clocks() {
+        parts::start_clocks();
     }
 
-    fn restart(&mut self) -> ! {
-        hb_board::leave();
+    fn start_watchdog() -> Dog {
+        Dog::start()
+    }
+
+    fn wires() -> [Wires<Pin, Pin>; 2] {
+        parts::wires()
+    }
+
+    fn lamps() -> ([Pin; 4], Pin) {
+        parts::lamps()
+    }
+
+    fn flash() -> flash::QspiFlash {
+        flash::QspiFlash
+    }
+
+    fn ports() -> [UartPort; 2] {
+        uart::open()
+    }
+
+    fn sleep(until: Instant) {
+        parts::sleep(until, uart::is_idle);
+    }
+
+    fn release_resets() {
+        cortex_m::interrupt::disable();
+        parts::release_resets();
+    }
+
+    fn reset() -> ! {
         Dog::bite()
     }
 }
@@ -39,33 +73,10 @@ impl Board for Pico {
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static mut ROOM: Room = Room::new();
-    let Remains { reset, retained } = hb_board::begin(parts::reset_cause());
-    parts::start_clocks();
-    let watchdog = Dog::start();
-    let wires = parts::wires();
-    let (leds, mut button) = parts::lamps();
-    let mut board = Pico(leds);
-    let Ok(mut store) = Kept::mount(flash::QspiFlash, retained) else { board.restart() };
-    // Held while power comes.
-    if !reset.kept_power() && button.is_low() == Ok(true) {
-        let erased = erase_keys(&mut store).is_ok() && store.scrub().is_ok();
-        if !erased {
-            board.restart();
-        }
-    }
-    let [one, two] = vectors::open();
-    let which = service::Board::Rp2040Pico;
-    let parts = Parts { board: which, one, two, wires, clock: MicroClock, store, watchdog };
-    hb_board::run(ROOM, parts, BAUD, MicroClock, reset, board)
+    hb_board::start::<Pico>(ROOM)
 }
 
-/// Nothing stays pulled; the watchdog does the rest.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    cortex_m::interrupt::disable();
-    parts::release_resets();
-    hb_board::leave();
-    loop {
-        cortex_m::asm::nop();
-    }
+    hb_board::stop::<Pico>()
 }

@@ -1,6 +1,7 @@
 //! Clocks, alarm, watchdog and pins of the RP2040. Section numbers are of its data sheet.
 
 use core::convert::Infallible;
+use core::num::NonZeroU32;
 
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
 use hb_board::Register;
@@ -163,8 +164,16 @@ impl Watchdog for Dog {
     }
 }
 
-/// A pin by its GPIO number.
-pub struct Pin(u32);
+/// A pin by the bit of its GPIO number.
+pub struct Pin(NonZeroU32);
+
+/// The bit of a GPIO number, 0 to 29.
+const fn bit(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(1 << number) {
+        Some(bit) => bit,
+        None => NonZeroU32::MIN,
+    }
+}
 
 const FUNCTION_UART: u32 = 2;
 const FUNCTION_SIO: u32 = 5;
@@ -177,7 +186,7 @@ impl Pin {
     fn new(number: u32, function: u32, pull: u32) -> Self {
         PADS.plus(4 + 4 * number as usize).write(PAD | pull);
         IO.plus(4 + 8 * number as usize).write(function);
-        Self(number)
+        Self(bit(number))
     }
 
     fn input(number: u32, pull: u32) -> Self {
@@ -198,19 +207,19 @@ impl ErrorType for Pin {
 
 impl OutputPin for Pin {
     fn set_low(&mut self) -> Result<(), Infallible> {
-        SIO.plus(0x18).write(1 << self.0);
+        SIO.plus(0x18).write(self.0.get());
         Ok(())
     }
 
     fn set_high(&mut self) -> Result<(), Infallible> {
-        SIO.plus(0x14).write(1 << self.0);
+        SIO.plus(0x14).write(self.0.get());
         Ok(())
     }
 }
 
 impl InputPin for Pin {
     fn is_high(&mut self) -> Result<bool, Infallible> {
-        Ok(SIO.plus(0x04).read() >> self.0 & 1 != 0)
+        Ok(SIO.plus(0x04).read() & self.0.get() != 0)
     }
 
     fn is_low(&mut self) -> Result<bool, Infallible> {

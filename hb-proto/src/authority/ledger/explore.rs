@@ -2,26 +2,27 @@
 
 use heapless::Vec;
 
-use super::{FrameName, Ledger};
+use super::{FrameName, Ledger, Sent};
+use crate::authority::Part;
 use crate::authority::explore::{Renumber, lately};
 use crate::id::Voter;
 use crate::time::{Duration, Instant};
 
-impl Ledger {
+impl<P: Part> Ledger<P> {
     /// Renumbers every frame that is remembered; of own frames that became one, one is kept.
     pub(crate) fn renumber(&mut self, number: &Renumber<'_>) {
-        let (me, boot) = (self.me, self.boot);
+        let (me, boot) = (self.me(), self.boot);
         let own = |seq: u32| number(me, FrameName { boot, seq });
         if self.seq > 0 {
             self.seq = own(self.seq);
         }
-        let mut sent: Vec<(u32, Instant), { super::MAX_SENT }> = Vec::new();
-        for &(seq, at) in &self.sent {
+        let mut sent: Vec<Sent, { super::MAX_SENT }> = Vec::new();
+        for &Sent { seq, at } in &self.sent {
             let seq = own(seq);
             match sent.last_mut() {
-                Some(last) if last.0 == seq => last.1 = at,
+                Some(last) if last.seq == seq => last.at = at,
                 // As many as there were at most.
-                _ => drop(sent.push((seq, at))),
+                _ => drop(sent.push(Sent { seq, at })),
             }
         }
         self.sent = sent;
@@ -37,9 +38,9 @@ impl Ledger {
 
     /// Times that are over at `now` become one: nothing asks how long ago.
     pub(crate) fn level(&mut self, now: Instant, deadtime: Duration) {
-        for (_, at) in &mut self.sent {
+        for sent in &mut self.sent {
             // An echo of it is fresh no more.
-            *at = lately(*at, now, self.terms.lease);
+            sent.at = lately(sent.at, now, self.terms.lease);
         }
         for voice in self.voices.iter_mut().flatten() {
             voice.at = lately(voice.at, now, deadtime);

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CURRENT_VERSION, MIN_VERSION, PackedStatus, Status, from_three, three_bytes};
+use super::{CURRENT_VERSION, MIN_VERSION, Status};
 use crate::config::Digests;
 use crate::id::BootId;
-use crate::time::Duration;
-use crate::wire::Reject;
+use crate::time::{Duration, Millis};
+use crate::wire::fields::{Reader, Writer};
 
 /// What changes rarely, at the end of a hello.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, Hash)]
@@ -67,13 +67,6 @@ pub struct HelloEcho {
     pub held_us: u32,
 }
 
-impl HelloEcho {
-    fn from_bytes(bytes: [[u8; 4]; 2]) -> Option<Self> {
-        let [seq, held_us] = bytes.map(u32::from_le_bytes);
-        (seq != 0).then_some(Self { seq, held_us })
-    }
-}
-
 /// A status with what changes rarely. Replaces every tenth status, and goes out at once when it changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Hello {
@@ -111,80 +104,60 @@ pub struct ForArbiter {
     pub longest: Duration,
 }
 
-#[derive(Serialize, Deserialize)]
-pub(super) struct PackedHello {
-    status: PackedStatus,
-    settings: Settings,
-    declines: [u8; 2],
-    failed: [u8; 2],
-    wants: [u8; 2],
-    knows: [u8; 3],
-    /// Number and holding time; number 0 for none. Of fixed size, so that no figure for people changes
-    /// how long a frame occupies the line.
-    echo: [[u8; 4]; 2],
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct PackedForArbiter {
-    homes_b: [u8; 2],
-    knows: [u8; 3],
-    flags: u8,
-    longest_ms: u32,
-}
-
 const VOTELESS: u8 = 1;
 
-impl From<&ForArbiter> for PackedForArbiter {
-    fn from(tail: &ForArbiter) -> Self {
-        Self {
-            homes_b: tail.homes_b.to_le_bytes(),
-            knows: three_bytes(tail.knows.map_or(0, BootId::value)),
-            flags: if tail.voteless { VOTELESS } else { 0 },
-            longest_ms: ms_of_duration(tail.longest),
-        }
+impl ForArbiter {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.u16(self.homes_b);
+        to.u24(self.knows.map_or(0, BootId::value));
+        to.u8(if self.voteless { VOTELESS } else { 0 });
+        to.postcard(&ms_of_duration(self.longest));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let (homes_b, knows, flags) = (from.u16(), BootId::new(from.u24()), from.u8());
+        from.meant((flags & !VOTELESS == 0).then_some(()));
+        let longest = duration_of_ms(from.postcard().unwrap_or(0));
+        Self { homes_b, knows, voteless: flags & VOTELESS != 0, longest }
     }
 }
 
-impl PackedForArbiter {
-    pub(super) fn unpack(&self) -> Result<ForArbiter, Reject> {
-        if self.flags & !VOTELESS != 0 {
-            return Err(Reject::Meaning);
+impl Hello {
+    /// What stands behind the status: the settings as postcard has them, then what is of fixed size, so that no figure
+    /// for people changes how long a frame occupies the line.
+    pub(super) fn write_rest(&self, to: &mut Writer<'_>) {
+        to.postcard(&self.settings);
+        for groups in [self.declines, self.failed, self.wants] {
+            to.u16(groups);
         }
-        Ok(ForArbiter {
-            homes_b: u16::from_le_bytes(self.homes_b),
-            knows: BootId::new(from_three(self.knows)),
-            voteless: self.flags & VOTELESS != 0,
-            longest: duration_of_ms(self.longest_ms),
-        })
-    }
-}
-
-impl From<&Hello> for PackedHello {
-    fn from(hello: &Hello) -> Self {
-        let echo = hello.echo.map(|echo| [echo.seq, echo.held_us].map(u32::to_le_bytes));
-        Self {
-            status: PackedStatus::from(&hello.status),
-            settings: hello.settings,
-            declines: hello.declines.to_le_bytes(),
-            failed: hello.failed.to_le_bytes(),
-            wants: hello.wants.to_le_bytes(),
-            knows: three_bytes(hello.knows.map_or(0, BootId::value)),
-            echo: echo.unwrap_or([[0; 4]; 2]),
+        to.u24(self.knows.map_or(0, BootId::value));
+        // Number 0 for none.
+        to.u32(self.echo.map_or(0, |echo| echo.seq));
+        to.u32(self.echo.map_or(0, |echo| echo.held_us));
+        if let Some(tail) = &self.for_arbiter {
+            tail.write(to);
         }
     }
-}
 
-impl PackedHello {
-    pub(super) fn unpack(self, for_arbiter: Option<ForArbiter>) -> Result<Hello, Reject> {
-        Ok(Hello {
-            status: self.status.unpack()?,
-            settings: self.settings,
-            declines: u16::from_le_bytes(self.declines),
-            failed: u16::from_le_bytes(self.failed),
-            wants: u16::from_le_bytes(self.wants),
-            knows: BootId::new(from_three(self.knows)),
-            echo: HelloEcho::from_bytes(self.echo),
-            for_arbiter,
+    /// None if its settings are no encoding of any.
+    pub(super) fn read_rest(
+        status: Status,
+        for_arbiter: bool,
+        from: &mut Reader<'_>,
+    ) -> Option<Self> {
+        let settings = from.postcard()?;
+        let (declines, failed, wants) = (from.u16(), from.u16(), from.u16());
+        let knows = BootId::new(from.u24());
+        let (seq, held_us) = (from.u32(), from.u32());
+        Some(Self {
+            status,
+            settings,
+            declines,
+            failed,
+            wants,
+            knows,
+            echo: (seq != 0).then_some(HelloEcho { seq, held_us }),
+            for_arbiter: for_arbiter.then(|| ForArbiter::read(from)),
         })
     }
 }
@@ -193,11 +166,11 @@ impl PackedHello {
 /// What doesn't fit is unbounded (R10).
 #[must_use]
 pub fn ms_of_duration(span: Duration) -> u32 {
-    u32::try_from(span.whole_millis().millis()).unwrap_or(u32::MAX)
+    Millis::of(span).0
 }
 
 /// A time as a hello said it.
 #[must_use]
 pub const fn duration_of_ms(ms: u32) -> Duration {
-    if ms == u32::MAX { Duration::MAX } else { Duration::from_millis(ms as u64) }
+    Millis(ms).span()
 }

@@ -35,11 +35,9 @@ pub use version::INVENTED_VERSION;
 pub use version::{CURRENT_VERSION, MIN_VERSION, Versions};
 
 pub use hello::{ForArbiter, Hello, HelloEcho, Settings, duration_of_ms, ms_of_duration};
-use hello::{PackedForArbiter, PackedHello};
 
-use serde::{Deserialize, Serialize};
-
-use super::auth::KeyRing;
+use super::auth::{Key, KeyRing};
+use super::fields::{Reader, Writer, packed};
 use super::{MAX_FRAME, Reject};
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, LinkId, Voter};
@@ -146,7 +144,7 @@ impl GroupState {
 }
 
 /// The states of all groups, two bits each.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct GroupStates([u8; MAX_GROUPS / 4]);
 
 impl GroupStates {
@@ -185,14 +183,13 @@ pub enum Life {
 }
 
 const LIFE_BITS: u8 = 0b11;
+const FLAGS_SHIFT: u8 = 2;
 const OFF_SCHEDULE: u8 = 1 << 2;
 const WANTS_HELLO: u8 = 1 << 3;
 const FENCE: u8 = 1 << 4;
 const ARMED: u8 = 1 << 5;
 const DIRECT: u8 = 1 << 6;
 const HEARS_ARBITER: u8 = 1 << 7;
-/// In a fence request, bits of the peer's echo that its boot id leaves free.
-const FENCE_RESERVED: u32 = 0x0F00_0000;
 
 /// The heartbeat itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -261,27 +258,15 @@ impl Message {
     }
 }
 
-/// Status as postcard sees it: byte arrays, so that its size never depends on its values.
-#[derive(Serialize, Deserialize)]
-struct PackedStatus {
-    hears: u8,
-    echoes: [u8; 7],
-    groups: GroupStates,
-    flags: u8,
+/// Two echoes.
+fn write_28_bits([first, second]: [u32; 2], to: &mut Writer<'_>) {
+    to.u32(first | second << 28);
+    to.u24(second >> 4);
 }
 
-/// Two echoes of 28 bits.
-fn pack_echoes([first, second]: [u32; 2]) -> [u8; 7] {
-    let mut echoes = [0; 7];
-    echoes.copy_from_slice(&(u64::from(second) << 28 | u64::from(first)).to_le_bytes()[..7]);
-    echoes
-}
-
-fn unpack_echoes(bytes: [u8; 7]) -> [u32; 2] {
-    let mut wide = [0; 8];
-    wide[..7].copy_from_slice(&bytes);
-    let both = u64::from_le_bytes(wide);
-    [(both & 0x0FFF_FFFF) as u32, (both >> 28) as u32]
+fn read_28_bits(from: &mut Reader<'_>) -> [u32; 2] {
+    let (low, high) = (from.u32(), from.u24());
+    [low & 0x0FFF_FFFF, low >> 28 | high << 4]
 }
 
 impl Echo {
@@ -294,56 +279,50 @@ impl Echo {
     }
 }
 
-impl From<&Status> for PackedStatus {
-    fn from(status: &Status) -> Self {
-        let [peer, arbiter] = status.echoes.map(Echo::bits);
-        let peer = status.fence.map_or(peer, BootId::value);
+impl Status {
+    fn write(&self, to: &mut Writer<'_>) {
         let flags = [
-            (OFF_SCHEDULE, status.off_schedule),
-            (WANTS_HELLO, status.wants_hello),
-            (FENCE, status.fence.is_some()),
-            (ARMED, status.armed),
-            (DIRECT, status.direct),
-            (HEARS_ARBITER, status.hears_arbiter),
+            self.off_schedule,
+            self.wants_hello,
+            self.fence.is_some(),
+            self.armed,
+            self.direct,
+            self.hears_arbiter,
         ];
-        let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
-        Self {
-            hears: status.hears,
-            echoes: pack_echoes([peer, arbiter]),
-            groups: status.groups,
-            flags: status.life as u8 | set,
-        }
+        to.u8(self.hears);
+        let [peer, arbiter] = self.echoes.map(Echo::bits);
+        write_28_bits([self.fence.map_or(peer, BootId::value), arbiter], to);
+        to.put(&self.groups.0);
+        to.u8(self.life as u8 | packed(&flags) << FLAGS_SHIFT);
     }
-}
 
-impl PackedStatus {
-    fn unpack(&self) -> Result<Status, Reject> {
-        let [peer, arbiter] = unpack_echoes(self.echoes);
-        let life = match self.flags & LIFE_BITS {
-            0 => Life::Up,
-            1 => Life::Leaving,
-            2 => Life::Left,
-            _ => return Err(Reject::Meaning),
-        };
-        let has = |bit| self.flags & bit != 0;
-        let fence = match has(FENCE) {
-            true if peer & FENCE_RESERVED != 0 => return Err(Reject::Meaning),
-            true => Some(BootId::new(peer).ok_or(Reject::Meaning)?),
-            false => None,
-        };
+    fn read(from: &mut Reader<'_>) -> Self {
+        let hears = from.u8();
+        let [peer, arbiter] = read_28_bits(from);
+        let groups = GroupStates(from.bytes());
+        let flags = from.u8();
+        let life = from.meant(match flags & LIFE_BITS {
+            0 => Some(Life::Up),
+            1 => Some(Life::Leaving),
+            2 => Some(Life::Left),
+            _ => None,
+        });
+        let has = |bit| flags & bit != 0;
+        // It stands in place of the echo, and leaves four of its bits free.
+        let fence = has(FENCE).then(|| BootId::new(peer));
         let peer = if fence.is_some() { None } else { Echo::from_bits(peer) };
-        Ok(Status {
-            hears: self.hears,
+        Self {
+            hears,
             echoes: [peer, Echo::from_bits(arbiter)],
-            groups: self.groups,
+            groups,
             life,
             off_schedule: has(OFF_SCHEDULE),
             wants_hello: has(WANTS_HELLO),
-            fence,
+            fence: fence.and_then(|boot| from.meant(boot.map(Some))),
             armed: has(ARMED),
             direct: has(DIRECT),
             hears_arbiter: has(HEARS_ARBITER),
-        })
+        }
     }
 }
 
@@ -378,20 +357,14 @@ pub fn encode_in<const N: usize>(
         Message::Hello(Hello { for_arbiter: None, .. }) => KIND_HELLO,
         Message::Hello(_) => KIND_HELLO_FOR_ARBITER,
     };
-    let body = &mut buf[HEADER_LEN..];
-    let written = match message {
-        Message::Status(status) => postcard::to_slice(&PackedStatus::from(status), body),
-        Message::Hello(hello) => match &hello.for_arbiter {
-            None => postcard::to_slice(&PackedHello::from(hello), body),
-            Some(tail) => {
-                let packed = (PackedHello::from(hello), PackedForArbiter::from(tail));
-                postcard::to_slice(&packed, body)
-            }
-        },
-    };
-    let len = written.expect("MAX_FRAME holds every body").len();
+    let mut to = Writer { buf, at: HEADER_LEN };
+    message.status().write(&mut to);
+    if let Message::Hello(hello) = message {
+        hello.write_rest(&mut to);
+    }
+    let len = to.at - HEADER_LEN;
     let len = append_invented(version, matches!(message, Message::Hello(_)), len, buf);
-    seal(version, header, kind, len, keys, buf)
+    seal(version, header, kind, len, keys.signing(), buf)
 }
 
 /// Bytes that a body has at its end in a version that was invented for tests.
@@ -413,19 +386,19 @@ fn append_invented(version: u8, hello: bool, len: usize, buf: &mut [u8; MAX_FRAM
 }
 
 /// Header and tag around the body of `body_len` bytes that stands in `buf`; the frame's length.
-fn seal<const N: usize>(
+fn seal(
     version: u8,
     header: &Header,
     kind: u8,
     body_len: usize,
-    keys: &KeyRing<N>,
+    key: &Key,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
     buf[0] = version << 5 | (header.sender as u8) << 3 | header.link.0 & 7;
-    buf[1] = kind << 4 | keys.signing_id() & 0x0F;
+    buf[1] = kind << 4 | key.id() & 0x0F;
     buf[2..5].copy_from_slice(&three_bytes(header.boot.value()));
     buf[5..9].copy_from_slice(&header.seq.to_le_bytes());
-    keys.seal(buf, HEADER_LEN + body_len).expect("MAX_FRAME holds every tag")
+    key.seal(buf, HEADER_LEN + body_len).expect("MAX_FRAME holds every tag")
 }
 
 /// A frame whose tag and version are right: its header is to be believed, its body not yet read.
@@ -490,15 +463,19 @@ impl Opened<'_> {
     /// [`Reject::Decode`], [`Reject::Trailing`] or [`Reject::Meaning`].
     #[inline(never)] // Its temporaries are large, and gone when the message is processed.
     pub fn message(&self) -> Result<Message, Reject> {
-        match self.kind {
-            KIND_STATUS => Ok(Message::Status(decode::<PackedStatus>(self.body)?.unpack()?)),
-            KIND_HELLO => Ok(Message::Hello(decode::<PackedHello>(self.body)?.unpack(None)?)),
-            KIND_HELLO_FOR_ARBITER => {
-                let (hello, tail) = decode::<(PackedHello, PackedForArbiter)>(self.body)?;
-                Ok(Message::Hello(hello.unpack(Some(tail.unpack()?))?))
+        let mut from = Reader::new(self.body);
+        let status = Status::read(&mut from);
+        let message = match self.kind {
+            KIND_STATUS => Message::Status(status),
+            KIND_HELLO | KIND_HELLO_FOR_ARBITER => {
+                let for_arbiter = self.kind == KIND_HELLO_FOR_ARBITER;
+                let hello = Hello::read_rest(status, for_arbiter, &mut from);
+                Message::Hello(hello.ok_or(Reject::Decode)?)
             }
-            _ => Err(Reject::Decode),
-        }
+            _ => return Err(Reject::Decode),
+        };
+        from.end()?;
+        Ok(message)
     }
 }
 
@@ -509,14 +486,6 @@ const fn three_bytes(value: u32) -> [u8; 3] {
 
 const fn from_three([low, middle, high]: [u8; 3]) -> u32 {
     u32::from_le_bytes([low, middle, high, 0])
-}
-
-fn decode<'f, T: Deserialize<'f>>(body: &'f [u8]) -> Result<T, Reject> {
-    match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err(Reject::Trailing),
-        Err(_) => Err(Reject::Decode),
-    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,33 @@ use heapless::Vec;
 
 use super::{Answer, Ask, Challenge, MAX_SECRET};
 use crate::id::Voter;
-use crate::wire::MAX_FRAME;
+use crate::wire::fields::{Reader, Writer, packed};
 use crate::wire::message::arbiter::{LineShown, ResetReason};
 
+/// A list that later versions add to, with a member for what this program doesn't know.
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $member:ident = $number:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        pub enum $name {
+            $($(#[$of])* $member = $number,)*
+        }
+
+        impl $name {
+            const fn from_code(code: u8) -> Self {
+                match code {
+                    $($number => Self::$member,)*
+                    _ => Self::Unknown,
+                }
+            }
+        }
+    };
+}
+
+numbered! {
 /// On what a dongle's program runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Board {
+Board {
     /// A process of the namespace rig.
     Host = 0,
     /// Stellaris' evaluation board, as QEMU emulates it.
@@ -20,6 +41,7 @@ pub enum Board {
     NucleoL476rg = 3,
     /// One that this program doesn't know.
     Unknown = 255,
+}
 }
 
 /// Who a dongle is, and how it is.
@@ -99,9 +121,9 @@ pub enum TestState {
     Failed = 3,
 }
 
+numbered! {
 /// Why something was not done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
+Refusal {
     /// It must be signed.
     NotSigned = 1,
     /// The challenge is not the present one.
@@ -129,10 +151,11 @@ pub enum Refusal {
     /// A time is out of range.
     OutOfRange = 13,
 }
+}
 
+numbered! {
 /// What happened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Note {
+Note {
     /// A life began; `arg` is its number.
     Began = 1,
     /// A node was heard (`arg` bit 8) or fell silent; bits 0–7: 0 is A, 1 is B.
@@ -157,6 +180,7 @@ pub enum Note {
     Tested = 11,
     /// One that this program doesn't know.
     Unknown = 255,
+}
 }
 
 /// One event.
@@ -189,35 +213,14 @@ pub struct SelfTest {
     pub port_failures: u32,
 }
 
-/// Writes fields one after the other. What finds no room is left out: a test holds the longest against the room.
-pub(super) struct Writer<'b> {
-    pub(super) buf: &'b mut [u8; MAX_FRAME],
-    pub(super) at: usize,
-}
-
 impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        if let Some(room) = self.buf.get_mut(self.at..self.at + bytes.len()) {
-            room.copy_from_slice(bytes);
-            self.at += bytes.len();
-        }
-    }
-
-    fn u8(&mut self, value: u8) {
-        self.put(&[value]);
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.put(&value.to_le_bytes());
-    }
-
-    pub(super) fn challenge(&mut self, challenge: &Challenge) {
+    pub(in crate::wire) fn challenge(&mut self, challenge: &Challenge) {
         for number in [challenge.id, challenge.boot, challenge.token] {
             self.u32(number);
         }
     }
 
-    pub(super) fn ask(&mut self, ask: &Ask) {
+    pub(in crate::wire) fn ask(&mut self, ask: &Ask) {
         match ask {
             Ask::Identify => self.u8(0),
             Ask::SetKey { key, signs, crc, number, secret } => {
@@ -241,7 +244,7 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn answer(&mut self, answer: &Answer) {
+    pub(in crate::wire) fn answer(&mut self, answer: &Answer) {
         match answer {
             Answer::Identity(identity) => self.identity(identity),
             Answer::Done { token } => {
@@ -263,10 +266,10 @@ impl Writer<'_> {
                 }
             }
             Answer::SelfTest(found) => {
-                let sound = u8::from(found.store) | u8::from(found.crypto) << 1;
-                let at_rest = found.outputs_at_rest.map(u8::from);
-                let levels = two(found.line_high) | two(found.sense_high) << 4;
-                self.put(&[4, sound | at_rest[0] << 2 | at_rest[1] << 3, levels]);
+                let [a, b] = found.outputs_at_rest;
+                self.u8(4);
+                self.u8(packed(&[found.store, found.crypto, a, b]));
+                self.u8(two(found.line_high) | two(found.sense_high) << 4);
                 self.u32(found.longest_turn_us);
                 self.u32(found.port_failures);
             }
@@ -278,7 +281,7 @@ impl Writer<'_> {
         self.challenge(&identity.challenge);
         self.put(&identity.firmware);
         self.put(&[identity.board as u8, identity.port]);
-        self.put(&identity.keys.to_le_bytes());
+        self.u16(identity.keys);
         self.put(&[identity.signing.unwrap_or(u8::MAX), identity.reset as u8]);
         self.u32(identity.uptime_s);
         let [a, b] = identity.lines.map(|line| line as u8);
@@ -290,132 +293,122 @@ impl Writer<'_> {
     }
 
     fn settings(&mut self, settings: &Settings) {
-        self.put(&settings.pulse_ms.to_le_bytes());
+        self.u16(settings.pulse_ms);
         self.u32(settings.watchdog_ms);
     }
 }
 
 /// Two inputs in four bits: wired, high.
 fn two([a, b]: [Option<bool>; 2]) -> u8 {
-    let bits = |input: Option<bool>| u8::from(input.is_some()) | u8::from(input == Some(true)) << 1;
-    bits(a) | bits(b) << 2
+    packed(&[a.is_some(), a == Some(true), b.is_some(), b == Some(true)])
 }
 
 fn from_two(bits: u8) -> [Option<bool>; 2] {
     [bits, bits >> 2].map(|bits| (bits & 1 != 0).then_some(bits & 2 != 0))
 }
 
-/// Reads fields one after the other. What lies behind the last is a later version's.
-pub(super) struct Reader<'f>(pub(super) &'f [u8]);
-
+/// What lies behind the last field is a later version's.
 impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*bytes)
+    pub(in crate::wire) fn challenge(&mut self) -> Challenge {
+        Challenge { id: self.u32(), boot: self.u32(), token: self.u32() }
     }
 
-    fn u8(&mut self) -> Option<u8> {
-        self.take().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    pub(super) fn challenge(&mut self) -> Option<Challenge> {
-        Some(Challenge { id: self.u32()?, boot: self.u32()?, token: self.u32()? })
-    }
-
-    pub(super) fn ask(&mut self) -> Option<Ask> {
-        Some(match self.u8()? {
-            0 => Ask::Identify,
-            1 => {
-                let [key, flags] = self.take()?;
-                let number = self.u32()?;
-                let len = usize::from(self.u8()?);
-                let secret = Vec::from_slice(self.0.get(..len)?).ok()?;
-                debug_assert!(secret.len() <= MAX_SECRET);
-                let (signs, crc) = (flags & 1 != 0, flags & 2 != 0);
-                Ask::SetKey { key, signs, crc, number, secret }
-            }
-            2 => Ask::DropKey { key: self.u8()? },
-            3 => Ask::TestLine { node: Voter::from_code(self.u8()?)? },
-            4 => Ask::Trace { after: self.u32()? },
-            5 => Ask::SelfTest,
-            6 => Ask::Settings(self.settings()?),
-            _ => Ask::Unknown,
+    /// Breaks on what is no node.
+    fn node(&mut self, code: u8) -> Voter {
+        Voter::from_code(code).unwrap_or_else(|| {
+            self.breaks();
+            Voter::A
         })
     }
 
-    pub(super) fn answer(&mut self) -> Option<Answer> {
-        Some(match self.u8()? {
-            0 => Answer::Identity(self.identity()?),
-            1 => Answer::Done { token: self.u32()? },
+    pub(in crate::wire) fn ask(&mut self) -> Ask {
+        match self.u8() {
+            0 => Ask::Identify,
+            1 => {
+                let (key, flags, number) = (self.u8(), self.u8(), self.u32());
+                let (signs, crc) = (flags & 1 != 0, flags & 2 != 0);
+                Ask::SetKey { key, signs, crc, number, secret: self.secret() }
+            }
+            2 => Ask::DropKey { key: self.u8() },
+            3 => {
+                let code = self.u8();
+                Ask::TestLine { node: self.node(code) }
+            }
+            4 => Ask::Trace { after: self.u32() },
+            5 => Ask::SelfTest,
+            6 => Ask::Settings(self.settings()),
+            _ => Ask::Unknown,
+        }
+    }
+
+    fn secret(&mut self) -> Vec<u8, MAX_SECRET> {
+        let mut secret = Vec::new();
+        let len = self.u8();
+        for _ in 0..len {
+            let byte = self.u8();
+            if secret.push(byte).is_err() {
+                self.breaks();
+            }
+        }
+        secret
+    }
+
+    /// One that a later version gives is none.
+    pub(in crate::wire) fn answer(&mut self) -> Option<Answer> {
+        Some(match self.u8() {
+            0 => Answer::Identity(self.identity()),
+            1 => Answer::Done { token: self.u32() },
             2 => {
-                let why = refusal(self.u8()?);
-                Answer::Refused { token: self.u32()?, why }
+                let why = Refusal::from_code(self.u8());
+                Answer::Refused { token: self.u32(), why }
             }
             3 => {
-                let (newest, first, count) = (self.u32()?, self.u32()?, self.u8()?);
+                let (newest, first, count) = (self.u32(), self.u32(), self.u8());
                 let mut entries = Vec::new();
                 for _ in 0..count {
-                    let (at_ms, packed) = (self.u32()?, self.u32()?);
-                    let (what, arg) = (note((packed >> 24) as u8), packed & 0x00FF_FFFF);
-                    entries.push(Entry { at_ms, what, arg }).ok()?;
+                    let (at_ms, packed) = (self.u32(), self.u32());
+                    let what = Note::from_code((packed >> 24) as u8);
+                    entries.push(Entry { at_ms, what, arg: packed & 0x00FF_FFFF }).ok()?;
                 }
                 Answer::Trace { newest, first, entries }
             }
             4 => {
-                let [sound, levels] = self.take()?;
+                let (sound, levels) = (self.u8(), self.u8());
                 Answer::SelfTest(SelfTest {
                     store: sound & 1 != 0,
                     crypto: sound & 2 != 0,
                     outputs_at_rest: [sound & 4 != 0, sound & 8 != 0],
                     line_high: from_two(levels),
                     sense_high: from_two(levels >> 4),
-                    longest_turn_us: self.u32()?,
-                    port_failures: self.u32()?,
+                    longest_turn_us: self.u32(),
+                    port_failures: self.u32(),
                 })
             }
             _ => return None,
         })
     }
 
-    fn settings(&mut self) -> Option<Settings> {
-        let pulse_ms = self.take().map(u16::from_le_bytes)?;
-        Some(Settings { pulse_ms, watchdog_ms: self.u32()? })
+    fn settings(&mut self) -> Settings {
+        Settings { pulse_ms: self.u16(), watchdog_ms: self.u32() }
     }
 
-    fn identity(&mut self) -> Option<Identity> {
-        let challenge = self.challenge()?;
-        let firmware = self.take()?;
-        let [board, port] = self.take()?;
-        let keys = self.take().map(u16::from_le_bytes)?;
-        let [signing, reset] = self.take()?;
-        let uptime_s = self.u32()?;
-        let [feeds, lines, test] = self.take()?;
-        let line = |code: u8| match code & 0x0F {
-            1 => LineShown::Commissioned,
-            2 => LineShown::Miswired,
-            _ => LineShown::Untested,
-        };
+    fn identity(&mut self) -> Identity {
+        let challenge = self.challenge();
+        let firmware = self.bytes();
+        let (board, port, keys) = (self.u8(), self.u8(), self.u16());
+        let (signing, reset, uptime_s) = (self.u8(), self.u8(), self.u32());
+        let (feeds, lines, test) = (self.u8(), self.u8(), self.u8());
+        let line = |code: u8| LineShown::from_code(code & 0x0F).unwrap_or_default();
         let state = match test & 0x0F {
             1 => Some(TestState::UnderWay),
             2 => Some(TestState::Proved),
             3 => Some(TestState::Failed),
             _ => None,
         };
-        Some(Identity {
+        Identity {
             challenge,
             firmware,
-            board: match board {
-                0 => Board::Host,
-                1 => Board::Lm3s6965evb,
-                2 => Board::Rp2040Pico,
-                3 => Board::NucleoL476rg,
-                _ => Board::Unknown,
-            },
+            board: Board::from_code(board),
             port,
             keys,
             signing: (signing != u8::MAX).then_some(signing),
@@ -426,46 +419,10 @@ impl Reader<'_> {
             test: state
                 .zip(Voter::from_code(test >> 4))
                 .map(|(state, node)| TestShown { node, state }),
-            settings: self.settings(),
-        })
+            settings: (self.left().len() >= SETTINGS).then(|| self.settings()),
+        }
     }
 }
 
-const REFUSALS: [Refusal; 13] = [
-    Refusal::NotSigned,
-    Refusal::OldChallenge,
-    Refusal::NoKey,
-    Refusal::InUse,
-    Refusal::NotHeard,
-    Refusal::UnderWay,
-    Refusal::NoRoom,
-    Refusal::StoreFailed,
-    Refusal::WrongKey,
-    Refusal::NotANode,
-    Refusal::NoNumber,
-    Refusal::Unknown,
-    Refusal::OutOfRange,
-];
-
-fn refusal(code: u8) -> Refusal {
-    let found = REFUSALS.into_iter().find(|&refusal| refusal as u8 == code);
-    found.unwrap_or(Refusal::Unknown)
-}
-
-const NOTES: [Note; 11] = [
-    Note::Began,
-    Note::Heard,
-    Note::Forgot,
-    Note::Pulsed,
-    Note::Confirmed,
-    Note::Miswired,
-    Note::Stall,
-    Note::Rejected,
-    Note::Served,
-    Note::Refused,
-    Note::Tested,
-];
-
-fn note(code: u8) -> Note {
-    NOTES.into_iter().find(|&note| note as u8 == code).unwrap_or(Note::Unknown)
-}
+/// Bytes of [`Settings`].
+const SETTINGS: usize = 6;

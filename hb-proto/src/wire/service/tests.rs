@@ -121,9 +121,9 @@ fn an_identity_of_another_version_is_read() {
     let len = encode_answer::<16>(&older, None, &mut buf);
     assert_eq!(open_answer(&buf[..len], None), Ok((older, false)));
     let newest = Answer::Identity(identity);
-    let body = encode_answer::<16>(&newest, None, &mut buf) - CRC_TAG;
+    let body = encode_answer::<16>(&newest, None, &mut buf) - crate::wire::auth::CRC_TAG;
     buf[body..body + 3].fill(0xA5);
-    let len = seal_in_the_clear(&mut buf, body + 3).expect("room");
+    let len = IN_THE_CLEAR.seal(&mut buf, body + 3).expect("room");
     assert_eq!(open_answer(&buf[..len], None), Ok((newest, false)));
 }
 

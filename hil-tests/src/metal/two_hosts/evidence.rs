@@ -29,6 +29,9 @@ impl TwoHosts {
         fs::write(directory.join("lines"), cables(&self.config.lines)).map_err(told)?;
         let journal: String = self.journal().iter().map(|entry| format!("{entry:?}\n")).collect();
         fs::write(directory.join("journal"), journal).map_err(told)?;
+        if let Some(up) = &self.up {
+            up.capture.keep(directory).map_err(told)?;
+        }
         for machine in Machine::BOTH {
             let remote = &self.remotes[machine.index()];
             if !remote.is_on() {

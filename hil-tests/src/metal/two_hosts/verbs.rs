@@ -173,13 +173,15 @@ impl TwoHosts {
     fn daemon(&mut self, machine: Machine, word: &str) -> Done {
         let up = self.up()?;
         up.views[machine.index()] = None;
-        up.running[machine.index()] += i32::from(word == "start");
+        if word == "start" {
+            up.ends.started(machine);
+        }
         let order = json!({"do": "daemon", "word": word});
         self.remote(machine).order(order).map(drop).map_err(Cannot::Broken)
     }
 
     fn ends(&mut self, machine: Machine, word: &str, how: &'static str) -> Done {
-        self.up()?.expected_ends[machine.index()].push(how);
+        self.up()?.ends.expect(machine, how);
         self.daemon(machine, word)
     }
 

@@ -57,7 +57,7 @@ impl Bench {
             self.ports[machine.index()][network_index(one)] = Some(port);
             network.push((switch.clone(), port));
             let index = links::index(&rig_side(machine, one)).map_err(words)?;
-            self.capture.tap(machine, network_index(one), index).map_err(words)?;
+            self.capture.tap(Some(machine), network_index(one), index).map_err(words)?;
         }
         self.launched[machine.index()] = Some(std::time::Instant::now());
         let name = format!("{machine}.{}", self.lives[machine.index()]);

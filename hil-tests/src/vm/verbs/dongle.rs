@@ -8,7 +8,7 @@ use hb_proto::time::Duration;
 
 use super::super::bench::node;
 use super::Up;
-use crate::netns::observer::Clock;
+use crate::chronicle::Clock;
 use crate::netns::verbs::{broken, missing};
 use crate::scenario::cluster::Machine;
 use crate::scenario::rig::{Cannot, Done};

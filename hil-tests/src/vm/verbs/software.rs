@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::image::Image;
 use super::Up;
-use crate::netns::observer::Clock;
+use crate::chronicle::Clock;
 use crate::netns::verbs::broken;
 use crate::scenario::cluster::Machine;
 use crate::scenario::rig::{Cannot, Done};
@@ -37,7 +37,7 @@ impl Up {
     /// Leave, exchange, start. Returns when the daemon is started.
     pub(super) fn upgrade(&mut self, clock: Clock, at: Machine) -> Done {
         let bytes = next(self.bench.image()).map_err(Cannot::Broken)?;
-        self.expected_ends[at.index()].push("code 0");
+        self.ends.expect(at, "code 0");
         self.daemon(at, "terminate")?;
         let deadline = clock.now() + super::super::bench::PATIENCE.into();
         while self.daemon_runs(at) {

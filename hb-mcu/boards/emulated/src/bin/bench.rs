@@ -1,12 +1,12 @@
-//! `cargo xtask bench dongle`: what the dongle adds to a wire, and what its longest turn costs.
+//! `cargo xtask bench dongle`: what the dongle adds to a wire, and what a frame costs.
 //!
 //! Two measures on the emulated board, for two questions:
 //!
 //! - *Latency*: frames pass the dongle and, by turns, a plain wire: a pair of sockets, read the same way. Emulated
 //!   UARTs have no speed, so a frame's own time on the line is in neither; both contain what this host takes to wake
 //!   somebody. The difference is the dongle's, with QEMU's own time on top.
-//! - *Instructions*: QEMU counts them (`-icount`), and the chip's clock goes by that count. What the firmware tells
-//!   as its longest turn is then a number of instructions, whatever the host does.
+//! - *Instructions* ([`emulated::frames`]): from the interrupt that takes a frame's last byte until all that follows from
+//!   it is done and the program sleeps, for every kind of frame; and a life's start apart from that.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,8 +14,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use emulated::frames::{self, Costs};
 use emulated::{Board, Firmware, Line, Pair, Supply, firmware, provision};
-use hb_proto::wire::service::{Answer, Ask};
 
 /// Frames that are measured in each direction, and on the plain wire.
 const FRAMES: usize = 400;
@@ -23,8 +23,6 @@ const FRAMES: usize = 400;
 const EVERY: Duration = Duration::from_millis(23);
 /// What forwarding may add where the output is idle (protocol.md, "The arbiter").
 const ALLOWED: Duration = Duration::from_millis(1);
-/// `-icount shift=`: one instruction takes 2⁵ ns of the chip's time.
-const SHIFT: u32 = 5;
 
 fn main() -> ExitCode {
     let elf = match firmware(Firmware::Shipped) {
@@ -35,13 +33,18 @@ fn main() -> ExitCode {
         }
     };
     let (mut plain, mut passed, lost) = latency(&elf);
-    let turns = [("a pair that works", 0), ("both lines full, valid frames", 1), ("garbage", 2)]
-        .map(|(what, load)| (what, longest_turn(&elf, load)));
+    let costs = match firmware(Firmware::Faults) {
+        Ok(elf) => frames::measure(&elf),
+        Err(reason) => {
+            eprintln!("bench dongle: {reason}");
+            return ExitCode::from(2);
+        }
+    };
     plain.sort_unstable();
     passed.sort_unstable();
     let added = at(&passed, 50).saturating_sub(at(&plain, 50));
     let kept = added <= ALLOWED && lost == 0;
-    let report = report(&plain, &passed, lost, added, &turns, kept);
+    let report = report(&plain, &passed, lost, added, &costs, kept);
     print!("{report}");
     let file =
         format!("docs/validation/runs/{}-dongle.md", said("date", &["-u", "+%Y-%m-%d-%H%M"]));
@@ -98,54 +101,17 @@ fn transit(lines: &mut [Line; 2], from: usize, to: usize, frame: &[u8]) -> Optio
     None
 }
 
-/// Instructions of the longest turn under a load, interrupts included, once what there is to store is stored: writing
-/// to a board's memory is the board's affair.
-fn longest_turn(elf: &Path, load: u8) -> u64 {
-    let supply = Supply::new(&format!("turn{load}"));
-    let mut board = Board::on(elf, &supply);
-    provision(&mut board.lines[0]);
-    let mut pair = Pair::new();
-    pair.run(&mut board, Duration::from_secs(2));
-    drop(board);
-    let icount = format!("shift={SHIFT},sleep=on");
-    let mut board = Board::with(elf, &supply, &["-icount", &icount]);
-    pair.run(&mut board, Duration::from_secs(2));
-    // What is measured begins with the last self-test.
-    pair.ask(&mut board, 0, &Ask::SelfTest);
-    let noise: Vec<u8> = (0..24_u32).map(|at| ((at * 7919) >> 3) as u8 | 1).chain([0]).collect();
-    for number in 0..600 {
-        match load {
-            0 => {}
-            1 => {
-                for which in [0, 1] {
-                    let frame = pair.nodes[which].frame(number % 10 == 0);
-                    board.lines[which].send(&frame);
-                    let frames = board.lines[which].frames();
-                    pair.nodes[which].hear(&frames);
-                }
-            }
-            _ => board.lines.iter_mut().for_each(|line| line.send_bytes(&noise)),
-        }
-        board.wait(Duration::from_millis(3));
-    }
-    pair.run(&mut board, Duration::from_secs(1));
-    match pair.ask(&mut board, 0, &Ask::SelfTest) {
-        Answer::SelfTest(found) => (u64::from(found.longest_turn_us) * 1000) >> SHIFT,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn report(
     plain: &[Duration],
     passed: &[Duration],
     lost: usize,
     added: Duration,
-    turns: &[(&str, u64)],
+    costs: &Costs,
     kept: bool,
 ) -> String {
     let mut text = String::new();
     let mut line = |words: String| text.write_str(&(words + "\n")).expect("a String takes all");
-    line("# Forwarding through the dongle, and its longest turn\n".into());
+    line("# Forwarding through the dongle, and what a frame costs\n".into());
     let commit = said("git", &["describe", "--always", "--dirty", "--abbrev=12"]);
     let qemu = said("qemu-system-arm", &["--version"]);
     line(format!("{}. commit {commit}.", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])));
@@ -167,12 +133,23 @@ fn report(
         ms(added),
         if kept { "kept" } else { "NOT KEPT" }
     ));
-    line("Instructions of the longest turn (Cortex-M3, counted by QEMU; both ports, interrupts included):\n".into());
-    line("| load | instructions | at 50 MHz, one each cycle |".into());
+    line("Instructions (Cortex-M3, counted by QEMU) from the interrupt that takes a frame's last byte until what follows".into());
+    line("from it is decided, stored, handed over, and the program sleeps; the worst of each kind:\n".into());
+    line("| frame | instructions | at 50 MHz, one each cycle |".into());
     line("|---|--:|--:|".into());
-    for (what, count) in turns {
+    let mut row = |what: &str, count: u64| {
         line(format!("| {what} | {count} | {} ms |", ms(Duration::from_nanos(count * 20))));
+    };
+    for cost in &costs.frames {
+        let memory = if cost.stores { ", with the board's EEPROM" } else { "" };
+        row(&format!("{}{memory}", cost.kind), cost.instructions);
     }
+    for (stores, what) in [(false, "**worst frame**"), (true, "**worst with the EEPROM**")] {
+        if let Some(worst) = costs.worst(stores) {
+            row(&format!("{what}: {}", worst.kind), worst.instructions);
+        }
+    }
+    row("**start of a life**, until it first sleeps", costs.start);
     text
 }
 

@@ -14,16 +14,18 @@
 //!
 //! 45 in all, whatever the values; 48 are allowed.
 
+use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Echo, GroupState, GroupStates, Header, MIN_VERSION, Opened, Status, decode, from_three,
-    pack_echoes, seal, three_bytes, unpack_echoes,
+    Echo, GroupState, GroupStates, Header, MIN_VERSION, Opened, Status, read_28_bits, seal,
+    write_28_bits,
 };
 use crate::config::MAX_GROUPS;
 use crate::id::{BootId, GroupId, Voter};
 use crate::time::Duration;
-use crate::wire::auth::KeyRing;
+use crate::wire::auth::{Key, KeyRing};
+use crate::wire::fields::{Reader, Writer, packed};
 use crate::wire::{MAX_FRAME, Reject};
 
 const KIND_STATUS: u8 = 3;
@@ -70,10 +72,22 @@ impl Shown {
 }
 
 /// What is shown for all groups, two bits each.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Promisees([u8; MAX_GROUPS / 4]);
 
 impl Promisees {
+    /// From [`Promisees::bytes`].
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; MAX_GROUPS / 4]) -> Self {
+        Self(bytes)
+    }
+
+    /// As they travel: the first group in the lowest bits of the first byte.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; MAX_GROUPS / 4] {
+        self.0
+    }
+
     /// What is shown for one group; nothing beyond the last.
     #[must_use]
     pub fn shown(&self, group: GroupId) -> Shown {
@@ -132,6 +146,19 @@ pub enum LineShown {
     Miswired = 2,
 }
 
+impl LineShown {
+    /// From what it is as a number.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Untested),
+            1 => Some(Self::Commissioned),
+            2 => Some(Self::Miswired),
+            _ => None,
+        }
+    }
+}
+
 /// One node, as the arbiter sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct NodeSeen {
@@ -169,41 +196,41 @@ impl NodeSeen {
         tens.and_then(|tens| u8::try_from(tens).ok()).unwrap_or(u8::MAX)
     }
 
-    fn pack(&self) -> PackedNode {
-        let flags =
-            [(HEARD, self.heard), (DIRECT, self.direct), (ARMED, self.armed), (FEEDS, self.feeds)];
-        let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
-        PackedNode {
-            boot: three_bytes(self.boot.map_or(0, BootId::value)),
-            silent_10ms: self.silent_10ms,
-            flags: set | (self.fence as u8) << FENCE_SHIFT | (self.line as u8) << LINE_SHIFT,
-        }
+    #[inline(never)]
+    fn flags(&self) -> u8 {
+        let flags = packed(&[self.heard, self.direct, self.armed, self.feeds]);
+        flags | (self.fence as u8) << FENCE_SHIFT | (self.line as u8) << LINE_SHIFT
     }
-}
 
-impl PackedNode {
-    fn unpack(&self) -> Result<NodeSeen, Reject> {
-        let has = |bit| self.flags & bit != 0;
-        Ok(NodeSeen {
-            boot: BootId::new(from_three(self.boot)),
-            silent_10ms: self.silent_10ms,
+    /// What of it nodes should know at once when it changes.
+    pub(crate) fn news(&self) -> u8 {
+        self.flags() & !(ARMED | FEEDS)
+    }
+
+    fn write(&self, to: &mut Writer<'_>) {
+        to.u24(self.boot.map_or(0, BootId::value));
+        to.u8(self.silent_10ms);
+        to.u8(self.flags());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let (boot, silent_10ms, flags) = (BootId::new(from.u24()), from.u8(), from.u8());
+        let has = |bit| flags & bit != 0;
+        Self {
+            boot,
+            silent_10ms,
             heard: has(HEARD),
             direct: has(DIRECT),
             armed: has(ARMED),
             feeds: has(FEEDS),
-            fence: match self.flags >> FENCE_SHIFT & 3 {
-                0 => FenceShown::None,
-                1 => FenceShown::Sent,
-                2 => FenceShown::Confirmed,
-                _ => return Err(Reject::Meaning),
-            },
-            line: match self.flags >> LINE_SHIFT {
-                0 => LineShown::Untested,
-                1 => LineShown::Commissioned,
-                2 => LineShown::Miswired,
-                _ => return Err(Reject::Meaning),
-            },
-        })
+            fence: from.meant(match flags >> FENCE_SHIFT & 3 {
+                0 => Some(FenceShown::None),
+                1 => Some(FenceShown::Sent),
+                2 => Some(FenceShown::Confirmed),
+                _ => None,
+            }),
+            line: from.meant(LineShown::from_code(flags >> LINE_SHIFT)),
+        }
     }
 }
 
@@ -246,10 +273,12 @@ impl ResetReason {
     }
 }
 
-const OFF_SCHEDULE: u8 = 1 << 4;
+const FLAGS_SHIFT: u8 = 4;
+const OFF_SCHEDULE: u8 = 1 << FLAGS_SHIFT;
 /// Of A; the next bit is B's.
 const WANTS_HELLO: u8 = 1 << 5;
 const WANTS_HELLO_OF_B: u8 = 1 << 6;
+const ALL_FLAGS: u8 = 0x0F | OFF_SCHEDULE | WANTS_HELLO | WANTS_HELLO_OF_B;
 
 /// The arbiter's heartbeat.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -354,54 +383,31 @@ impl ArbiterMessage {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct PackedNode {
-    boot: [u8; 3],
-    silent_10ms: u8,
-    flags: u8,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PackedStatus {
-    echoes: [u8; 7],
-    promisees: Promisees,
-    nodes: [PackedNode; 2],
-    uptime_s: [u8; 4],
-    flags: u8,
-}
-
-impl From<&ArbiterStatus> for PackedStatus {
-    fn from(status: &ArbiterStatus) -> Self {
-        let flags = [
-            (OFF_SCHEDULE, status.off_schedule),
-            (WANTS_HELLO, status.wants_hello[0]),
-            (WANTS_HELLO_OF_B, status.wants_hello[1]),
-        ];
-        let set = flags.iter().filter(|(_, on)| *on).fold(0, |set, (bit, _)| set | bit);
-        Self {
-            echoes: pack_echoes(status.echoes.map(Echo::bits)),
-            promisees: status.promisees,
-            nodes: [status.nodes[0].pack(), status.nodes[1].pack()],
-            uptime_s: status.uptime_s.to_le_bytes(),
-            flags: status.reset as u8 | set,
-        }
+impl ArbiterStatus {
+    fn write(&self, to: &mut Writer<'_>) {
+        let [a, b] = self.wants_hello;
+        write_28_bits(self.echoes.map(Echo::bits), to);
+        to.put(&self.promisees.0);
+        self.nodes.iter().for_each(|node| node.write(to));
+        to.u32(self.uptime_s);
+        to.u8(self.reset as u8 | packed(&[self.off_schedule, a, b]) << FLAGS_SHIFT);
     }
-}
 
-impl PackedStatus {
-    fn unpack(&self) -> Result<ArbiterStatus, Reject> {
-        if self.flags & !(0x0F | OFF_SCHEDULE | WANTS_HELLO | WANTS_HELLO_OF_B) != 0 {
-            return Err(Reject::Meaning);
+    fn read(from: &mut Reader<'_>) -> Self {
+        let echoes = read_28_bits(from).map(Echo::from_bits);
+        let promisees = Promisees(from.bytes());
+        let nodes = [NodeSeen::read(from), NodeSeen::read(from)];
+        let (uptime_s, flags) = (from.u32(), from.u8());
+        from.meant((flags & !ALL_FLAGS == 0).then_some(()));
+        Self {
+            echoes,
+            promisees,
+            nodes,
+            uptime_s,
+            reset: from.meant(ResetReason::from_code(flags & 0x0F)),
+            off_schedule: flags & OFF_SCHEDULE != 0,
+            wants_hello: [WANTS_HELLO, WANTS_HELLO_OF_B].map(|bit| flags & bit != 0),
         }
-        Ok(ArbiterStatus {
-            echoes: unpack_echoes(self.echoes).map(Echo::from_bits),
-            promisees: self.promisees,
-            nodes: [self.nodes[0].unpack()?, self.nodes[1].unpack()?],
-            uptime_s: u32::from_le_bytes(self.uptime_s),
-            reset: ResetReason::from_code(self.flags & 0x0F).ok_or(Reject::Meaning)?,
-            off_schedule: self.flags & OFF_SCHEDULE != 0,
-            wants_hello: [WANTS_HELLO, WANTS_HELLO_OF_B].map(|bit| self.flags & bit != 0),
-        })
     }
 }
 
@@ -431,19 +437,52 @@ pub fn encode_in<const N: usize>(
     keys: &KeyRing<N>,
     buf: &mut [u8; MAX_FRAME],
 ) -> usize {
-    let body = &mut buf[super::HEADER_LEN..];
-    let (kind, written) = match message {
-        ArbiterMessage::Status(status) => {
-            (KIND_STATUS, postcard::to_slice(&PackedStatus::from(status), body))
-        }
-        ArbiterMessage::Hello(hello) => {
-            let packed = (PackedStatus::from(&hello.status), hello.settings);
-            (KIND_HELLO, postcard::to_slice(&packed, body))
-        }
+    let settings = match message {
+        ArbiterMessage::Status(_) => None,
+        ArbiterMessage::Hello(hello) => Some(&hello.settings),
     };
-    let len = written.expect("MAX_FRAME holds every body").len();
-    let len = super::append_invented(version, kind == KIND_HELLO, len, buf);
-    seal(version, header, kind, len, keys, buf)
+    Body::new(message.status(), settings).encode_in(version, header, keys.signing(), buf)
+}
+
+/// Longest body: a hello's.
+const MAX_BODY: usize = 26 + 2 + 4 * 5 + 2 + 8;
+
+/// An arbiter's status or hello, written already: the same for both ports.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Body {
+    kind: u8,
+    bytes: Vec<u8, MAX_BODY>,
+}
+
+impl Body {
+    /// Of a status, or with settings of a hello.
+    pub(crate) fn new(status: &ArbiterStatus, settings: Option<&ArbiterSettings>) -> Self {
+        let mut bytes = Vec::new();
+        // As long as it can be.
+        let _ = bytes.resize_default(MAX_BODY);
+        let mut to = Writer { buf: &mut bytes, at: 0 };
+        status.write(&mut to);
+        if let Some(settings) = settings {
+            to.postcard(settings);
+        }
+        let len = to.at;
+        bytes.truncate(len);
+        Self { kind: if settings.is_some() { KIND_HELLO } else { KIND_STATUS }, bytes }
+    }
+
+    /// The frame around it; its length.
+    pub(crate) fn encode_in(
+        &self,
+        version: u8,
+        header: &Header,
+        key: &Key,
+        buf: &mut [u8; MAX_FRAME],
+    ) -> usize {
+        let len = self.bytes.len();
+        buf[super::HEADER_LEN..][..len].copy_from_slice(&self.bytes);
+        let len = super::append_invented(version, self.kind == KIND_HELLO, len, buf);
+        seal(version, header, self.kind, len, key, buf)
+    }
 }
 
 impl Opened<'_> {
@@ -452,17 +491,19 @@ impl Opened<'_> {
     /// # Errors
     /// [`Reject::Decode`], [`Reject::Trailing`] or [`Reject::Meaning`].
     pub fn arbiter_message(&self) -> Result<ArbiterMessage, Reject> {
-        match self.kind {
-            KIND_STATUS => Ok(ArbiterMessage::Status(decode::<PackedStatus>(self.body)?.unpack()?)),
+        let mut from = Reader::new(self.body);
+        let status = ArbiterStatus::read(&mut from);
+        let message = match self.kind {
+            KIND_STATUS => ArbiterMessage::Status(status),
             KIND_HELLO => {
-                let (status, settings) = decode::<(PackedStatus, ArbiterSettings)>(self.body)?;
-                if settings.id == 0 {
-                    return Err(Reject::Meaning);
-                }
-                Ok(ArbiterMessage::Hello(ArbiterHello { status: status.unpack()?, settings }))
+                let settings: ArbiterSettings = from.postcard().ok_or(Reject::Decode)?;
+                from.meant((settings.id != 0).then_some(()));
+                ArbiterMessage::Hello(ArbiterHello { status, settings })
             }
-            _ => Err(Reject::Decode),
-        }
+            _ => return Err(Reject::Decode),
+        };
+        from.end()?;
+        Ok(message)
     }
 }
 

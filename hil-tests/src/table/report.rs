@@ -74,11 +74,21 @@ pub fn summary(rows: &[Row]) -> String {
     let two = rows.iter().filter(|row| row.two_holders.is_some()).count();
     let wrong = rows.iter().filter(|row| row.wrong.is_some()).count();
     let nobody = rows.iter().filter(|row| row.holder == "nobody").count();
-    format!(
+    let mut text = format!(
         "{} cases, {wrong} not as the table says, {two} with two holders; nobody served in the end in {nobody} \
          where nobody may",
         rows.len()
-    )
+    );
+    let traced: Vec<_> = rows.iter().filter_map(|row| row.resets).collect();
+    if !traced.is_empty() {
+        let (pins, own) = traced.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let _ = write!(
+            text,
+            "; machines were reset {pins} times by a pin of the dongle, each with the write that did it, and {own} times by \
+             their own watchdogs"
+        );
+    }
+    text
 }
 
 #[cfg(test)]
@@ -94,6 +104,7 @@ mod tests {
             outage_ms: 9,
             budget_ms: Some(0),
             mended_ms: 700,
+            resets: None,
             two_holders: None,
             wrong: None,
         };
@@ -107,6 +118,8 @@ mod tests {
         assert!(singles(&rows).contains("| dongle removed | linuxha1 | 9 | none | 700 |"));
         assert!(pairs(&rows).contains("| dongle removed | network cut **WRONG** | linuxha1 | 9 |"));
         assert!(pairs(&rows).contains("1 with two at any time, 1 not as reckoned"));
+        let traced = Row { resets: Some((2, 1)), ..rows[0].clone() };
+        assert!(summary(&[traced]).ends_with("2 times by a pin of the dongle, each with the write that did it, and 1 times by their own watchdogs"));
         assert!(summary(&rows).starts_with("2 cases, 1 not as the table says, 1 with two holders"));
     }
 }

@@ -1,47 +1,38 @@
 //! Both UARTs and the alarm, served by interrupts: no byte is lost while the program does something else.
 
-use hb_board::Register;
+pub use hb_board::UartPort;
 use hb_board::pl011::Pl011;
-use hb_mcu::{Ring, RingPort};
+use hb_board::{Register, Rings, are_idle};
 
 use crate::parts;
 
-/// What arrives in 22 ms at 115200 bit/s: longer than any turn.
-const ROOM: usize = 256;
-/// What the program adds to while it is sent, some 500 µs apart; the rest waits in [`hb_mcu`]'s own queue.
-const GOING: usize = 64;
-
-static CAME: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
-static GOES: [Ring<GOING>; 2] = [const { Ring::new() }; 2];
+static RINGS: [Rings; 2] = [const { Rings::new() }; 2];
 
 // SAFETY: the PL011s of this chip (data sheet, 2.2).
 const UARTS: [Pl011; 2] =
     unsafe { [Pl011(Register::at(0x4003_4000)), Pl011(Register::at(0x4003_8000))] };
 
 /// 115200 bit/s at 125 MHz: 125,000,000 / (16 × 115,200) = 67 + 52/64.
-pub fn open() -> [RingPort<ROOM, GOING>; 2] {
+pub fn open() -> [UartPort; 2] {
     for uart in UARTS {
         uart.open(67, 52);
     }
     parts::enable_interrupts();
     // The handler writes a frame's first byte, too: it is called for it.
-    [
-        RingPort::new(&CAME[0], &GOES[0], || parts::pend(20)),
-        RingPort::new(&CAME[1], &GOES[1], || parts::pend(21)),
-    ]
+    [RINGS[0].port(|| parts::pend(20)), RINGS[1].port(|| parts::pend(21))]
 }
 
 /// Nothing has come that was not taken.
 pub fn is_idle() -> bool {
-    CAME.iter().all(Ring::is_empty)
+    are_idle(&RINGS)
 }
 
 extern "C" fn uart0() {
-    UARTS[0].serve(&CAME[0], &GOES[0]);
+    UARTS[0].serve(&RINGS[0]);
 }
 
 extern "C" fn uart1() {
-    UARTS[1].serve(&CAME[1], &GOES[1]);
+    UARTS[1].serve(&RINGS[1]);
 }
 
 extern "C" fn alarm() {

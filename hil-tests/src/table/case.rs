@@ -53,6 +53,10 @@ pub struct Row {
     pub budget_ms: Option<u64>,
     /// From the last mending until A served again.
     pub mended_ms: u64,
+    /// Resets of machines meanwhile: how many by a pin of an emulated dongle, each with its write, and how many by the
+    /// machines' own watchdogs. `None` where no trace of pins exists.
+    #[serde(default)]
+    pub resets: Option<(usize, usize)>,
     /// Two machines had the address at once: when, in milliseconds of the rig. Never, if all is well.
     pub two_holders: Option<u64>,
     /// What was wrong; nothing, if all is well.
@@ -104,6 +108,7 @@ impl Case {
             outage_ms: 0,
             budget_ms: None,
             mended_ms: 0,
+            resets: None,
             two_holders: None,
             wrong: None,
         }
@@ -125,14 +130,14 @@ impl Case {
                 strike(s, second)?;
             }
             Some((Gap::Settled, second)) => {
-                outcome(s, alone.wreck().somebody_serves())?;
+                outcome(s, &alone)?;
                 row.outage_ms = dark(s, began)?;
                 strike(s, second)?;
             }
             None => {}
         }
         let serves = self.wreck().somebody_serves();
-        row.holder = outcome(s, serves)?.map_or("nobody", Machine::name).to_owned();
+        row.holder = outcome(s, self)?.map_or("nobody", Machine::name).to_owned();
         if serves {
             row.outage_ms = dark(s, began)?;
         }
@@ -145,8 +150,24 @@ impl Case {
         }
         one_holder(s, began, &mut row)?;
         row.mended_ms = self.mend(s, serves)?;
+        row.resets = s.rig().resets_by_pin(began);
         one_holder(s, began, &mut row)?;
         Ok(row)
+    }
+
+    /// For how long a machine may answer that will not in the end. Whoever hangs is silent for deadtime before anything
+    /// happens; then the dongle resets it, or, where that is broken, too, its own watchdog does.
+    fn undecided(&self, s: &Scenario<'_>) -> Duration {
+        let deadtime = s.cluster().timing.deadtime;
+        let hangs =
+            |fault: &Fault| fault.strikes.iter().any(|verb| matches!(verb, Verb::StopDaemon(_)));
+        if !self.faults().any(hangs) {
+            return deadtime;
+        }
+        let fenced =
+            self.second.is_none() && s.cluster().arbiter.is_some_and(|one| one.reset_lines);
+        let watchdog = Duration::from_secs(s.cluster().watchdog_s.unwrap_or(0).into());
+        if fenced { deadtime.times(3) } else { deadtime.max(watchdog) }
     }
 
     const fn first_alone(&self) -> Self {
@@ -213,7 +234,8 @@ fn dark(s: &mut Scenario<'_>, from: Instant) -> Result<u64, Stop> {
 }
 
 /// Waits for what must come out, and that it lasts: who serves, by the client's word.
-fn outcome(s: &mut Scenario<'_>, serves: bool) -> Result<Option<Machine>, Stop> {
+fn outcome(s: &mut Scenario<'_>, case: &Case) -> Result<Option<Machine>, Stop> {
+    let serves = case.wreck().somebody_serves();
     let limit = patience(s);
     let deadline = s.now() + limit;
     let (mut seen, mut since) = (answering(s), s.now());
@@ -222,10 +244,8 @@ fn outcome(s: &mut Scenario<'_>, serves: bool) -> Result<Option<Machine>, Stop> 
         if who != seen {
             (seen, since) = (who, now);
         }
-        // Whoever still serves without a vote is on its way out; whoever hangs is silent for deadtime before
-        // anything happens, and its machine's watchdog comes last.
-        let watchdog = Duration::from_secs(s.cluster().watchdog_s.unwrap_or(0).into());
-        let held = s.cluster().timing.deadtime.max(watchdog) + LASTS;
+        // Whoever still serves without a vote is on its way out.
+        let held = case.undecided(s) + LASTS;
         if seen.is_some() == serves && now.since(since) >= held {
             return Ok(seen);
         }

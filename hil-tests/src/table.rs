@@ -6,6 +6,8 @@
 //! serve again. Verdicts are the client's: who answered (by hardware address), when nobody did, whether two
 //! machines had the address at once. What must come out, [`wreck`] reckons from what is left: somebody serves
 //! if a node is left that reaches one of the other two voters both ways, and nobody does otherwise.
+//!
+//! It is played on the namespace rig, and on virtual machines ([`Stage`]).
 
 mod case;
 mod faults;
@@ -13,4 +15,4 @@ mod report;
 mod run;
 mod wreck;
 
-pub use run::main;
+pub use run::{Stage, main, on_namespaces};

@@ -1,18 +1,12 @@
 //! Both USARTs and the timer, served by interrupts: no byte is lost while the program does something else.
 //! These USARTs have no FIFO: an interrupt a byte, one each 87 µs and port at 115200 bit/s.
 
-use hb_board::Register;
-use hb_mcu::{Ring, RingPort};
+pub use hb_board::UartPort;
+use hb_board::{Register, Rings, are_idle};
 
 use crate::parts;
 
-/// What arrives in 22 ms at 115200 bit/s: longer than any turn.
-const ROOM: usize = 256;
-/// What the program adds to while it is sent, some 500 µs apart; the rest waits in [`hb_mcu`]'s own queue.
-const GOING: usize = 64;
-
-static CAME: [Ring<ROOM>; 2] = [const { Ring::new() }; 2];
-static GOES: [Ring<GOING>; 2] = [const { Ring::new() }; 2];
+static RINGS: [Rings; 2] = [const { Rings::new() }; 2];
 
 // SAFETY: USART1 and USART3 of this chip.
 const USARTS: [Register; 2] = unsafe { [Register::at(0x4001_3800), Register::at(0x4000_4800)] };
@@ -28,22 +22,19 @@ const RX_FULL: u32 = 1 << 5;
 const OVERRUN: u32 = 1 << 3;
 
 /// 115200 bit/s at 80 MHz: 80,000,000 / 115,200 = 694.
-pub fn open() -> [RingPort<ROOM, GOING>; 2] {
+pub fn open() -> [UartPort; 2] {
     for usart in USARTS {
         usart.plus(BRR).write(694);
         usart.write(ENABLED);
     }
     parts::enable_interrupts();
     // The handler turns the transmit interrupt on and off: only it writes the control register.
-    [
-        RingPort::new(&CAME[0], &GOES[0], || parts::pend(37)),
-        RingPort::new(&CAME[1], &GOES[1], || parts::pend(39)),
-    ]
+    [RINGS[0].port(|| parts::pend(37)), RINGS[1].port(|| parts::pend(39))]
 }
 
 /// Nothing has come that was not taken.
 pub fn is_idle() -> bool {
-    CAME.iter().all(Ring::is_empty)
+    are_idle(&RINGS)
 }
 
 fn serve(number: usize) {
@@ -51,17 +42,17 @@ fn serve(number: usize) {
     let status = usart.plus(ISR).read();
     if status & OVERRUN != 0 {
         usart.plus(ICR).write(OVERRUN);
-        CAME[number].note_loss();
+        RINGS[number].came.note_loss();
     }
     if status & RX_FULL != 0 {
-        CAME[number].put(usart.plus(RDR).read() as u8);
+        RINGS[number].came.put(usart.plus(RDR).read() as u8);
     }
     if status & TX_EMPTY != 0
-        && let Some(byte) = GOES[number].take()
+        && let Some(byte) = RINGS[number].goes.take()
     {
         usart.plus(TDR).write(byte.into());
     }
-    let more = if GOES[number].is_empty() { 0 } else { TX_EMPTY_INTERRUPT };
+    let more = if RINGS[number].goes.is_empty() { 0 } else { TX_EMPTY_INTERRUPT };
     usart.write(ENABLED | more);
 }
 

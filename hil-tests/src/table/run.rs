@@ -23,9 +23,29 @@ const BATCH: usize = 6;
 /// A case that fails while the host starved it is played again this often, alone.
 const MORE_TRIES: usize = 2;
 
+/// Where it is played.
+#[derive(Clone, Copy)]
+pub struct Stage {
+    /// What a person types for it.
+    pub command: &'static str,
+    /// A directory of the evidence's own.
+    pub evidence: &'static str,
+    /// Rigs beside each other, unless somebody says how many.
+    pub at_once: usize,
+    /// This program in a process and namespaces of its own, with these arguments.
+    pub enter: fn(&[String]) -> Command,
+    /// Makes the rig in there.
+    ///
+    /// # Errors
+    /// It can't be made here.
+    pub rig: fn() -> Result<Box<dyn Rig>, String>,
+    /// What the dongle's brain is, for the report.
+    pub dongle: fn() -> String,
+}
+
 /// What is played.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "cargo xtask rig netns --failure-table", max_term_width = 100)]
+#[command(name = "--failure-table", max_term_width = 100)]
 pub struct Options {
     /// Only these: `singles`, `pairs` (the second when the first has settled), `soon` (250 ms after it), or
     /// words that a case's name contains, all of them
@@ -33,12 +53,18 @@ pub struct Options {
     /// Every n-th pair only
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub every: usize,
-    /// Rigs beside each other
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub at_once: usize,
+    /// Rigs beside each other (3 in namespaces, 1 of virtual machines)
+    #[arg(long, value_name = "N")]
+    pub at_once: Option<usize>,
     /// Write the table as Markdown and the rows as JSON to FILE.md and FILE.json
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// What FILE.json has from an earlier run, and was right, is kept and not played again
+    #[arg(long, requires = "record")]
+    pub go_on: bool,
+    /// No new batch of cases begins after so many seconds
+    #[arg(long, value_name = "S", default_value_t = u64::MAX)]
+    pub seconds: u64,
     /// A dongle that can reset nobody: promises to the dead end by time
     #[arg(long)]
     pub no_reset_lines: bool,
@@ -101,11 +127,40 @@ impl Options {
 /// `cargo xtask rig netns --failure-table`, once the release binaries are built. Exit code 0: all as the
 /// table says.
 #[must_use]
-pub fn main() -> ExitCode {
-    let options = Options::parse();
+pub fn on_namespaces() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let stage = Stage {
+        command: "cargo xtask rig netns --failure-table",
+        evidence: "failure-table",
+        at_once: 3,
+        enter: |arguments| {
+            let hb = &programs().hb;
+            let mut command = Command::new(hb);
+            command.arg("rig-enter").arg(std::env::current_exe().unwrap_or_default());
+            command.args(arguments);
+            command.env("HB_RIG_PROGRAMS", hb.parent().unwrap_or(Path::new(".")));
+            command
+        },
+        rig: || {
+            host::prefer_this_session();
+            Ok(Box::new(Namespaces::new(programs().clone())))
+        },
+        dongle: || "its library in a process of the host".to_owned(),
+    };
+    main(&stage, &arguments)
+}
+
+/// Plays it on a stage. The arguments are those behind `--failure-table`.
+#[must_use]
+pub fn main(stage: &Stage, arguments: &[String]) -> ExitCode {
+    let words = std::iter::once(stage.command).chain(arguments.iter().map(String::as_str));
+    let options = match Options::try_parse_from(words) {
+        Ok(options) => options,
+        Err(why) => why.exit(),
+    };
     let cases = all();
     if !options.cases.is_empty() {
-        return play_here(&cases, &options);
+        return play_here(stage, &cases, &options);
     }
     let chosen = options.chosen(&cases);
     if options.list {
@@ -117,9 +172,14 @@ pub fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     // Before hours pass and the tree changes.
-    let here = Conditions::here(&programs().hb, "cargo xtask rig netns --failure-table");
-    match play(&options, &cases, &chosen) {
-        Ok(rows) => conclude(&options, &here, &rows),
+    let here = Conditions::here(&programs().hb, stage.command);
+    let played = earlier(&options).map(|rows| {
+        let known = |number: &usize| rows.iter().any(|row| is_of(&cases[*number], row));
+        let left: Vec<usize> = chosen.into_iter().filter(|number| !known(number)).collect();
+        in_order(&cases, [rows, play(stage, &options, &cases, &left)].concat())
+    });
+    match played {
+        Ok(rows) => conclude(stage, &options, &here, &rows),
         Err(problem) => {
             eprintln!("{problem}");
             ExitCode::from(2)
@@ -127,7 +187,36 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn conclude(options: &Options, here: &Conditions, rows: &[Row]) -> ExitCode {
+/// Whether a row is of that case.
+fn is_of(case: &Case, row: &Row) -> bool {
+    let blank = case.blank();
+    (&blank.first, &blank.second) == (&row.first, &row.second)
+}
+
+fn in_order(cases: &[Case], mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort_by_key(|row| cases.iter().position(|case| is_of(case, row)));
+    rows
+}
+
+/// What an earlier run has recorded, if that counts, and was right.
+fn earlier(options: &Options) -> Result<Vec<Row>, String> {
+    let Some(path) = options.record.as_ref().filter(|_| options.go_on) else {
+        return Ok(Vec::new());
+    };
+    let path = path.with_extension("json");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    let rows = text.and_then(|text| {
+        serde_json::from_str::<Vec<Row>>(&text).map_err(|error| error.to_string())
+    });
+    let mut rows = rows.map_err(|error| format!("{}: {error}", path.display()))?;
+    rows.retain(|row| row.wrong.is_none());
+    Ok(rows)
+}
+
+fn conclude(stage: &Stage, options: &Options, here: &Conditions, rows: &[Row]) -> ExitCode {
     println!("\n{}\n{}", report::singles(rows), report::summary(rows));
     for row in rows {
         let Some(wrong) = &row.wrong else { continue };
@@ -135,7 +224,7 @@ fn conclude(options: &Options, here: &Conditions, rows: &[Row]) -> ExitCode {
         println!("WRONG: {}{then}: {wrong}", row.first);
     }
     if let Some(path) = &options.record
-        && let Err(problem) = record(path, options, here, rows)
+        && let Err(problem) = record(path, stage, options, here, rows)
     {
         eprintln!("{problem}");
         return ExitCode::from(2);
@@ -143,14 +232,22 @@ fn conclude(options: &Options, here: &Conditions, rows: &[Row]) -> ExitCode {
     if rows.iter().all(|row| row.wrong.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn record(path: &Path, options: &Options, here: &Conditions, rows: &[Row]) -> Result<(), String> {
+fn record(
+    path: &Path,
+    stage: &Stage,
+    options: &Options,
+    here: &Conditions,
+    rows: &[Row],
+) -> Result<(), String> {
     let write = |ending: &str, text: &str| {
         let path = path.with_extension(ending);
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     };
     let lines = if options.no_reset_lines { "without reset lines" } else { "with reset lines" };
     let text = format!(
-        "Failure table {lines}. {}; {} cores of {}; {}; {}; commit {}\n\n{}\n\n{}\n{}",
+        "Failure table {lines} (`{}`). The dongle: {}. {}; {} cores of {}; {}; {}; commit {}\n\n{}\n\n{}\n{}",
+        stage.command,
+        (stage.dongle)(),
         here.date,
         here.cores,
         here.cpu,
@@ -170,17 +267,17 @@ fn record(path: &Path, options: &Options, here: &Conditions, rows: &[Row]) -> Re
 
 // ---- the process that distributes the cases
 
-fn play(options: &Options, cases: &[Case], chosen: &[usize]) -> Result<Vec<Row>, String> {
-    let hb = programs().hb.clone();
+fn play(stage: &Stage, options: &Options, cases: &[Case], chosen: &[usize]) -> Vec<Row> {
+    let began = std::time::Instant::now();
     let batches: VecDeque<Vec<usize>> = chosen.chunks(BATCH).map(<[usize]>::to_vec).collect();
     let (waiting, ended) = (Mutex::new(batches), Mutex::new(Vec::new()));
     println!("{} cases", chosen.len());
     std::thread::scope(|scope| {
-        for _ in 0..options.at_once.max(1) {
+        for _ in 0..options.at_once.unwrap_or(stage.at_once).max(1) {
             scope.spawn(|| {
-                loop {
+                while began.elapsed().as_secs() < options.seconds {
                     let Some(batch) = waiting.lock().expect("no panic").pop_front() else { break };
-                    let played = batch_in_rig(&hb, options, cases, &batch);
+                    let played = batch_in_rig(stage, options, cases, &batch);
                     // A rig on which something was wrong plays nothing more.
                     let rest: Vec<usize> = batch[played.len()..].to_vec();
                     if !rest.is_empty() {
@@ -193,14 +290,17 @@ fn play(options: &Options, cases: &[Case], chosen: &[usize]) -> Result<Vec<Row>,
     });
     let mut ended = ended.into_inner().expect("no panic");
     for one in &mut ended {
-        again(&hb, options, cases, one);
+        again(stage, options, cases, one);
     }
-    ended.sort_by_key(|one| one.number);
-    Ok(ended.into_iter().map(|one| one.row).collect())
+    let left = chosen.len() - ended.len();
+    if left > 0 {
+        println!("{left} cases are left: the time was up");
+    }
+    ended.into_iter().map(|one| one.row).collect()
 }
 
 /// Plays a case again, alone, while the host may be to blame for what was wrong; two holders never are.
-fn again(hb: &Path, options: &Options, cases: &[Case], one: &mut Played) {
+fn again(stage: &Stage, options: &Options, cases: &[Case], one: &mut Played) {
     let name = cases[one.number].name();
     for _ in 0..MORE_TRIES {
         let (Some(doubts), Some(wrong), None) = (&one.doubts, &one.row.wrong, one.row.two_holders)
@@ -208,7 +308,7 @@ fn again(hb: &Path, options: &Options, cases: &[Case], one: &mut Played) {
             return;
         };
         let why = format!("{}; {doubts}", wrong.lines().next().unwrap_or_default());
-        if let Some(second) = batch_in_rig(hb, options, cases, &[one.number]).pop() {
+        if let Some(second) = batch_in_rig(stage, options, cases, &[one.number]).pop() {
             *one = second;
         }
         if one.row.wrong.is_none() {
@@ -218,20 +318,13 @@ fn again(hb: &Path, options: &Options, cases: &[Case], one: &mut Played) {
 }
 
 /// A batch in a process of its own; what it played, up to the first case that was wrong.
-fn batch_in_rig(hb: &Path, options: &Options, cases: &[Case], batch: &[usize]) -> Vec<Played> {
+fn batch_in_rig(stage: &Stage, options: &Options, cases: &[Case], batch: &[usize]) -> Vec<Played> {
     let numbers: Vec<String> = batch.iter().map(ToString::to_string).collect();
-    let child = std::env::current_exe().and_then(|myself| {
-        Command::new(hb)
-            .arg("rig-enter")
-            .arg(myself)
-            .args(["--cases", &numbers.join(",")])
-            .args(options.no_reset_lines.then_some("--no-reset-lines"))
-            .args(options.sabotage.then_some("--sabotage"))
-            .env("HB_RIG_PROGRAMS", hb.parent().unwrap_or(Path::new(".")))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-    });
+    let mut arguments = vec!["--cases".to_owned(), numbers.join(",")];
+    arguments.extend(options.no_reset_lines.then(|| "--no-reset-lines".to_owned()));
+    arguments.extend(options.sabotage.then(|| "--sabotage".to_owned()));
+    let mut command = (stage.enter)(&arguments);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut played: Vec<Played> = Vec::new();
     let problem = match child {
         Ok(mut child) => {
@@ -275,15 +368,21 @@ fn tell(cases: &[Case], one: &Played) {
 
 // ---- a rig's own process
 
-fn play_here(cases: &[Case], options: &Options) -> ExitCode {
-    host::prefer_this_session();
-    let mut rig = Namespaces::new(programs().clone());
+fn play_here(stage: &Stage, cases: &[Case], options: &Options) -> ExitCode {
+    let mut rig = match (stage.rig)() {
+        Ok(rig) => rig,
+        Err(why) => {
+            println!("{why}");
+            return ExitCode::from(2);
+        }
+    };
     let mut cluster = cluster(!options.no_reset_lines);
     if options.sabotage {
         cluster.watchdog_s = None;
     }
+    let cluster = rig.fit(cluster);
     let target = programs().hb.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
-    let evidence = target.join("rig-evidence/failure-table");
+    let evidence = target.join("rig-evidence").join(stage.evidence);
     let mut first = true;
     for &number in &options.cases {
         let Some(case) = cases.get(number) else { return ExitCode::from(2) };
@@ -291,7 +390,7 @@ fn play_here(cases: &[Case], options: &Options) -> ExitCode {
         let began = rig.now();
         let place = evidence.join(case.name().replace([' ', ','], "_"));
         let _ = std::fs::remove_dir_all(&place);
-        let verdict = runner::tell_as(&case.name(), &mut rig, &place, |s| {
+        let verdict = runner::tell_as(&case.name(), rig.as_mut(), &place, |s| {
             if first {
                 s.start(cluster.clone())?;
             } else {
