@@ -278,6 +278,7 @@ mod tests {
         ] {
             assert_eq!(read(args, "action=on"), Ok(from_stdin.clone()), "{args:?}");
         }
+        assert_eq!(read(&[], &stdin.replace("plug=", "port=")), Ok(from_stdin), "its older name");
         assert_eq!(read(&[], "").expect("good").action, Action::Reboot, "the API's default");
     }
 
