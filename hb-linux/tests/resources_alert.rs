@@ -45,7 +45,8 @@ echo "$HA_TEXT" >>$EVENTS; echo sent"#;
 
 #[test]
 fn alerts_run_one_after_the_other_and_a_failure_is_told() {
-    let body = "echo \"begin $2\" >>$EVENTS; sleep 0.2; echo \"end $2\" >>$EVENTS; test $2 != a";
+    // What it prints wakes the helper while it runs.
+    let body = "echo \"begin $2\" >>$EVENTS; echo said; sleep 0.2; echo \"end $2\" >>$EVENTS; test $2 != a";
     let bench = bench("alert-order", body);
     let mut helper = bench.helper();
     for subject in ["a", "b", "c"] {

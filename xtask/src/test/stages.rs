@@ -51,8 +51,6 @@ pub const ALL: &[Stage] = &[
                 .env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links"),
         )
     }),
-    ("firmware target thumbv6m", |place| firmware(place, FIRMWARE_TARGETS[0])),
-    ("firmware target thumbv7em", |place| firmware(place, FIRMWARE_TARGETS[1])),
     ("firmware of every board", firmware_of_every_board),
     ("firmware on an emulated board", emulated_board),
     ("release build", |place| {
@@ -123,18 +121,6 @@ fn broken_rules(place: &Place) -> Outcome {
     command.args(oracle).args(["--manifest-path", "fuzz/Cargo.toml", "--test", "broken"]);
     let oracle = tests(command.arg("--target-dir").arg(&place.target), &[]);
     outcome.and(model).and(oracle)
-}
-
-/// With and without defmt: both are shipped, on Linux and in the dongle.
-fn firmware(place: &Place, target: &str) -> Outcome {
-    for features in [&[][..], &["--features", "hb-proto/defmt,hb-mcu/defmt"]] {
-        let args = ["build", "--locked", "-p", "hb-proto", "-p", "hb-mcu", "--target", target];
-        let outcome = exits_zero(place.cargo().args(args).args(features));
-        if outcome.counts.failed > 0 {
-            return outcome;
-        }
-    }
-    Outcome::passed("with and without defmt")
 }
 
 /// Formatted, without a clippy warning, and within its ceilings.
