@@ -243,14 +243,7 @@ impl Arbiter {
         for &target in &Voter::NODES {
             self.watch_requester(now, target);
             self.confirm_what_was_held(now, target);
-            let due = self.fence_is_due(now, target);
-            debug_assert!(
-                self.fence_request(now, target)
-                    .is_none_or(|(boot, hindrance)| hindrance.is_none() == (due == Some(boot))),
-                "{due:?}, {:?}",
-                self.fence_request(now, target)
-            );
-            let Some(boot) = due else { continue };
+            let Some(boot) = self.fence_is_due(now, target) else { continue };
             self.d.memory.node(target).pulsed = Some(boot);
             let pulse = Pulse { boot, at: now, evidence: Evidence::Awaited, watched: true };
             self.d.nodes[target.index()].fence.pulse = Some(pulse);
@@ -261,35 +254,23 @@ impl Arbiter {
 
     /// Which life of `target` is to be reset now, if one is.
     fn fence_is_due(&self, now: Instant, target: Voter) -> Option<BootId> {
+        let asked = self.d.nodes[target.peer().index()].request;
+        let unasked =
+            || self.heard_boot(target).filter(|_| self.is_to_be_reset_unasked(now, target));
+        let boot = asked.or_else(unasked)?;
+        self.hindrance(now, target, boot).is_none().then_some(boot)
+    }
+
+    /// What speaks against a reset of this life of `target`, if something does.
+    fn hindrance(&self, now: Instant, target: Voter, boot: BootId) -> Option<Hindrance> {
         let other = target.peer();
-        let asker = &self.d.nodes[other.index()];
+        let hears_target = self.d.nodes[other.index()].hears_peer;
+        let left = self.d.ledger.voice(other).is_some_and(|voice| voice.life == Life::Left);
+        let memory = &self.d.memory.nodes[target.index()];
         let silent = now.since(self.silent_since(target)) >= self.patience(target);
         // One that is heard itself, hears us, and doesn't hear the target: this arbiter isn't deaf, and
         // nobody says that the target lives. Who has left doesn't listen any more.
-        let left = self.d.ledger.voice(other).is_some_and(|voice| voice.life == Life::Left);
-        let witness = self.d.ledger.is_fresh(other, now) && !asker.hears_peer && !left;
-        if !witness || !silent && !self.is_broken(Mutant::R12Heard) || self.d.pulse.is_some() {
-            return None;
-        }
-        let automatic =
-            self.heard_boot(target).filter(|_| self.is_to_be_reset_unasked(now, target));
-        let boot = asker.request.or(automatic)?;
-        let memory = &self.d.memory.nodes[target.index()];
-        let newer = self.known_boot(target).is_some_and(|known| known > boot);
-        let again = memory.pulsed >= Some(boot) && !self.is_broken(Mutant::R12Twice);
-        let wired = memory.line == LineShown::Commissioned;
-        (!newer && !again && wired).then_some(boot)
-    }
-
-    /// What of [`Self::fence_is_due`] speaks against a reset of this life of `target`, if something does. Apart from it,
-    /// as a program without a log has no use for it; `decide_fences` asserts that they agree.
-    fn hindrance(&self, now: Instant, target: Voter, boot: BootId) -> Option<Hindrance> {
-        let other = target.peer();
-        let asker = &self.d.nodes[other.index()];
-        let left = self.d.ledger.voice(other).is_some_and(|voice| voice.life == Life::Left);
-        let memory = &self.d.memory.nodes[target.index()];
-        let silent = now.since(self.silent_since(target)) >= self.patience(target);
-        if !self.d.ledger.is_fresh(other, now) || asker.hears_peer || left {
+        if !self.d.ledger.is_fresh(other, now) || hears_target || left {
             Some(Hindrance::NoWitness)
         } else if !silent && !self.is_broken(Mutant::R12Heard) {
             Some(Hindrance::Heard)

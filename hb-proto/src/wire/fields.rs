@@ -29,6 +29,7 @@ impl Writer<'_> {
     /// One byte.
     #[inline(never)]
     pub fn u8(&mut self, value: u8) {
+        debug_assert!(self.at < self.buf.len(), "a body longer than its room");
         if let Some(room) = self.buf.get_mut(self.at) {
             *room = value;
             self.at += 1;
@@ -67,7 +68,9 @@ impl Writer<'_> {
     /// What postcard makes of it.
     pub fn postcard(&mut self, value: &impl Serialize) {
         let room = self.buf.get_mut(self.at..).unwrap_or_default();
-        self.at += postcard::to_slice(value, room).map_or(0, |written| written.len());
+        let written = postcard::to_slice(value, room);
+        debug_assert!(written.is_ok(), "a body longer than its room");
+        self.at += written.map_or(0, |written| written.len());
     }
 }
 

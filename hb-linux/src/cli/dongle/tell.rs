@@ -33,7 +33,8 @@ pub fn refused(why: Refusal) -> String {
         Refusal::NotANode => "that is no node",
         Refusal::NoNumber => "it has no number of its own yet",
         Refusal::Unknown => {
-            "its program doesn't know that request, or names a reason that this one doesn't know"
+            "its program doesn't know that request, or names a reason that this one doesn't know: bring the older of \
+             the two up to date"
         }
         Refusal::OutOfRange => "a time is out of range",
     };
